@@ -1,0 +1,10 @@
+pub mod cli;
+pub mod error;
+mod files;
+pub mod models;
+pub mod nn;
+pub mod taps;
+pub mod training;
+pub mod ui;
+pub mod world;
+pub use error::{Error, Result};
