@@ -1,0 +1,126 @@
+//! True sentences and phrases about a scene.
+
+use rand::{Rng, RngExt};
+
+use super::claim::{Claim, Statement};
+use super::language::{Language, direction_words};
+use super::questions::Direction;
+use super::scene::Scene;
+use super::thing::Thing;
+
+/// Words that name one thing of a scene, and the objects that they name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phrase {
+    /// Without an article: `cat`, `red ball`; `猫`, `红色的球`.
+    pub text: String,
+    /// With article or measure word: `a cat`; `一只猫`.
+    pub with_article: String,
+    /// What it names.
+    pub thing: Thing,
+    /// Indices of all objects that are this thing.
+    pub objects: Vec<usize>,
+}
+
+impl Phrase {
+    fn new(thing: Thing, language: Language, objects: Vec<usize>) -> Self {
+        Self { text: thing.phrase(language), with_article: thing.counted(1, language), thing, objects }
+    }
+}
+
+/// The phrases of the whole world, in the order of [`Thing::all`]; they name no object of a scene.
+pub fn all_phrases(language: Language) -> Vec<Phrase> {
+    Thing::all().map(|thing| Phrase::new(thing, language, Vec::new())).collect()
+}
+
+impl Scene {
+    /// One phrase for each different thing in the scene, with the objects that are this thing.
+    pub fn phrases(&self, language: Language) -> Vec<Phrase> {
+        let things = self.things().into_iter();
+        things.map(|thing| Phrase::new(thing, language, self.objects_that_are(thing))).collect()
+    }
+
+    /// A true sentence: of a hundred, 60 list all things, 28 say where one thing is from another, and 12 name one thing.
+    ///
+    /// Where nothing is clearly beside or above something else, a list takes the place of the relation, so that lists
+    /// are somewhat more frequent. A scene without objects has the empty caption.
+    pub fn caption<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> String {
+        self.statement(language, rng).text
+    }
+
+    /// [`Self::caption`] together with what it claims.
+    pub fn statement<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
+        let kind = rng.random_range(0..100_u32);
+        match kind {
+            60..88 => self.relation(language, rng).unwrap_or_else(|| self.list(language, rng)),
+            88.. => self.single(language, rng),
+            _ => self.list(language, rng),
+        }
+    }
+
+    /// All things with their numbers: `two apples, a cat and a red ball`.
+    fn list<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
+        let mut things = self.things();
+        for last in (1..things.len()).rev() {
+            things.swap(last, rng.random_range(0..=last as u32) as usize);
+        }
+        let counted = things.into_iter().map(|thing| (thing, self.objects_that_are(thing).len()));
+        let counted: Vec<(Thing, usize)> = counted.collect();
+        let mut parts: Vec<String> = counted.iter().map(|(thing, count)| thing.counted(*count, language)).collect();
+        let last = parts.pop().unwrap_or_default();
+        let text = match language {
+            _ if parts.is_empty() => last,
+            Language::English => format!("{} and {last}", parts.join(", ")),
+            Language::Chinese => format!("{}和{last}", parts.join("、")),
+        };
+        let there = counted.into_iter().map(|(thing, count)| (thing, Some(count)));
+        let claim = Claim::There(there.collect());
+        Statement { text, claim }
+    }
+
+    /// Where one thing is from another: `a cat left of a red ball`. None where nothing is clear.
+    fn relation<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Option<Statement> {
+        let relations = self.relations();
+        if relations.is_empty() {
+            return None;
+        }
+        let (one, direction, other) = relations[rng.random_range(0..relations.len() as u32) as usize];
+        let (one, other) = (self.objects[one].thing, self.objects[other].thing);
+        let claim = Claim::Relation { one, direction, other };
+        let (one, other) = (one.counted(1, language), other.counted(1, language));
+        let words = direction_words(direction, language);
+        let text = match language {
+            Language::English => format!("{one} {words} {other}"),
+            Language::Chinese => format!("{one}在{other}的{words}"),
+        };
+        Some(Statement { text, claim })
+    }
+
+    /// One thing: `two cats`, `a cat` or just `cat`.
+    fn single<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
+        let things = self.things();
+        if things.is_empty() {
+            return self.list(language, rng);
+        }
+        let thing = things[rng.random_range(0..things.len() as u32) as usize];
+        if rng.random_ratio(1, 2) {
+            let count = self.objects_that_are(thing).len();
+            Statement { text: thing.counted(count, language), claim: Claim::There(vec![(thing, Some(count))]) }
+        } else {
+            Statement { text: thing.phrase(language), claim: Claim::There(vec![(thing, None)]) }
+        }
+    }
+
+    /// All pairs of objects of which one is clearly in a direction from the other; both are the only ones of their thing.
+    fn relations(&self) -> Vec<(usize, Direction, usize)> {
+        let is_only = |index: usize| self.objects_that_are(self.objects[index].thing).len() == 1;
+        let only: Vec<usize> = (0..self.objects.len()).filter(|&index| is_only(index)).collect();
+        let mut relations = Vec::new();
+        for &one in &only {
+            for &other in &only {
+                let direction = Direction::between(&self.objects[other], &self.objects[one]);
+                relations.extend(direction.map(|direction| (one, direction, other)));
+            }
+        }
+        relations
+    }
+}

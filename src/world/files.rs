@@ -1,0 +1,94 @@
+//! Scenes on disk: a PNG and a JSON file with everything that is true of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use image::ImageFormat;
+
+use super::describe::{Description, Origin};
+use super::scene::Scene;
+use super::split::Split;
+use crate::error::{Error, Result};
+
+/// Writes scenes `first_seed`, `first_seed + 1`, ... of a split as `scene-000123.png` and `scene-000123.json`.
+///
+/// The folder is made if need be. Each file appears whole or not at all. After each scene, `progress` is told how
+/// many are written; an error of a file operation ends the work.
+///
+/// # Errors
+/// When the folder or a file can't be written.
+pub fn write_scenes(
+    folder: &Path,
+    split: Split,
+    first_seed: u64,
+    count: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, &error))?;
+    for index in 0..count {
+        let seed = first_seed.wrapping_add(index as u64);
+        let scene = Scene::random(split, seed);
+        write_scene(&scene, Some(Origin { split, seed }), &folder.join(format!("scene-{seed:06}")))?;
+        progress(index + 1);
+    }
+    Ok(())
+}
+
+/// Writes a scene as `<stem>.png` and `<stem>.json`; `stem` is a path without an extension.
+///
+/// # Errors
+/// When a file can't be written.
+pub fn write_scene(scene: &Scene, origin: Option<Origin>, stem: &Path) -> Result<()> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    scene
+        .draw()
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|error| Error::unusable(format!("can't encode the picture ({error})"), "free some memory").at(stem))?;
+    let mut json = serde_json::to_string_pretty(&scene.describe(origin)).map_err(|error| {
+        Error::unusable(format!("can't encode the description ({error})"), "free some memory").at(stem)
+    })?;
+    json.push('\n');
+    write_whole(&with_ending(stem, "png"), png.get_ref())?;
+    write_whole(&with_ending(stem, "json"), json.as_bytes())
+}
+
+/// Reads the scene of a JSON file that [`write_scene`] wrote.
+///
+/// # Errors
+/// When the file can't be read or isn't the description of a scene.
+pub fn read_scene(file: &Path) -> Result<Description> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read", file, &error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        Error::unusable(
+            format!("the file doesn't describe a scene ({error})"),
+            "choose a JSON file that `alignscope scenes` wrote",
+        )
+        .at(file)
+    })
+}
+
+/// `Path::with_extension` would cut a stem at its last dot.
+fn with_ending(stem: &Path, ending: &str) -> PathBuf {
+    let mut name = stem.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Writes to a file beside the final one and then renames it: nobody ever sees half a file.
+fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut draft = tempfile::Builder::new().prefix(".scene-").tempfile_in(folder)?;
+        draft.write_all(bytes)?;
+        // A temporary file is for its owner only; a result is like any other file.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            draft.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        }
+        draft.persist(file).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::io("write", file, &error))
+}
