@@ -1,0 +1,109 @@
+//! A checkpoint: a Hugging Face folder with `config.json`, weights, tokenizer and preprocessor.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Configs, tokenizers and indexes are small; anything larger than this isn't one.
+const LARGEST_TEXT_FILE: u64 = 256 << 20;
+
+/// A folder whose `config.json` was read.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The whole of `config.json`.
+    pub config: Value,
+}
+
+impl Checkpoint {
+    /// Reads the `config.json` of `folder`.
+    ///
+    /// # Errors
+    /// If there is no such folder, or it has no readable config.
+    pub fn open(folder: &Path) -> Result<Self> {
+        if !folder.is_dir() {
+            return Err(Error::unusable(
+                "there is no such checkpoint folder",
+                "name a folder that holds config.json and model.safetensors",
+            )
+            .at(folder));
+        }
+        let config = read_json(&folder.join("config.json"))?;
+        let folder = folder.to_path_buf();
+        Ok(Self { folder, config })
+    }
+
+    /// The model's class: the first of `architectures`, else guessed from `model_type`.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        let named = self.config["architectures"][0].as_str();
+        named.unwrap_or_else(|| match self.config["model_type"].as_str() {
+            Some("clip") => "CLIPModel",
+            Some("siglip") => "SiglipModel",
+            Some(other) => other,
+            None => "",
+        })
+    }
+
+    /// The name to show: that of the folder.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.folder.file_name().unwrap_or(self.folder.as_os_str());
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Reads the config as `Config`.
+    ///
+    /// # Errors
+    /// If a value has the wrong type.
+    pub fn config_as<Config: serde::de::DeserializeOwned>(&self) -> Result<Config> {
+        self.parse(&self.config)
+    }
+
+    /// Reads part of the config as `Config`.
+    ///
+    /// # Errors
+    /// If a value has the wrong type.
+    pub fn parse<Config: serde::de::DeserializeOwned>(&self, part: &Value) -> Result<Config> {
+        serde_json::from_value(part.clone()).map_err(|error| {
+            Error::unusable(format!("the config can't be understood ({error})"), "correct config.json")
+                .at(&self.folder.join("config.json"))
+        })
+    }
+
+    /// An error about the config of this checkpoint.
+    #[must_use]
+    pub fn config_error(&self, problem: impl Into<String>) -> Error {
+        Error::unusable(problem, "use the config.json that belongs to the weights").at(&self.folder.join("config.json"))
+    }
+
+    /// Refuses sizes that no model has, before any memory is taken for them. Each entry is a name, the value, and the
+    /// largest that makes sense; zero is refused too.
+    ///
+    /// # Errors
+    /// On the first value out of range.
+    pub fn check_sizes(&self, sizes: &[(&str, usize, usize)]) -> Result<()> {
+        for (name, value, largest) in sizes {
+            if *value == 0 || value > largest {
+                return Err(self.config_error(format!("the config says {name} = {value}, outside of 1 to {largest}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// If it is missing, too large, or not JSON.
+pub fn read_json(path: &Path) -> Result<Value> {
+    let length = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len();
+    if length > LARGEST_TEXT_FILE {
+        return Err(Error::unusable("the file is far too large", "name another file").at(path));
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::unusable(format!("the file isn't valid JSON ({error})"), "fetch it again").at(path))
+}

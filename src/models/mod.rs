@@ -1,0 +1,74 @@
+//! Models, one file a family, in the order of their papers, and what surrounds them: checkpoints, weights,
+//! preprocessing, tokenizers. Candle tensors end above this layer.
+
+pub mod checkpoint;
+pub mod clip;
+pub mod dual_encoder;
+pub mod picture;
+pub mod preprocess;
+mod resample;
+pub mod siglip;
+pub mod tokenizer;
+pub mod vision_tower;
+pub mod weights;
+
+use candle_core::Device;
+
+use crate::error::Result;
+use crate::nn::Scope;
+use checkpoint::Checkpoint;
+use dual_encoder::DualEncoder;
+use weights::Weights;
+
+/// A loaded model, by the way in which it aligns vision and language.
+pub enum Model {
+    /// Two encoders and one space.
+    DualEncoder(Box<dyn DualEncoder>),
+}
+
+/// A class of checkpoints that can be opened.
+pub struct Family {
+    /// The class name in `architectures` of `config.json`.
+    pub class: &'static str,
+    /// The paper.
+    pub paper: &'static str,
+    /// Builds the model.
+    pub load: fn(&Checkpoint, &Scope<'_>) -> Result<Model>,
+}
+
+/// Every class of checkpoints that can be opened.
+pub const MODELS: &[Family] = &[
+    Family {
+        class: "CLIPModel",
+        paper: "Radford et al. 2021, arXiv 2103.00020",
+        load: |checkpoint, scope| {
+            let model = clip::Clip::load(clip::ClipConfig::read(checkpoint)?, scope)?;
+            Ok(Model::DualEncoder(Box::new(model)))
+        },
+    },
+    Family {
+        class: "SiglipModel",
+        paper: "Zhai et al. 2023, arXiv 2303.15343",
+        load: |checkpoint, scope| {
+            let model = siglip::Siglip::load(siglip::SiglipConfig::read(checkpoint)?, scope)?;
+            Ok(Model::DualEncoder(Box::new(model)))
+        },
+    },
+];
+
+impl Model {
+    /// Builds the model of a checkpoint on `device`.
+    ///
+    /// # Errors
+    /// If the class is unknown, or config and weights don't fit each other.
+    pub fn open(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+        let class = checkpoint.class();
+        let Some(family) = MODELS.iter().find(|family| family.class == class) else {
+            let known: Vec<&str> = MODELS.iter().map(|family| family.class).collect();
+            return Err(checkpoint
+                .config_error(format!("the checkpoint is a '{class}', and Alignscope knows {}", known.join(" and "))));
+        };
+        let weights = Weights::open(&checkpoint.folder, device)?;
+        (family.load)(checkpoint, &Scope::root(&weights))
+    }
+}

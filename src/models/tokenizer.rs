@@ -1,0 +1,163 @@
+//! Texts to ids, by the `tokenizer.json` of a checkpoint.
+
+use candle_core::{Device, Tensor};
+use std::path::Path;
+use tokenizers::Tokenizer;
+
+use super::checkpoint::read_json;
+use crate::error::{Error, Result};
+
+/// Nobody's sentence is longer; a book that was pasted by accident shouldn't be tokenized as a whole.
+const LONGEST_TEXT: usize = 20_000;
+
+/// A text as a model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// The ids, with those that begin and end a text.
+    pub ids: Vec<u32>,
+    /// What stands for each id: the part of the text, or the name of a special token.
+    pub texts: Vec<String>,
+    /// Where each token stands in the text, in bytes; `None` for special tokens.
+    pub spans: Vec<Option<(usize, usize)>>,
+    /// Whether the text was longer than the model reads and was cut.
+    pub cut: bool,
+    /// Whether each token is known to the vocabulary.
+    pub known: Vec<bool>,
+}
+
+/// A tokenizer with the longest text of its model.
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    context: usize,
+    pad: u32,
+    pads_to_context: bool,
+    unknown: Option<u32>,
+}
+
+/// Several texts of equal length.
+pub struct TextBatch {
+    /// `[texts, tokens]`, `u32`.
+    pub ids: Tensor,
+    /// `[texts, tokens]`, 1 for tokens and 0 for padding; `None` where the model sees padding.
+    pub attention_mask: Option<Tensor>,
+}
+
+impl TextTokenizer {
+    /// Opens `tokenizer.json` in `folder` for a model that reads at most `context` tokens. A model that
+    /// `pads_to_context` sees padding as tokens.
+    ///
+    /// # Errors
+    /// If the file is missing or isn't a tokenizer.
+    pub fn open(folder: &Path, context: usize, pads_to_context: bool) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
+        let mut tokenizer = Self::parse(&bytes, context).map_err(|error| error.at(&path))?;
+        let pad = pad_token(folder).and_then(|token| tokenizer.tokenizer.token_to_id(&token));
+        tokenizer.pad = pad.unwrap_or(0);
+        tokenizer.pads_to_context = pads_to_context;
+        Ok(tokenizer)
+    }
+
+    /// From the content of a `tokenizer.json`; padding has the id 0 and isn't seen.
+    ///
+    /// # Errors
+    /// If it isn't a tokenizer.
+    pub fn from_json(json: &serde_json::Value, context: usize) -> Result<Self> {
+        Self::parse(json.to_string().as_bytes(), context)
+    }
+
+    fn parse(bytes: &[u8], context: usize) -> Result<Self> {
+        let broken = |error: tokenizers::Error| {
+            Error::unusable(format!("the tokenizer can't be understood ({error})"), "fetch the file again")
+        };
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(broken)?;
+        // Cutting and padding are done here, where the model's limits are known.
+        tokenizer.with_truncation(None).map_err(broken)?;
+        tokenizer.with_padding(None);
+        let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
+        Ok(Self { tokenizer, context, pad: 0, pads_to_context: false, unknown })
+    }
+
+    /// Tokenizes one text. A text that is too long is cut; its last token stays the end token.
+    ///
+    /// # Errors
+    /// If the tokenizer fails on the text.
+    pub fn encode(&self, text: &str) -> Result<Tokens> {
+        let shortened: String = text.chars().take(LONGEST_TEXT).collect();
+        let encoding = self
+            .tokenizer
+            .encode(shortened.as_str(), true)
+            .map_err(|error| Error::unusable(format!("the text can't be tokenized ({error})"), "change the text"))?;
+        let count = encoding.len();
+        // What is kept: everything, or the beginning and the end token.
+        let kept: Vec<usize> = if count > self.context {
+            (0..self.context.saturating_sub(1)).chain([count - 1]).collect()
+        } else {
+            (0..count).collect()
+        };
+        let mut tokens = Tokens {
+            ids: Vec::new(),
+            texts: Vec::new(),
+            spans: Vec::new(),
+            cut: count > self.context || shortened.len() < text.len(),
+            known: Vec::new(),
+        };
+        for at in kept {
+            let id = encoding.get_ids()[at];
+            let special = encoding.get_special_tokens_mask()[at] == 1;
+            let (start, end) = encoding.get_offsets()[at];
+            let piece = (!special).then(|| shortened.get(start..end)).flatten();
+            tokens.ids.push(id);
+            let name = piece.map_or_else(|| encoding.get_tokens()[at].clone(), str::to_owned);
+            tokens.texts.push(name);
+            tokens.spans.push(piece.map(|_| (start, end)));
+            tokens.known.push(Some(id) != self.unknown);
+        }
+        Ok(tokens)
+    }
+
+    /// Tokenizes several texts and pads them to one length.
+    ///
+    /// # Errors
+    /// If there are none, or the tokenizer fails.
+    pub fn batch<Text: AsRef<str>>(&self, texts: &[Text], device: &Device) -> Result<TextBatch> {
+        let rows = texts.iter().map(|text| Ok(self.encode(text.as_ref())?.ids)).collect::<Result<Vec<_>>>()?;
+        self.pad(&rows, device)
+    }
+
+    /// Pads rows of ids to one length.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn pad(&self, rows: &[Vec<u32>], device: &Device) -> Result<TextBatch> {
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        if longest == 0 {
+            return Err(Error::unusable("there is no text", "write one"));
+        }
+        let length = if self.pads_to_context { self.context } else { longest };
+        let shape = (rows.len(), length);
+        let padded = |fill: u32, value: fn(u32) -> u32| -> Vec<u32> {
+            rows.iter()
+                .flat_map(|row| {
+                    let fill = std::iter::repeat_n(fill, length.saturating_sub(row.len()));
+                    row.iter().take(length).map(move |id| value(*id)).chain(fill)
+                })
+                .collect()
+        };
+        let ids = Tensor::from_vec(padded(self.pad, |id| id), shape, device)?;
+        let attention_mask =
+            if self.pads_to_context { None } else { Some(Tensor::from_vec(padded(0, |_| 1), shape, device)?) };
+        Ok(TextBatch { ids, attention_mask })
+    }
+}
+
+/// The padding token's text, as the tokenizer's config names it.
+fn pad_token(folder: &Path) -> Option<String> {
+    ["tokenizer_config.json", "special_tokens_map.json"]
+        .iter()
+        .filter_map(|name| read_json(&folder.join(name)).ok())
+        .find_map(|json| {
+            let token = &json["pad_token"];
+            token.as_str().or(token["content"].as_str()).map(str::to_owned)
+        })
+}

@@ -1,0 +1,127 @@
+//! Multi-head attention: the only softmax over keys in the program, and the only place that asks whether a pattern is
+//! wanted.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::fused_attention::FusedAttention;
+use super::{Linear, Scope, fusable, softmax};
+use crate::error::{Error, Result};
+use crate::taps::{Attn, MASKED, Point, Site, Taps, Tower};
+
+/// Multi-head attention with its four projections.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    /// Reads `q_proj`, `k_proj`, `v_proj` and `out_proj` of an attention over vectors of length `width`.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load(scope: &Scope<'_>, width: usize, heads: usize) -> Result<Self> {
+        let linear = |name| Linear::load(&scope.enter(name), width, width);
+        Ok(Self::new([linear("q_proj")?, linear("k_proj")?, linear("v_proj")?], linear("out_proj")?, heads))
+    }
+
+    /// From the projections of queries, keys and values, and that of the result.
+    #[must_use]
+    pub fn new([q_proj, k_proj, v_proj]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
+        Self { q_proj, k_proj, v_proj, out_proj, heads }
+    }
+
+    /// Lets `queries` `[batch, queries, width]` look at `keys` `[batch, keys, width]`. `mask` is added to the scores
+    /// (`[batch or 1, 1, queries, keys]`); `place` names the sites.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, the pass is cancelled, or an observer fails.
+    pub fn forward(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        mask: Option<&Tensor>,
+        (tower, layer, attn): (Tower, usize, Attn),
+        taps: &mut Taps<'_>,
+    ) -> Result<Tensor> {
+        let q = self.q_proj.forward(queries)?; // [batch, queries, width]
+        let k = self.k_proj.forward(keys)?; // [batch, keys, width]
+        let v = self.v_proj.forward(keys)?;
+        let sites =
+            [Point::Scores(attn), Point::Pattern(attn), Point::Z(attn)].map(|point| Site::new(tower, layer, point));
+        let observed = sites.iter().any(|site| taps.wants(*site));
+        let z = if !observed && fusable(&[&q, &k, &v]) {
+            FusedAttention::apply(&q, &k, &v, self.heads, mask)?
+        } else {
+            self.observed(&q, &k, &v, mask, sites, taps)?
+        };
+        self.out_proj.forward(&z)
+    }
+
+    /// The same in single steps, each offered to the taps.
+    fn observed(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        mask: Option<&Tensor>,
+        [scores_site, pattern_site, z_site]: [Site; 3],
+        taps: &mut Taps<'_>,
+    ) -> Result<Tensor> {
+        let (batch, queries, width) = q.dims3()?;
+        let split = |x: &Tensor| -> Result<Tensor> {
+            let positions = x.dim(1)?;
+            let x = x.reshape((batch, positions, self.heads, width / self.heads))?;
+            Ok(x.transpose(1, 2)?.contiguous()?) // [batch, heads, positions, head width]
+        };
+        let (q, k, v) = (split(q)?, split(k)?, split(v)?);
+        let scale = 1.0 / ((width / self.heads) as f64).sqrt();
+        let mut scores = (q * scale)?.matmul(&k.t()?)?; // [batch, heads, queries, keys]
+        if let Some(mask) = mask {
+            scores = scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?;
+        }
+        let scores = taps.tap(scores_site, scores)?;
+        let pattern = taps.tap(pattern_site, softmax(&scores)?)?;
+        let z = taps.tap(z_site, pattern.matmul(&v)?)?; // [batch, heads, queries, head width]
+        Ok(z.transpose(1, 2)?.reshape((batch, queries, width))?)
+    }
+}
+
+/// A mask `[1, 1, positions, positions]` under which each position sees only itself and those before it.
+///
+/// # Errors
+/// If the device is out of memory.
+pub fn causal_mask(positions: usize, device: &Device) -> Result<Tensor> {
+    let mask: Vec<f32> =
+        (0..positions * positions).map(|at| if at % positions > at / positions { MASKED } else { 0.0 }).collect();
+    Ok(Tensor::from_vec(mask, (1, 1, positions, positions), device)?)
+}
+
+/// A mask `[batch, 1, positions, positions]` under which nobody sees padding; `attention_mask` is `[batch, positions]`,
+/// 1 for a token and 0 for padding.
+///
+/// # Errors
+/// If the mask isn't a matrix.
+pub fn padding_mask(attention_mask: &Tensor) -> Result<Tensor> {
+    let (batch, positions) = attention_mask.dims2()?;
+    let mask = attention_mask.to_dtype(DType::F32)?;
+    let mask = ((1.0 - mask)? * f64::from(MASKED))?.reshape((batch, 1, 1, positions))?;
+    Ok(mask.broadcast_as((batch, 1, positions, positions))?.contiguous()?)
+}
+
+/// Refuses a head count that doesn't divide the width.
+///
+/// # Errors
+/// If it doesn't.
+pub fn check_heads(width: usize, heads: usize) -> Result<()> {
+    if heads == 0 || !width.is_multiple_of(heads) {
+        return Err(Error::unusable(
+            format!("the config asks for {heads} attention heads over a width of {width}, which doesn't divide"),
+            "correct config.json",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! From tokens and pixels to vectors.
+
+use candle_core::Tensor;
+
+use super::{Linear, Scope};
+use crate::error::Result;
+
+/// A table of vectors, one for each id.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    weight: Tensor, // [ids, width]
+}
+
+impl Embedding {
+    /// Reads `weight`.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub fn load(scope: &Scope<'_>, ids: usize, width: usize) -> Result<Self> {
+        Ok(Self { weight: scope.get("weight", &[ids, width])? })
+    }
+
+    /// The vectors of `ids` `[batch, positions]`, as `[batch, positions, width]`.
+    ///
+    /// # Errors
+    /// If an id is outside the table.
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        let (batch, positions) = ids.dims2()?;
+        let rows = self.weight.index_select(&ids.flatten_all()?, 0)?; // [batch * positions, width]
+        Ok(rows.reshape((batch, positions, ()))?)
+    }
+
+    /// The vectors of the first `count` ids, `[count, width]`.
+    ///
+    /// # Errors
+    /// If the table is shorter.
+    pub fn first(&self, count: usize) -> Result<Tensor> {
+        Ok(self.weight.narrow(0, 0, count)?)
+    }
+}
+
+/// Cuts a picture into patches and maps each to a vector: a convolution whose stride equals its kernel, done as one
+/// matrix product, which is faster.
+#[derive(Clone, Debug)]
+pub struct PatchEmbedding {
+    linear: Linear, // 3 * patch * patch -> width
+    patch: usize,
+}
+
+impl PatchEmbedding {
+    /// Reads the convolution's `weight`, and its `bias` if it has one.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load(scope: &Scope<'_>, patch: usize, width: usize, bias: bool) -> Result<Self> {
+        let weight = scope.get("weight", &[width, 3, patch, patch])?;
+        let weight = weight.reshape((width, 3 * patch * patch))?;
+        let linear =
+            if bias { Linear::new(weight, scope.get("bias", &[width])?) } else { Linear::from_weight(weight)? };
+        Ok(Self { linear, patch })
+    }
+
+    /// Maps pixels `[batch, 3, height, width]` to `[batch, patches, width]`, patches row by row. What doesn't fill a
+    /// whole patch at the right and lower edge is left out, as the convolution does.
+    ///
+    /// # Errors
+    /// If the pixels don't have three channels.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = pixels.dims4()?;
+        let patch = self.patch;
+        let (rows, columns) = (height / patch, width / patch);
+        let pixels = pixels
+            .narrow(2, 0, rows * patch)?
+            .narrow(3, 0, columns * patch)?
+            .reshape((batch, channels, rows, patch, columns, patch))?
+            .permute((0, 2, 4, 1, 3, 5))? // [batch, rows, columns, channels, patch, patch]
+            .reshape((batch, rows * columns, channels * patch * patch))?;
+        self.linear.forward(&pixels)
+    }
+}

@@ -1,0 +1,209 @@
+//! Attention as one CPU operation, for passes in which nobody looks at the pattern.
+//!
+//! Queries, keys and values stay in the layout in which the projections write them, `[batch, positions, heads * head
+//! width]`; nothing is transposed. The pattern is kept only while training, for the backward pass.
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
+use gemm::Parallelism;
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+
+use super::kernels::{Matrix, multiply, slice, softmax_row, softmax_row_gradient, with_slice};
+use crate::error::Result;
+
+pub(super) struct FusedAttention {
+    heads: usize,
+    mask: Option<Tensor>, // [batch or 1, 1, queries, keys]
+    keep_pattern: bool,
+    pattern: Mutex<Vec<f32>>, // [batch, heads, queries, keys] once computed, if kept
+}
+
+/// The lengths of one call's axes.
+#[derive(Clone, Copy)]
+struct Lengths {
+    batch: usize,
+    heads: usize,
+    queries: usize,
+    keys: usize,
+    head_width: usize,
+}
+
+impl Lengths {
+    fn width(self) -> usize {
+        self.heads * self.head_width
+    }
+
+    fn scale(self) -> f32 {
+        1.0 / (self.head_width as f32).sqrt()
+    }
+
+    /// The matrix of one head of one batch entry inside `[batch, positions, heads * head width]`.
+    fn head(self, data: &[f32], unit: usize, positions: usize) -> Matrix<'_> {
+        let (batch, head) = (unit / self.heads, unit % self.heads);
+        let start = batch * positions * self.width() + head * self.head_width;
+        Matrix::strided(&data[start..], positions, self.head_width, self.width())
+    }
+
+    /// Brings `[batch, heads, positions, head width]` into `[batch, positions, heads * head width]`.
+    fn merge(self, split: &[f32], positions: usize) -> Vec<f32> {
+        let mut merged = vec![0f32; split.len()];
+        for (unit, rows) in split.chunks_exact(positions * self.head_width).enumerate() {
+            let (batch, head) = (unit / self.heads, unit % self.heads);
+            for (position, row) in rows.chunks_exact(self.head_width).enumerate() {
+                let start = (batch * positions + position) * self.width() + head * self.head_width;
+                merged[start..start + self.head_width].copy_from_slice(row);
+            }
+        }
+        merged
+    }
+}
+
+impl FusedAttention {
+    /// Attention of `q` `[batch, queries, width]` over `k` and `v` `[batch, keys, width]`.
+    pub fn apply(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+        let op = Self {
+            heads,
+            mask: mask.map(|mask| mask.detach().contiguous()).transpose()?,
+            keep_pattern: q.track_op() || k.track_op() || v.track_op(),
+            pattern: Mutex::new(Vec::new()),
+        };
+        Ok(q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)?)
+    }
+
+    fn lengths(&self, q: &Shape, k: &Shape) -> CandleResult<Lengths> {
+        let (batch, queries, width) = q.dims3()?;
+        let (_, keys, _) = k.dims3()?;
+        Ok(Lengths { batch, heads: self.heads, queries, keys, head_width: width / self.heads })
+    }
+
+    /// The pattern of one head of one batch entry, into `pattern` `[queries, keys]`.
+    fn form_pattern(&self, lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
+        let queries = lengths.head(q, unit, lengths.queries);
+        let keys = lengths.head(k, unit, lengths.keys);
+        multiply(pattern, 0.0, lengths.scale(), queries, keys.t(), Parallelism::None);
+        if !mask.is_empty() {
+            let size = lengths.queries * lengths.keys;
+            let start = if mask.len() == size { 0 } else { unit / lengths.heads * size };
+            for (score, mask) in pattern.iter_mut().zip(&mask[start..start + size]) {
+                *score += mask;
+            }
+        }
+        pattern.chunks_exact_mut(lengths.keys).for_each(softmax_row);
+    }
+}
+
+impl CustomOp3 for FusedAttention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        let lengths = self.lengths(q_layout.shape(), k_layout.shape())?;
+        let (q, k, v) = (slice(q, q_layout)?, slice(k, k_layout)?, slice(v, v_layout)?);
+        let size = lengths.queries * lengths.keys;
+        let units = lengths.batch * lengths.heads;
+        let mut z = vec![0f32; q.len()]; // [batch, heads, queries, head width]
+        let gather = |unit: usize, z: &mut [f32], pattern: &[f32]| {
+            let pattern = Matrix::dense(pattern, lengths.queries, lengths.keys);
+            let values = lengths.head(v, unit, lengths.keys);
+            multiply(z, 0.0, 1.0, pattern, values, Parallelism::None);
+        };
+        let mut run = |mask: &[f32]| -> CandleResult<()> {
+            let z = z.par_chunks_mut(lengths.queries * lengths.head_width).enumerate();
+            if self.keep_pattern {
+                let mut kept = vec![0f32; units * size];
+                z.zip(kept.par_chunks_mut(size)).for_each(|((unit, z), pattern)| {
+                    self.form_pattern(lengths, unit, q, k, mask, pattern);
+                    gather(unit, z, pattern);
+                });
+                *self.pattern.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+            } else {
+                z.for_each_init(
+                    || vec![0f32; size],
+                    |pattern, (unit, z)| {
+                        self.form_pattern(lengths, unit, q, k, mask, pattern);
+                        gather(unit, z, pattern);
+                    },
+                );
+            }
+            Ok(())
+        };
+        match &self.mask {
+            Some(mask) => with_slice(mask, run)?,
+            None => run(&[])?,
+        }
+        let z = lengths.merge(&z, lengths.queries);
+        Ok((CpuStorage::F32(z), q_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let lengths = self.lengths(q.shape(), k.shape())?;
+        let size = lengths.queries * lengths.keys;
+        let of_queries = lengths.queries * lengths.head_width;
+        let of_keys = lengths.keys * lengths.head_width;
+        let units = lengths.batch * lengths.heads;
+        let kept = self.pattern.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut dq, mut dk, mut dv) =
+            (vec![0f32; units * of_queries], vec![0f32; units * of_keys], vec![0f32; units * of_keys]);
+        let mut run = |q: &[f32], k: &[f32], v: &[f32], dz: &[f32]| {
+            dq.par_chunks_mut(of_queries)
+                .zip(dk.par_chunks_mut(of_keys))
+                .zip(dv.par_chunks_mut(of_keys))
+                .zip(kept.par_chunks(size))
+                .enumerate()
+                .for_each_init(
+                    || vec![0f32; size],
+                    |scores, (unit, (((dq, dk), dv), pattern))| {
+                        let alone = Parallelism::None;
+                        let dz = lengths.head(dz, unit, lengths.queries);
+                        let values = lengths.head(v, unit, lengths.keys);
+                        let matrix = Matrix::dense(pattern, lengths.queries, lengths.keys);
+                        multiply(dv, 0.0, 1.0, matrix.t(), dz, alone);
+                        multiply(scores, 0.0, 1.0, dz, values.t(), alone);
+                        let rows = scores.chunks_exact_mut(lengths.keys);
+                        for (row, pattern) in rows.zip(pattern.chunks_exact(lengths.keys)) {
+                            softmax_row_gradient(pattern, row);
+                        }
+                        let scores = Matrix::dense(scores, lengths.queries, lengths.keys);
+                        let keys = lengths.head(k, unit, lengths.keys);
+                        multiply(dq, 0.0, lengths.scale(), scores, keys, alone);
+                        let queries = lengths.head(q, unit, lengths.queries);
+                        multiply(dk, 0.0, lengths.scale(), scores.t(), queries, alone);
+                    },
+                );
+        };
+        with_slice(q, |q| {
+            with_slice(k, |k| {
+                with_slice(v, |v| {
+                    with_slice(gradient, |dz| {
+                        run(q, k, v, dz);
+                        Ok(())
+                    })
+                })
+            })
+        })?;
+        let tensor = |split: &[f32], positions: usize, like: &Tensor| {
+            Tensor::from_vec(lengths.merge(split, positions), like.shape(), like.device())
+        };
+        Ok((
+            Some(tensor(&dq, lengths.queries, q)?),
+            Some(tensor(&dk, lengths.keys, k)?),
+            Some(tensor(&dv, lengths.keys, v)?),
+        ))
+    }
+}

@@ -1,0 +1,296 @@
+//! The inner loops of the fused CPU operations, on plain slices.
+//!
+//! `multiversion` compiles each loop for the instruction sets of newer processors and chooses at run time, so the
+//! plain build is fast. The order of every sum is written out, so the choice doesn't change a single bit.
+
+use candle_core::{CpuStorage, Layout, Storage, Tensor};
+use gemm::Parallelism;
+use multiversion::multiversion;
+
+/// Sums are kept in this many lanes, as many as the widest vector register holds.
+const LANES: usize = 16;
+
+/// A matrix inside a slice: element (row, column) stands at `row * row_stride + column * column_stride`.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A matrix whose rows stand `row_stride` apart.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// A matrix whose rows follow each other.
+    pub fn dense(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// The transposed matrix, over the same numbers.
+    pub fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    fn fits(&self) -> bool {
+        let last = (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride;
+        last < self.data.len()
+    }
+}
+
+/// `out = keep * out + scale * a b`, with `out` dense and row-major.
+///
+/// # Panics
+/// If the shapes don't fit, which is a defect of the caller.
+pub(super) fn multiply(out: &mut [f32], keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Parallelism) {
+    let (rows, inner, columns) = (a.rows, a.columns, b.columns);
+    if rows == 0 || columns == 0 || inner == 0 {
+        out.iter_mut().for_each(|value| *value *= keep);
+        return;
+    }
+    assert!(b.rows == inner && a.fits() && b.fits() && out.len() >= rows * columns, "matrix shapes fit");
+    #[expect(clippy::cast_possible_wrap, reason = "strides of slices fit in isize")]
+    // SAFETY: the assertion above shows that every element that is read or written lies within its slice, and `out`
+    // is borrowed exclusively.
+    #[expect(unsafe_code, reason = "gemm takes pointers; all bounds are checked above")]
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            out.as_mut_ptr(),
+            1,
+            columns as isize,
+            keep != 0.0,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            keep,
+            scale,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// Sum of a slice, in lanes.
+#[inline(always)]
+pub(super) fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// Sum of the products of two slices, in lanes.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let mut rest = 0f32;
+    for (x, y) in a_chunks.remainder().iter().zip(b_chunks.remainder()) {
+        rest += x * y;
+    }
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// e to the power of `x`, to about 2 units in the last place; exactly 0 where `x` is below -87.
+///
+/// Written without branches and calls so that the loops around it become vector code. Range reduction to
+/// `2^n * e^r` and a polynomial for `e^r` (coefficients of the Cephes library's expf).
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits
+    let clamped = x.clamp(-87.0, 88.0);
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.000_000_3e-1;
+    let mantissa = p * r * r + r + 1.0;
+    let power = f32::from_bits(shifted.to_bits() << 23); // bits of n, moved into the exponent of 2^(n - 127 + 127)
+    let value = mantissa * f32::from_bits(power.to_bits().wrapping_add(127 << 23));
+    if x < -87.0 { 0.0 } else { value }
+}
+
+/// Softmax of one row, in place.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn softmax_row(row: &mut [f32]) {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut chunks = row.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    let highest = chunks
+        .remainder()
+        .iter()
+        .chain(&lanes)
+        .fold(f32::NEG_INFINITY, |high, value| if *value > high { *value } else { high });
+    for value in row.iter_mut() {
+        *value = exp(*value - highest);
+    }
+    let scale = 1.0 / sum(row);
+    for value in row.iter_mut() {
+        *value *= scale;
+    }
+}
+
+/// Gradient of a softmax row: `gradient` holds the gradient of the result and becomes that of the scores.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn softmax_row_gradient(result: &[f32], gradient: &mut [f32]) {
+    let mean = dot(result, gradient);
+    for (gradient, result) in gradient.iter_mut().zip(result) {
+        *gradient = result * (*gradient - mean);
+    }
+}
+
+/// Layer norm of one row.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn layer_norm_row(row: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+    let (mean, scale) = moments(row, epsilon);
+    for (((out, value), weight), bias) in out.iter_mut().zip(row).zip(weight).zip(bias) {
+        *out = (value - mean) * scale * weight + bias;
+    }
+}
+
+/// Mean and 1 / standard deviation of a row.
+#[inline(always)]
+fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
+    let count = row.len() as f32;
+    let mean = sum(row) / count;
+    let mut lanes = [0f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let mut rest = 0f32;
+    for value in chunks.remainder() {
+        rest += (value - mean) * (value - mean);
+    }
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += (chunk[lane] - mean) * (chunk[lane] - mean);
+        }
+    }
+    let variance = (lanes.iter().sum::<f32>() + rest) / count;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
+/// Gradients of a layer-norm row: writes that of the row to `out`, adds those of weight and bias.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn layer_norm_row_gradient(
+    row: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    gradient: &[f32],
+    out: &mut [f32],
+    weight_gradient: &mut [f32],
+    bias_gradient: &mut [f32],
+) {
+    let (mean, scale) = moments(row, epsilon);
+    for i in 0..row.len() {
+        let unit = (row[i] - mean) * scale;
+        weight_gradient[i] += gradient[i] * unit;
+        bias_gradient[i] += gradient[i];
+        out[i] = gradient[i] * weight[i];
+    }
+    let count = row.len() as f32;
+    let mean_gradient = sum(out) / count;
+    let mean_product = (dot(out, row) - mean * mean_gradient * count) * scale / count;
+    for (out, value) in out.iter_mut().zip(row) {
+        *out = scale * (*out - mean_gradient - (value - mean) * scale * mean_product);
+    }
+}
+
+/// `x * sigmoid(1.702 x)` for each value.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn quick_gelu(values: &[f32], out: &mut [f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = value / (1.0 + exp(-1.702 * value));
+    }
+}
+
+/// Gradient of [`quick_gelu`] times `gradient`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn quick_gelu_gradient(values: &[f32], gradient: &[f32], out: &mut [f32]) {
+    for ((out, value), gradient) in out.iter_mut().zip(values).zip(gradient) {
+        let sigmoid = 1.0 / (1.0 + exp(-1.702 * value));
+        *out = gradient * sigmoid * (1.0 + 1.702 * value * (1.0 - sigmoid));
+    }
+}
+
+/// Adds each row of `rows` to `total`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn add_rows(rows: &[f32], total: &mut [f32]) {
+    for row in rows.chunks_exact(total.len()) {
+        for (total, value) in total.iter_mut().zip(row) {
+            *total += value;
+        }
+    }
+}
+
+/// The numbers of a contiguous `f32` storage, as a fused operation gets it.
+pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("a fused operation got a tensor that isn't contiguous"),
+    }
+}
+
+/// Runs `work` on the numbers of a CPU tensor, which are copied only where they don't follow each other.
+pub(super) fn with_slice<R>(
+    tensor: &Tensor,
+    work: impl FnOnce(&[f32]) -> candle_core::Result<R>,
+) -> candle_core::Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => work(slice(storage, layout)?),
+        _ => candle_core::bail!("a fused operation got a tensor that isn't on the CPU"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponential_is_accurate() {
+        for step in -8700..=8700 {
+            let x = step as f32 / 100.0;
+            let relative = (f64::from(exp(x)) / f64::from(x).exp() - 1.0).abs();
+            assert!(relative < 4e-7, "exp({x}) is off by {relative}");
+        }
+        assert_eq!(exp(-1e9), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+}

@@ -1,0 +1,43 @@
+//! Blocks that all models share. Everything here is differentiable.
+//!
+//! On the CPU the blocks that take most of the time (linear, layer norm, softmax, attention, quick GELU) are fused
+//! operations with analytic gradients; elsewhere they are composed of candle's differentiable operations. A test
+//! holds the two against each other and both against finite differences.
+
+mod activation;
+mod attention;
+mod block;
+mod embedding;
+mod fused_attention;
+mod kernels;
+mod layer_norm;
+mod linear;
+mod mlp;
+mod parameters;
+mod softmax;
+
+pub use activation::Activation;
+pub use attention::{Attention, causal_mask, check_heads, padding_mask};
+pub use block::{BlockShape, EncoderBlock};
+pub use embedding::{Embedding, PatchEmbedding};
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use parameters::{Parameters, Scope};
+pub use softmax::{log_softmax, softmax};
+
+use candle_core::{DType, Tensor};
+
+/// Whether the fused CPU operations can take these tensors.
+fn fusable(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
+}
+
+/// Divides each vector of the last axis by its Euclidean length.
+///
+/// # Errors
+/// If the tensor has no axes.
+pub fn normalise(vectors: &Tensor) -> crate::Result<Tensor> {
+    let norm = vectors.sqr()?.sum_keepdim(candle_core::D::Minus1)?.sqrt()?;
+    Ok(vectors.broadcast_div(&norm)?)
+}

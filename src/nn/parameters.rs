@@ -1,0 +1,59 @@
+//! Where the weights of a block come from.
+
+use candle_core::{Device, Tensor};
+use std::fmt::Display;
+
+use crate::error::Result;
+
+/// A source of named weights: a checkpoint that was read, or the variables of a training run.
+pub trait Parameters {
+    /// The weight called `name`, which must have `shape`.
+    ///
+    /// # Errors
+    /// If there is no such weight, or its shape is another, or it holds numbers that aren't finite.
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor>;
+    /// Whether there is a weight called `name`.
+    fn contains(&self, name: &str) -> bool;
+    /// Where the weights live.
+    fn device(&self) -> &Device;
+}
+
+/// A source of weights together with a prefix of their names, such as `vision_model.encoder.layers.3`.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    parameters: &'a dyn Parameters,
+    prefix: String,
+}
+
+impl<'a> Scope<'a> {
+    /// The whole source.
+    #[must_use]
+    pub fn root(parameters: &'a dyn Parameters) -> Self {
+        let prefix = String::new();
+        Self { parameters, prefix }
+    }
+
+    /// The part of the source whose names go on with `name`.
+    #[must_use]
+    pub fn enter(&self, name: impl Display) -> Self {
+        Self { parameters: self.parameters, prefix: self.full(name) }
+    }
+
+    /// The weight called `name` here.
+    ///
+    /// # Errors
+    /// As [`Parameters::get`].
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.parameters.get(&self.full(name), shape)
+    }
+
+    /// Where the weights live.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        self.parameters.device()
+    }
+
+    fn full(&self, name: impl Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+}
