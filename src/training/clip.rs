@@ -1,0 +1,335 @@
+//! The recipes of the built-in CLIP checkpoints.
+//!
+//! `clip` is trained as published, by InfoNCE alone; its patches are left to themselves. `clip-grounded` has the same
+//! loss and one more: from the patches alone it must be visible which phrases are true of the picture. That needs
+//! only what is in a picture, never where.
+
+use candle_core::{D, Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::folder::{config_head, write_checkpoint};
+use super::losses::{info_nce, phrase_scores, sigmoid_cross_entropy};
+use super::optimizer::AdamWConfig;
+use super::run::{Plan, Recipe};
+use super::tokenizer::{BEGIN, END, PAD, words};
+use super::variables::{Start, Variables};
+use crate::error::{Error, Result};
+use crate::models::clip::{Clip, ClipConfig, ClipTextConfig};
+use crate::models::dual_encoder::DualEncoder;
+use crate::models::preprocess::{Class, ImageProcessor};
+use crate::models::tokenizer::TextTokenizer;
+use crate::models::vision_tower::VisionTowerConfig;
+use crate::nn::{Activation, Parameters, Scope};
+use crate::taps::Taps;
+use crate::world::{Language, Scene, Split, Statement, Thing, all_phrases};
+
+/// Side of the pictures that the model sees, in pixels.
+const IMAGE_SIZE: usize = 64;
+/// The highest logarithm of the inverse temperature, as in the paper (a factor of 100).
+const HIGHEST_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
+/// Phrases that the phrase loss looks at in one step.
+const PHRASES: usize = 64;
+/// Share of texts with words that aren't known, so that these don't disturb the rest.
+const STRANGE: f64 = 0.1;
+
+/// One of the two recipes.
+pub struct ClipRecipe {
+    config: ClipConfig,
+    plan: Plan,
+    grounded: bool,
+    processor: ImageProcessor,
+    tokenizer: TextTokenizer,
+}
+
+/// One step's pictures and texts.
+pub struct ClipBatch {
+    pixels: Tensor, // [pictures, 3, size, size]
+    /// For each language the texts, and which pairs off the diagonal are true by accident.
+    captions: Vec<(Tensor, Option<Tensor>, Tensor)>, // [pictures, tokens] twice, [pictures, pictures]
+    phrases: Option<Phrases>,
+}
+
+struct Phrases {
+    ids: Tensor,          // [phrases, tokens]
+    mask: Option<Tensor>, // [phrases, tokens]
+    labels: Tensor,       // [pictures, phrases], 1 where the phrase names something in the picture
+}
+
+impl ClipRecipe {
+    /// The recipe called `clip` or `clip-grounded`.
+    ///
+    /// # Errors
+    /// If the tokenizer can't be set up in the temporary folder.
+    pub fn new(grounded: bool, seed: u64, steps: usize) -> Result<Self> {
+        let config = ClipConfig {
+            text_config: ClipTextConfig {
+                vocab_size: words().len(),
+                hidden_size: 128,
+                intermediate_size: 512,
+                num_hidden_layers: 2,
+                num_attention_heads: 4,
+                max_position_embeddings: 24,
+                hidden_act: Activation::QuickGelu,
+                layer_norm_eps: 1e-5,
+                eos_token_id: END.1,
+                pad_token_id: PAD.1,
+                bos_token_id: BEGIN.1,
+            },
+            vision_config: VisionTowerConfig {
+                hidden_size: 128,
+                intermediate_size: 512,
+                num_hidden_layers: 4,
+                num_attention_heads: 4,
+                num_channels: 3,
+                image_size: IMAGE_SIZE,
+                patch_size: 8,
+                hidden_act: Activation::QuickGelu,
+                layer_norm_eps: 1e-5,
+            },
+            projection_dim: 128,
+            logit_scale_init_value: (1.0f64 / 0.07).ln(),
+        };
+        let plan = Plan {
+            name: if grounded { "clip-grounded" } else { "clip" },
+            steps,
+            batch: 128,
+            rate: 1e-3,
+            optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.05, clip: 1.0 },
+            seed,
+        };
+        let context = config.text_config.max_position_embeddings;
+        let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), context)?;
+        Ok(Self { processor: ImageProcessor::new(Class::Clip, 64), tokenizer, config, plan, grounded })
+    }
+
+    /// Steps, batch and optimizer.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Fresh variables, all of them created.
+    ///
+    /// # Errors
+    /// If the model can't be built.
+    pub fn variables(&self) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed);
+        Clip::load(self.config.clone(), &Scope::root(&variables))?;
+        if self.grounded {
+            phrase_head(&variables)?;
+        }
+        Ok(variables)
+    }
+
+    /// Writes the model as a Hugging Face folder.
+    ///
+    /// # Errors
+    /// If a file can't be written.
+    pub fn write(&self, variables: &Variables, folder: &Path) -> Result<()> {
+        let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
+        for (name, variable) in variables.all() {
+            if !name.starts_with(PHRASE_HEAD) {
+                weights.insert(name, variable.as_tensor().clone());
+            }
+        }
+        let context = self.config.text_config.max_position_embeddings;
+        write_checkpoint(folder, &self.config_json()?, &weights, context, &self.processor)
+    }
+
+    fn config_json(&self) -> Result<Value> {
+        let mut config = config_head("CLIPModel", "clip");
+        let written =
+            serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+        config.extend(written.as_object().cloned().unwrap_or_default());
+        for (part, model_type) in [("text_config", "clip_text_model"), ("vision_config", "clip_vision_model")] {
+            config[part]["model_type"] = json!(model_type);
+            config[part]["projection_dim"] = json!(self.config.projection_dim);
+        }
+        Ok(Value::Object(config))
+    }
+
+    /// Ids of a text; now and then with unknown words in front.
+    fn ids(&self, text: &str, rng: &mut ChaCha8Rng) -> Result<Vec<u32>> {
+        let mut ids = self.tokenizer.encode(text)?.ids;
+        if rng.random_bool(STRANGE) {
+            for _ in 0..rng.random_range(1..=4u32) {
+                ids.insert(1, super::tokenizer::UNKNOWN.1);
+            }
+            let longest = self.config.text_config.max_position_embeddings;
+            if ids.len() > longest {
+                ids.truncate(longest - 1);
+                ids.push(END.1);
+            }
+        }
+        Ok(ids)
+    }
+
+    fn captions(
+        &self,
+        scenes: &[Scene],
+        language: Language,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(Tensor, Option<Tensor>, Tensor)> {
+        let statements: Vec<Statement> = scenes.iter().map(|scene| scene.statement(language, rng)).collect();
+        let rows = statements.iter().map(|statement| self.ids(&statement.text, rng)).collect::<Result<Vec<_>>>()?;
+        let texts = self.tokenizer.pad(&rows, &Device::Cpu)?;
+        let count = scenes.len();
+        let mut also_true = vec![0f32; count * count];
+        for (picture, scene) in scenes.iter().enumerate() {
+            for (text, statement) in statements.iter().enumerate() {
+                if picture != text && scene.satisfies(&statement.claim) {
+                    also_true[picture * count + text] = 1.0;
+                }
+            }
+        }
+        let also_true = Tensor::from_vec(also_true, (count, count), &Device::Cpu)?;
+        Ok((texts.ids, texts.attention_mask, also_true))
+    }
+
+    fn phrases(&self, scenes: &[Scene], rng: &mut ChaCha8Rng) -> Result<Phrases> {
+        let mut order: Vec<usize> = (0..Thing::all().count()).collect();
+        for last in (1..order.len()).rev() {
+            order.swap(last, rng.random_range(0..=last));
+        }
+        order.truncate(PHRASES);
+        let languages = Language::ALL.map(all_phrases);
+        let mut rows = Vec::new();
+        for &thing in &order {
+            let phrase = &languages[rng.random_range(0..languages.len())][thing];
+            let with_article = rng.random_bool(0.6);
+            let text = if with_article { &phrase.with_article } else { &phrase.text };
+            rows.push(self.ids(text, rng)?);
+        }
+        let texts = self.tokenizer.pad(&rows, &Device::Cpu)?;
+        let mut labels = Vec::with_capacity(scenes.len() * order.len());
+        for scene in scenes {
+            let things: Vec<usize> = scene.things().iter().map(|thing| thing.index()).collect();
+            labels.extend(order.iter().map(|thing| f32::from(things.contains(thing))));
+        }
+        Ok(Phrases {
+            ids: texts.ids,
+            mask: texts.attention_mask,
+            labels: Tensor::from_vec(labels, (scenes.len(), order.len()), &Device::Cpu)?,
+        })
+    }
+}
+
+impl Recipe for ClipRecipe {
+    type Batch = ClipBatch;
+
+    fn batch(&self, step: usize) -> Result<ClipBatch> {
+        // Scenes are numbered through; runs with different seeds see different ones.
+        let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
+        let numbers: Vec<u64> = (0..self.plan.batch as u64).map(|at| first + at).collect();
+        let made: Vec<(Scene, Vec<f32>)> = numbers
+            .par_iter()
+            .map(|number| {
+                let scene = Scene::random(Split::Training, *number);
+                let pixels = self.processor.pixels(&scene.draw())?;
+                Ok((scene, self.processor.normalise(&pixels)))
+            })
+            .collect::<Result<_>>()?;
+        let (scenes, pixels): (Vec<Scene>, Vec<Vec<f32>>) = made.into_iter().unzip();
+        let shape = (self.plan.batch, 3, IMAGE_SIZE, IMAGE_SIZE);
+        let pixels = Tensor::from_vec(pixels.concat(), shape, &Device::Cpu)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(first ^ 0x7465_7874);
+        let captions =
+            Language::ALL.iter().map(|language| self.captions(&scenes, *language, &mut rng)).collect::<Result<_>>()?;
+        let phrases = if self.grounded { Some(self.phrases(&scenes, &mut rng)?) } else { None };
+        Ok(ClipBatch { pixels, captions, phrases })
+    }
+
+    fn loss(&self, batch: &ClipBatch, variables: &Variables) -> Result<(Tensor, f64)> {
+        let model = Clip::load(self.config.clone(), &Scope::root(variables))?;
+        let image = model.encode_image(&batch.pixels, &mut Taps::none())?;
+        let factor = model.logit_scale().minimum(HIGHEST_LOGIT_SCALE)?.exp()?;
+        let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+        let mut hits = 0f64;
+        for (ids, mask, also_true) in &batch.captions {
+            let text = model.encode_text(ids, mask.as_ref(), &mut Taps::none())?;
+            let logits = image.embed.matmul(&text.embed.t()?)?.broadcast_mul(&factor)?;
+            loss = (loss + (info_nce(&logits, also_true)? / batch.captions.len() as f64)?)?;
+            hits += share_on_diagonal(&logits)? / batch.captions.len() as f64;
+        }
+        if let Some(phrases) = &batch.phrases {
+            let text = model.encode_text(&phrases.ids, phrases.mask.as_ref(), &mut Taps::none())?;
+            let scores = phrase_scores(&image.patches, &text.embed)?; // [pictures, phrases]
+            let (scale, bias) = phrase_head(variables)?;
+            let logits = scores.broadcast_mul(&scale)?.broadcast_add(&bias)?;
+            loss = (loss + sigmoid_cross_entropy(&logits, &phrases.labels, 6.0)?)?;
+        }
+        Ok((loss, hits))
+    }
+}
+
+/// Share of rows whose highest score stands on the diagonal.
+fn share_on_diagonal(logits: &Tensor) -> Result<f64> {
+    let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+    let hits = best.iter().enumerate().filter(|(row, best)| **best as usize == *row);
+    Ok(hits.count() as f64 / best.len().max(1) as f64)
+}
+
+/// Weights that only the phrase loss uses; they aren't part of the checkpoint.
+const PHRASE_HEAD: &str = "phrase_head.";
+
+fn phrase_head(variables: &Variables) -> Result<(Tensor, Tensor)> {
+    Ok((variables.get("phrase_head.scale", &[1])?, variables.get("phrase_head.bias", &[1])?))
+}
+
+/// Which weights decay: matrices of the layers, but no embeddings.
+#[must_use]
+pub fn decays(name: &str) -> bool {
+    let exempt = ["bias", "norm", "layrnorm", "embed", "logit_scale", "phrase_head"];
+    !exempt.iter().any(|part| name.contains(part))
+}
+
+/// How CLIP's weights start, as transformers' `CLIPPreTrainedModel._init_weights` does it.
+fn initialise(name: &str, shape: &[usize]) -> Start {
+    let width = shape.last().copied().unwrap_or(1) as f64;
+    let depth = if name.starts_with("vision_model") { 4.0 } else { 2.0 };
+    let residual = (2.0f64 * depth).powf(-0.5);
+    if name == "logit_scale" {
+        Start::Constant(2.659_26)
+    } else if name == "phrase_head.scale" {
+        Start::Constant(10.0)
+    } else if name == "phrase_head.bias" {
+        Start::Constant(-6.0)
+    } else if name.ends_with("norm.weight") || name.contains("layer_norm") && name.ends_with("weight") {
+        Start::Constant(1.0)
+    } else if name.ends_with("bias") {
+        Start::Constant(0.0)
+    } else if name.contains("class_embedding") || name.contains("projection") || name.contains("out_proj") {
+        Start::Normal(width.powf(-0.5))
+    } else if name.contains("embed") {
+        Start::Normal(0.02)
+    } else if name.contains("fc1") {
+        Start::Normal((2.0 * width).powf(-0.5))
+    } else if name.contains("fc2") {
+        let inner_to_width = shape.first().copied().unwrap_or(1) as f64;
+        Start::Normal(inner_to_width.powf(-0.5) * residual)
+    } else {
+        Start::Normal(width.powf(-0.5) * residual)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_start_as_in_the_reference() {
+        let norm = "vision_model.encoder.layers.0.layer_norm1.weight";
+        assert_eq!(initialise(norm, &[128]), Start::Constant(1.0));
+        assert_eq!(initialise("vision_model.pre_layrnorm.weight", &[128]), Start::Constant(1.0));
+        assert_eq!(initialise("text_model.final_layer_norm.bias", &[128]), Start::Constant(0.0));
+        assert_eq!(initialise("text_model.embeddings.token_embedding.weight", &[300, 128]), Start::Normal(0.02));
+        assert!(decays("vision_model.encoder.layers.0.mlp.fc1.weight"));
+        assert!(!decays("vision_model.pre_layrnorm.weight"));
+        assert!(!decays("text_model.embeddings.position_embedding.weight"));
+    }
+}

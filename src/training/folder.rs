@@ -1,0 +1,42 @@
+//! Writing a trained model as an ordinary Hugging Face folder.
+
+use candle_core::Tensor;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::tokenizer::{tokenizer_config_json, tokenizer_json};
+use crate::error::Result;
+use crate::files;
+use crate::models::preprocess::ImageProcessor;
+
+/// Writes `config.json`, `model.safetensors`, the tokenizer of the sticker world and `preprocessor_config.json`.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn write_checkpoint(
+    folder: &Path,
+    config: &Value,
+    weights: &BTreeMap<String, Tensor>,
+    context: usize,
+    processor: &ImageProcessor,
+) -> Result<()> {
+    let json = |value: &Value| format!("{value:#}\n").into_bytes();
+    files::write(&folder.join("config.json"), &json(config))?;
+    files::write(&folder.join("tokenizer.json"), &json(&tokenizer_json()))?;
+    files::write(&folder.join("tokenizer_config.json"), &json(&tokenizer_config_json(context)))?;
+    files::write(&folder.join("preprocessor_config.json"), processor.to_json().as_bytes())?;
+    // The key by which transformers recognises files that were saved from torch's layout, which is ours.
+    let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+    files::write_safetensors(&folder.join("model.safetensors"), weights, metadata)
+}
+
+/// Keys that every config of a built-in checkpoint has.
+#[must_use]
+pub fn config_head(class: &str, model_type: &str) -> serde_json::Map<String, Value> {
+    let mut head = serde_json::Map::new();
+    head.insert("architectures".into(), json!([class]));
+    head.insert("model_type".into(), json!(model_type));
+    head.insert("torch_dtype".into(), json!("float32"));
+    head
+}

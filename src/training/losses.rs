@@ -1,0 +1,63 @@
+//! The losses of the recipes.
+
+use candle_core::{D, Tensor};
+
+use crate::error::Result;
+use crate::nn::{log_softmax, softmax};
+use crate::taps::MASKED;
+
+/// CLIP's loss (Radford et al. 2021) over `logits` `[pairs, pairs]`, whose diagonal holds the matching pairs: the mean
+/// of the cross-entropies over rows and over columns.
+///
+/// `also_true` `[pairs, pairs]` is 1 where a pair off the diagonal is true by accident (a second picture of a cat beside
+/// 'a cat'); such pairs are taken out of the loss.
+///
+/// # Errors
+/// If the shapes don't fit.
+pub fn info_nce(logits: &Tensor, also_true: &Tensor) -> Result<Tensor> {
+    let logits = (logits + (also_true * f64::from(MASKED))?)?;
+    let towards = |logits: &Tensor| -> Result<Tensor> {
+        let matching = (log_softmax(logits)? * identity(logits)?)?;
+        Ok((matching.sum_all()? / -(logits.dim(0)? as f64))?)
+    };
+    let (rows, columns) = (towards(&logits)?, towards(&logits.t()?.contiguous()?)?);
+    Ok(((rows + columns)? / 2.0)?)
+}
+
+fn identity(like: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::eye(like.dim(0)?, like.dtype(), like.device())?)
+}
+
+/// The score of each phrase for each picture from patches alone: the mean cosine, weighted by a softmax of the cosine
+/// with this sharpness. `patches` `[pictures, patches, projection]` and `phrases` `[phrases, projection]` have unit
+/// length; the result is `[pictures, phrases]`.
+///
+/// # Errors
+/// If the shapes don't fit.
+pub fn phrase_scores(patches: &Tensor, phrases: &Tensor) -> Result<Tensor> {
+    const SHARPNESS: f64 = 15.0;
+    let (pictures, count, projection) = patches.dims3()?;
+    let cosine = patches
+        .reshape((pictures * count, projection))?
+        .matmul(&phrases.t()?)?
+        .reshape((pictures, count, ()))?
+        .transpose(1, 2)?
+        .contiguous()?; // [pictures, phrases, patches]
+    let weights = softmax(&(&cosine * SHARPNESS)?)?;
+    Ok((weights * cosine)?.sum(D::Minus1)?)
+}
+
+/// Sigmoid cross-entropy of `logits` with `labels` (0 or 1), of the same shape; positives count `positive_weight` times.
+///
+/// # Errors
+/// If the shapes don't fit.
+pub fn sigmoid_cross_entropy(logits: &Tensor, labels: &Tensor, positive_weight: f64) -> Result<Tensor> {
+    // log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which never overflows.
+    let softplus = |x: &Tensor| -> Result<Tensor> {
+        let tail = (x.abs()?.neg()?.exp()? + 1.0)?.log()?;
+        Ok((x.relu()? + tail)?)
+    };
+    let positive = (labels * softplus(&logits.neg()?)?)?;
+    let negative = ((1.0 - labels)? * softplus(logits)?)?;
+    Ok(((positive * positive_weight)? + negative)?.mean_all()?)
+}

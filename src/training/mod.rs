@@ -1,0 +1,15 @@
+//! Training the built-in checkpoints on the sticker world, with the same model code that runs published ones.
+//!
+//! A recipe (`clip.rs`) says what a batch is and what the loss; [`run`] does what all recipes share: the schedule, the
+//! optimizer, snapshots to resume from, progress and a clean stop.
+
+pub mod clip;
+pub mod folder;
+pub mod losses;
+mod optimizer;
+pub mod run;
+pub mod tokenizer;
+mod variables;
+
+pub use optimizer::AdamW;
+pub use variables::Variables;
