@@ -1,0 +1,5 @@
+//! Pixels.
+
+pub mod fonts;
+pub mod offscreen;
+pub mod raster;
