@@ -1,10 +1,13 @@
+pub mod attribution;
 pub mod cli;
 pub mod error;
-mod files;
+pub mod evaluation;
+pub mod files;
 pub mod models;
 pub mod nn;
 pub mod taps;
 pub mod training;
 pub mod ui;
 pub mod world;
+
 pub use error::{Error, Result};

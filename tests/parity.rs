@@ -55,7 +55,7 @@ fn open(folder: &Path, reference: &Tensors) -> Pass {
         Some(tensor.to_dtype(DType::U32).expect("ids"))
     };
     Pass {
-        model: Model::open(&checkpoint, &Device::Cpu).expect("a model"),
+        model: Model::open(&checkpoint, &Device::Cpu).expect("a model").0,
         pixels: reference["pixel_values"].clone(),
         ids: unsigned("input_ids").expect("ids"),
         mask: unsigned("attention_mask"),

@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod clip;
 pub mod dual_encoder;
+pub mod opened;
 pub mod picture;
 pub mod preprocess;
 mod resample;
@@ -57,11 +58,11 @@ pub const MODELS: &[Family] = &[
 ];
 
 impl Model {
-    /// Builds the model of a checkpoint on `device`.
+    /// Builds the model of a checkpoint on `device`, and says how many numbers the checkpoint holds.
     ///
     /// # Errors
     /// If the class is unknown, or config and weights don't fit each other.
-    pub fn open(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+    pub fn open(checkpoint: &Checkpoint, device: &Device) -> Result<(Self, usize)> {
         let class = checkpoint.class();
         let Some(family) = MODELS.iter().find(|family| family.class == class) else {
             let known: Vec<&str> = MODELS.iter().map(|family| family.class).collect();
@@ -69,6 +70,7 @@ impl Model {
                 .config_error(format!("the checkpoint is a '{class}', and Alignscope knows {}", known.join(" and "))));
         };
         let weights = Weights::open(&checkpoint.folder, device)?;
-        (family.load)(checkpoint, &Scope::root(&weights))
+        let model = (family.load)(checkpoint, &Scope::root(&weights))?;
+        Ok((model, weights.parameter_count()))
     }
 }

@@ -1,0 +1,80 @@
+//! A checkpoint ready to run: the model with its preprocessing and its tokenizer.
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use std::path::Path;
+
+use super::Model;
+use super::checkpoint::Checkpoint;
+use super::dual_encoder::DualEncoder;
+use super::preprocess::ImageProcessor;
+use super::tokenizer::{TextBatch, TextTokenizer};
+use crate::error::Result;
+
+/// A model with everything that leads pictures and texts to it.
+pub struct Opened {
+    /// The folder and its config.
+    pub checkpoint: Checkpoint,
+    /// The model.
+    pub model: Model,
+    /// From pictures to pixels.
+    pub processor: ImageProcessor,
+    /// From texts to ids.
+    pub tokenizer: TextTokenizer,
+    /// Where the model runs.
+    pub device: Device,
+    /// How many numbers the checkpoint holds.
+    pub parameters: usize,
+}
+
+impl Opened {
+    /// Opens a Hugging Face folder.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or config and weights don't fit each other.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let (model, parameters) = Model::open(&checkpoint, device)?;
+        let (context, pads) = {
+            let Model::DualEncoder(model) = &model;
+            (model.context(), model.pads_to_context())
+        };
+        Ok(Self {
+            processor: ImageProcessor::from_folder(folder)?,
+            tokenizer: TextTokenizer::open(folder, context, pads)?,
+            device: device.clone(),
+            checkpoint,
+            model,
+            parameters,
+        })
+    }
+
+    /// The model as a dual encoder.
+    #[must_use]
+    pub fn dual_encoder(&self) -> &dyn DualEncoder {
+        let Model::DualEncoder(model) = &self.model;
+        model.as_ref()
+    }
+
+    /// Pictures as the vision tower takes them, `[pictures, 3, height, width]`.
+    ///
+    /// # Errors
+    /// If a picture has no pixels.
+    pub fn pixels(&self, pictures: &[&RgbImage]) -> Result<Tensor> {
+        let (height, width) = self.processor.size();
+        let mut values = Vec::new();
+        for picture in pictures {
+            values.extend(self.processor.normalise(&self.processor.pixels(picture)?));
+        }
+        let shape = (pictures.len(), 3, height as usize, width as usize);
+        Ok(Tensor::from_vec(values, shape, &self.device)?)
+    }
+
+    /// Texts as the text tower takes them.
+    ///
+    /// # Errors
+    /// If there are none, or the tokenizer fails.
+    pub fn texts<Text: AsRef<str>>(&self, texts: &[Text]) -> Result<TextBatch> {
+        self.tokenizer.batch(texts, &self.device)
+    }
+}
