@@ -1,0 +1,171 @@
+//! Every attribution against known answers: the reference's numbers on random CLIP checkpoints, or numbers made by hand.
+
+use std::path::{Path, PathBuf};
+
+use alignscope::attribution::{ATTRIBUTIONS, Attribution, Subject, named};
+use alignscope::models::Model;
+use alignscope::models::checkpoint::Checkpoint;
+use alignscope::taps::{Array, Attn, GradProbe, Point, Recording, Site, SitePattern, Taps, Tower};
+use candle_core::{DType, Device, Tensor};
+
+/// A known answer: fails if the attribution gives another.
+type Case = fn(&Attribution);
+
+const KNOWN_ANSWERS: &[(&str, Case)] = &[
+    ("cosine", cosine_by_hand),
+    ("class-attention", class_attention_by_hand),
+    ("rollout", |attribution| equals_the_reference(attribution, "rollout.image")),
+    ("relevancy", |attribution| equals_the_reference(attribution, "relevancy.image")),
+    ("relevancy-last", |attribution| equals_the_reference(attribution, "relevancy.image.last")),
+];
+
+#[test]
+fn every_attribution_gives_its_known_answer() {
+    for attribution in ATTRIBUTIONS {
+        let case = KNOWN_ANSWERS.iter().find(|(key, _)| *key == attribution.key);
+        let (_, case) = case.unwrap_or_else(|| panic!("{} has no known answer", attribution.key));
+        case(attribution);
+    }
+}
+
+#[test]
+fn every_attribution_is_explained_in_both_languages() {
+    assert!(named("no such map").is_none());
+    for attribution in ATTRIBUTIONS {
+        let key = attribution.key;
+        let same = ATTRIBUTIONS.iter().filter(|other| other.key == key).count();
+        assert!(same == 1 && named(key).is_some(), "{same} attributions are called {key}");
+        let chinese = |text: &str| text.chars().filter(|c| ('一'..='龥').contains(c)).count();
+        let [english, translated] = attribution.help;
+        assert!(english.split_whitespace().count() > 80 && chinese(english) == 0, "{key} has no English help");
+        assert!(chinese(translated) > 100, "{key} has no Chinese help");
+        for pair in [attribution.title, attribution.unit] {
+            assert!(!pair[0].is_empty() && chinese(pair[0]) == 0 && chinese(pair[1]) > 0, "{key}: {pair:?}");
+        }
+        assert!(attribution.paper.contains("arXiv"), "{key} names no paper");
+    }
+}
+
+fn close(ours: &[f32], theirs: &[f32], what: &str) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let largest = theirs.iter().fold(0f32, |most, value| most.max(value.abs()));
+    for (a, b) in ours.iter().zip(theirs) {
+        assert!((a - b).abs() <= 1e-4 * largest, "{what}: {a} is not {b}");
+    }
+}
+
+fn recording(site: Site, shape: &[usize], pattern: &[f32], gradient: &[f32]) -> Recording {
+    let array = |data: &[f32]| Array { shape: shape.to_vec(), data: data.to_vec() };
+    let mut recording = Recording::default();
+    recording.activations.insert(site, array(pattern));
+    recording.gradients.insert(site, array(gradient));
+    recording
+}
+
+fn pooler() -> Site {
+    Site::new(Tower::Pooler, 0, Point::Pattern(Attn::CrossAttn))
+}
+
+fn subject(recording: &Recording, row: usize, class_tokens: usize, depth: usize) -> Subject<'_> {
+    Subject { recording, row, patches: &[], text: &[], class_tokens, depth }
+}
+
+fn cosine_by_hand(attribution: &Attribution) {
+    let recording = Recording::default();
+    let mut subject = subject(&recording, 0, 1, 1);
+    subject.patches = &[1.0, 0.0, 0.6, 0.8, 0.0, -1.0];
+    subject.text = &[0.6, 0.8];
+    close(&(attribution.map)(&subject).expect("a map"), &[0.6, 1.0, -0.8], "cosine");
+    subject.text = &[];
+    assert!((attribution.map)(&subject).is_err());
+}
+
+fn class_attention_by_hand(attribution: &Attribution) {
+    // Two pairs, two heads, a class token and two patches; only the second pair's class row is asked for.
+    let rest = [0.0; 6];
+    let mut pattern = vec![0.0; 18];
+    for row in [[0.2, 0.3, 0.5], [0.4, 0.5, 0.1]] {
+        pattern.extend(row.into_iter().chain(rest));
+    }
+    let clip = recording(Site::pattern(Tower::Vision, 3), &[2, 2, 3, 3], &pattern, &[]);
+    close(&(attribution.map)(&subject(&clip, 1, 1, 4)).expect("a map"), &[0.4, 0.3], "class row");
+    let siglip = recording(pooler(), &[1, 2, 1, 2], &[0.9, 0.1, 0.3, 0.7], &[]);
+    close(&(attribution.map)(&subject(&siglip, 0, 0, 4)).expect("a map"), &[0.6, 0.4], "pooling head");
+}
+
+#[test]
+fn a_pooling_head_stands_in_for_the_class_token() {
+    let mut siglip = recording(pooler(), &[1, 1, 1, 2], &[0.75, 0.25], &[2.0, -1.0]);
+    let block = recording(Site::pattern(Tower::Vision, 0), &[1, 1, 2, 2], &[0.5, 0.5, 0.2, 0.8], &[1.0, 2.0, 5.0, 5.0]);
+    siglip.activations.extend(block.activations);
+    siglip.gradients.extend(block.gradients);
+    let map = |key: &str| {
+        let attribution = named(key).expect("it is registered");
+        (attribution.map)(&subject(&siglip, 0, 0, 1)).expect("a map")
+    };
+    close(&map("class-attention"), &[0.75, 0.25], "class-attention");
+    // Half stays, half goes where the block looks.
+    close(&map("rollout"), &[0.75 * 0.75 + 0.25 * 0.1, 0.75 * 0.25 + 0.25 * 0.9], "rollout");
+    // The pooler's second weight counts against the text and is cut off.
+    close(&map("relevancy-last"), &[1.5, 0.0], "relevancy-last");
+    close(&map("relevancy"), &[1.5 * 1.5, 1.5], "relevancy");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let empty = Recording::default();
+    let complaint = |key: &str, recording: &Recording, row: usize, class_tokens: usize| {
+        let attribution = named(key).expect("it is registered");
+        (attribution.map)(&subject(recording, row, class_tokens, 2)).expect_err("nothing to go by").to_string()
+    };
+    for key in ["class-attention", "rollout", "relevancy", "relevancy-last"] {
+        assert!(complaint(key, &empty, 0, 1).contains("pattern at vision.blocks.1.self_attn.pattern"));
+        assert!(complaint(key, &empty, 0, 0).contains("pattern at pooler.blocks.0.cross_attn.pattern"));
+    }
+    let mut forward_only = recording(Site::pattern(Tower::Vision, 1), &[1, 1, 2, 2], &[0.5; 4], &[]);
+    forward_only.gradients.clear();
+    assert!(complaint("relevancy", &forward_only, 0, 1).contains("gradient of the pattern at vision.blocks.1"));
+    assert!(complaint("class-attention", &forward_only, 7, 1).contains("vision.blocks.1.self_attn.pattern"));
+    assert!(complaint("rollout", &forward_only, 0, 1).contains("vision.blocks.0.self_attn.pattern"));
+}
+
+fn clip_fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clip");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root).expect("fixtures").flatten().map(|e| e.path()).collect();
+    found.sort();
+    assert!(found.len() >= 4);
+    found
+}
+
+fn equals_the_reference(attribution: &Attribution, name: &str) {
+    for folder in clip_fixtures() {
+        let reference =
+            candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).expect("a reference");
+        let unsigned = |name: &str| reference.get(name).map(|ids| ids.to_dtype(DType::U32).expect("ids"));
+        let checkpoint = Checkpoint::open(&folder).expect("a checkpoint");
+        let Model::DualEncoder(model) = Model::open(&checkpoint, &Device::Cpu).expect("a model").0;
+        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern"));
+        let mut taps = Taps::none().with(&mut probe);
+        let image = model.encode_image(&reference["pixel_values"], &mut taps).expect("a pass");
+        let ids = unsigned("input_ids").expect("ids");
+        let text = model.encode_text(&ids, unsigned("attention_mask").as_ref(), &mut taps).expect("a pass");
+        let logits = model.logits(&image.embed, &text.embed).expect("logits");
+        drop(taps);
+        let pair = |at: usize| logits.get(at).and_then(|row| row.get(at)).expect("a pair");
+        let recording = probe.backward(&(pair(0) + pair(1)).expect("a sum")).expect("gradients");
+        let host = |tensor: &Tensor| Array::from_tensor(tensor).expect("host");
+        let (patches, texts, expected) = (host(&image.patches), host(&text.embed), host(&reference[name]));
+        for row in 0..2 {
+            let subject = Subject {
+                recording: &recording,
+                row,
+                patches: patches.row(row),
+                text: texts.row(row),
+                class_tokens: model.class_tokens(),
+                depth: model.depths().0,
+            };
+            let map = (attribution.map)(&subject).expect("a map");
+            close(&map, expected.row(row), &format!("{}: {name}", folder.display()));
+        }
+    }
+}
