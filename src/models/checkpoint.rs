@@ -4,9 +4,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::nn::check_heads;
 
 /// Configs, tokenizers and indexes are small; anything larger than this isn't one.
-const LARGEST_TEXT_FILE: u64 = 256 << 20;
+const LARGEST_TEXT_FILE: u64 = 64 << 20;
 
 /// A folder whose `config.json` was read.
 #[derive(Clone, Debug)]
@@ -79,6 +80,18 @@ impl Checkpoint {
         Error::unusable(problem, "use the config.json that belongs to the weights").at(&self.folder.join("config.json"))
     }
 
+    /// Refuses a number of heads that doesn't divide the width, and what layer norm can't add to a variance.
+    ///
+    /// # Errors
+    /// On the first such value.
+    pub fn check_block(&self, width: usize, heads: usize, epsilon: f64) -> Result<()> {
+        check_heads(width, heads).map_err(|error| error.at(&self.folder.join("config.json")))?;
+        if !(0.0..=1.0).contains(&epsilon) {
+            return Err(self.config_error(format!("the config says layer_norm_eps = {epsilon}, outside of 0 to 1")));
+        }
+        Ok(())
+    }
+
     /// Refuses sizes that no model has, before any memory is taken for them. Each entry is a name, the value, and the
     /// largest that makes sense; zero is refused too.
     ///
@@ -99,11 +112,21 @@ impl Checkpoint {
 /// # Errors
 /// If it is missing, too large, or not JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
-    let length = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len();
-    if length > LARGEST_TEXT_FILE {
-        return Err(Error::unusable("the file is far too large", "name another file").at(path));
-    }
-    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
-    serde_json::from_slice(&bytes)
+    serde_json::from_slice(&read_text(path)?)
         .map_err(|error| Error::unusable(format!("the file isn't valid JSON ({error})"), "fetch it again").at(path))
+}
+
+/// Reads a text file of a checkpoint.
+///
+/// # Errors
+/// If it is missing, too large, or not an ordinary file (a pipe would wait for its other end).
+pub fn read_text(path: &Path) -> Result<Vec<u8>> {
+    let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+    if !about.is_file() {
+        return Err(Error::unusable("that is not an ordinary file", "name a checkpoint folder").at(path));
+    }
+    if about.len() > LARGEST_TEXT_FILE {
+        return Err(Error::unusable("the file is far too large for what it should be", "fetch it again").at(path));
+    }
+    std::fs::read(path).map_err(|error| Error::io("read", path, &error))
 }

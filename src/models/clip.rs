@@ -11,8 +11,7 @@ use super::dual_encoder::{DualEncoder, ImageFeatures, TextFeatures};
 use super::vision_tower::{Tail, VisionTower, VisionTowerConfig};
 use crate::error::{Error, Result};
 use crate::nn::{
-    Activation, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Scope, causal_mask, check_heads, normalise,
-    padding_mask,
+    Activation, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Scope, causal_mask, normalise, padding_mask,
 };
 use crate::taps::{Point, Site, Taps, Tower};
 
@@ -116,7 +115,7 @@ impl ClipConfig {
             ("max_position_embeddings", text.max_position_embeddings, 1 << 14),
             ("projection_dim", config.projection_dim, 1 << 14),
         ])?;
-        check_heads(text.hidden_size, text.num_attention_heads)?;
+        checkpoint.check_block(text.hidden_size, text.num_attention_heads, text.layer_norm_eps)?;
         config.vision_config.check(checkpoint)?;
         Ok(config)
     }

@@ -2,7 +2,6 @@
 //!
 //! The numbers are those of transformers' image processors, which resize 8-bit pixels with Pillow.
 
-use std::fs;
 use std::path::Path;
 
 use image::{RgbImage, imageops};
@@ -10,6 +9,7 @@ use serde_json::json;
 
 mod config;
 
+use super::checkpoint::read_text;
 use super::resample::{Axis, Filter, resample};
 use crate::error::{Error, Result};
 
@@ -108,7 +108,7 @@ impl ImageProcessor {
     /// The file is missing or can't be read, or as [`ImageProcessor::from_json`]; the error names the file.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let text = String::from_utf8_lossy(&read_text(&path)?).into_owned();
         Self::from_json(&text).map_err(|e| e.at(&path))
     }
 

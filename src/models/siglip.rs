@@ -14,8 +14,7 @@ use super::dual_encoder::{DualEncoder, ImageFeatures, TextFeatures};
 use super::vision_tower::{Tail, VisionTower, VisionTowerConfig};
 use crate::error::Result;
 use crate::nn::{
-    Activation, Attention, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Mlp, Scope, check_heads, normalise,
-    padding_mask,
+    Activation, Attention, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Mlp, Scope, normalise, padding_mask,
 };
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
@@ -76,7 +75,7 @@ impl SiglipConfig {
             ("max_position_embeddings", text.max_position_embeddings, 1 << 14),
             ("projection_size", config.projection_size(), 1 << 14),
         ])?;
-        check_heads(text.hidden_size, text.num_attention_heads)?;
+        checkpoint.check_block(text.hidden_size, text.num_attention_heads, text.layer_norm_eps)?;
         config.vision_config.check(checkpoint)?;
         Ok(config)
     }

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-use super::checkpoint::read_json;
+use super::checkpoint::{read_json, read_text};
 use crate::error::{Error, Result};
 
 /// Nobody's sentence is longer; a book that was pasted by accident shouldn't be tokenized as a whole.
@@ -50,7 +50,7 @@ impl TextTokenizer {
     /// If the file is missing or isn't a tokenizer.
     pub fn open(folder: &Path, context: usize, pads_to_context: bool) -> Result<Self> {
         let path = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
+        let bytes = read_text(&path)?;
         let mut tokenizer = Self::parse(&bytes, context).map_err(|error| error.at(&path))?;
         let pad = pad_token(folder).and_then(|token| tokenizer.tokenizer.token_to_id(&token));
         tokenizer.pad = pad.unwrap_or(0);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::nn::{Activation, BlockShape, Embedding, EncoderBlock, LayerNorm, PatchEmbedding, Scope, check_heads};
+use crate::nn::{Activation, BlockShape, Embedding, EncoderBlock, LayerNorm, PatchEmbedding, Scope};
 use crate::taps::{Point, Site, Taps, Tower};
 
 /// `vision_config` of a `CLIPModel` or `SiglipModel`; the defaults are CLIP's.
@@ -72,7 +72,7 @@ impl VisionTowerConfig {
         if self.num_channels != 3 {
             return Err(checkpoint.config_error("the vision tower doesn't take three colour channels"));
         }
-        check_heads(self.hidden_size, self.num_attention_heads)
+        checkpoint.check_block(self.hidden_size, self.num_attention_heads, self.layer_norm_eps)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Reading the weights of a Hugging Face folder: one safetensors file, or several with an index.
 
+mod header;
+
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Metadata, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
+use header::Header;
 
 /// The weights of a checkpoint. Tensors are formed when a model asks for them, after their shape was checked, so an
 /// absurd config takes no memory.
@@ -18,8 +20,30 @@ pub struct Weights {
 struct WeightFile {
     path: PathBuf,
     bytes: Vec<u8>,
-    start: usize,
-    metadata: Metadata,
+    header: Header,
+}
+
+/// What a checkpoint holds, known without reading its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// How many numbers all tensors hold together.
+    pub parameters: usize,
+    /// Length of all files, in bytes.
+    pub bytes: u64,
+}
+
+/// Looks at the headers of the weights in `folder`.
+///
+/// # Errors
+/// As [`Weights::open`].
+pub fn extent(folder: &Path) -> Result<Extent> {
+    let mut extent = Extent { parameters: 0, bytes: 0 };
+    for path in files(folder)? {
+        let header = Header::read(&path)?;
+        extent.parameters += header.parameter_count();
+        extent.bytes += header.length;
+    }
+    Ok(extent)
 }
 
 impl Weights {
@@ -28,10 +52,7 @@ impl Weights {
     /// # Errors
     /// If a file is missing, cut off, or not a safetensors file.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        let paths = if index.is_file() && !single.is_file() { shards(&index)? } else { vec![single] };
-        let files = paths.into_iter().map(WeightFile::open).collect::<Result<_>>()?;
+        let files = files(folder)?.into_iter().map(WeightFile::open).collect::<Result<_>>()?;
         let device = device.clone();
         Ok(Self { files, device })
     }
@@ -39,21 +60,20 @@ impl Weights {
     /// How many numbers all tensors hold together.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        let tensors = self.files.iter().flat_map(|file| file.metadata.tensors());
-        tensors.map(|(_, info)| info.shape.iter().product::<usize>()).collect::<Vec<_>>().iter().sum()
+        self.files.iter().map(|file| file.header.parameter_count()).sum()
     }
 
     /// The names of all tensors with their shapes.
     #[must_use]
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let tensors = self.files.iter().flat_map(|file| file.metadata.tensors());
+        let tensors = self.files.iter().flat_map(|file| file.header.metadata.tensors());
         tensors.map(|(name, info)| (name, info.shape.clone())).collect()
     }
 }
 
 impl Parameters for Weights {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let found = self.files.iter().find_map(|file| file.metadata.info(name).map(|info| (file, info)));
+        let found = self.files.iter().find_map(|file| file.header.metadata.info(name).map(|info| (file, info)));
         let Some((file, info)) = found else {
             let path = self.files.first().map_or(Path::new(""), |file| &file.path);
             return Err(Error::unusable(
@@ -83,7 +103,8 @@ impl Parameters for Weights {
             }
         };
         let (start, end) = info.data_offsets;
-        let bytes = &file.bytes[file.start + start..file.start + end];
+        let start_of_data = file.header.start;
+        let bytes = &file.bytes[start_of_data + start..start_of_data + end];
         let tensor = Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
         // One number that isn't finite makes the sum so too; a sum that overflows is no sane weight either.
         if !tensor.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
@@ -97,7 +118,7 @@ impl Parameters for Weights {
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.files.iter().any(|file| file.metadata.info(name).is_some())
+        self.files.iter().any(|file| file.header.metadata.info(name).is_some())
     }
 
     fn device(&self) -> &Device {
@@ -107,26 +128,30 @@ impl Parameters for Weights {
 
 impl WeightFile {
     fn open(path: PathBuf) -> Result<Self> {
+        let header = Header::read(&path)?;
         let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
-        let broken = |error: safetensors::SafeTensorError| {
-            Error::unusable(
-                format!("the weights can't be read ({error})"),
-                "the file is cut off or isn't a safetensors file: fetch it again",
-            )
-            .at(&path)
-        };
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
-        // `read_metadata` looks at the header alone; `deserialize` also holds it against the length of the file.
-        SafeTensors::deserialize(&bytes).map_err(broken)?;
-        Ok(Self { start: header + size_of::<u64>(), path, bytes, metadata })
+        if bytes.len() as u64 != header.length {
+            return Err(Error::unusable("the file changed while it was read", "try again").at(&path));
+        }
+        Ok(Self { path, bytes, header })
     }
+}
+
+/// The files with weights in `folder`: `model.safetensors`, or else those that the index lists.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let single = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    if index.is_file() && !single.is_file() { shards(&index) } else { Ok(vec![single]) }
 }
 
 /// The files that an index lists, each once.
 fn shards(index: &Path) -> Result<Vec<PathBuf>> {
     let json = super::checkpoint::read_json(index)?;
-    let broken = || Error::unusable("the index of the weights has no 'weight_map'", "fetch the file again").at(index);
-    let map = json["weight_map"].as_object().ok_or_else(broken)?;
+    let broken = |why: String| Error::unusable(why, "fetch the file again").at(index);
+    let map = json["weight_map"]
+        .as_object()
+        .filter(|map| !map.is_empty())
+        .ok_or_else(|| broken("the index of the weights has no 'weight_map'".into()))?;
     let names: BTreeSet<&str> = map.values().filter_map(|name| name.as_str()).collect();
     let folder = index.parent().unwrap_or(Path::new("."));
     names
@@ -134,7 +159,11 @@ fn shards(index: &Path) -> Result<Vec<PathBuf>> {
         .map(|name| {
             // A name with a path in it could point anywhere on the disk.
             let plain = Path::new(name).file_name().is_some_and(|file| file == name);
-            if plain { Ok(folder.join(name)) } else { Err(broken()) }
+            if plain {
+                Ok(folder.join(name))
+            } else {
+                Err(broken(format!("the index of the weights names '{name}', which isn't a file beside it")))
+            }
         })
         .collect()
 }

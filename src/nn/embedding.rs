@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Linear, Scope};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A table of vectors, one for each id.
 #[derive(Clone, Debug)]
@@ -23,9 +23,18 @@ impl Embedding {
     /// The vectors of `ids` `[batch, positions]`, as `[batch, positions, width]`.
     ///
     /// # Errors
-    /// If an id is outside the table.
+    /// If an id is outside of the table, or the ids aren't `u32`.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, positions) = ids.dims2()?;
+        // A GPU would read beyond the table without a word.
+        let highest = ids.flatten_all()?.to_vec1::<u32>()?.into_iter().max().unwrap_or(0);
+        let known = self.weight.dim(0)?;
+        if highest as usize >= known {
+            return Err(Error::unusable(
+                format!("the text holds the token {highest}, but the model knows {known} tokens"),
+                "use the tokenizer.json that belongs to the weights",
+            ));
+        }
         let rows = self.weight.index_select(&ids.flatten_all()?, 0)?; // [batch * positions, width]
         Ok(rows.reshape((batch, positions, ()))?)
     }
