@@ -2,6 +2,7 @@ pub mod attribution;
 pub mod cli;
 pub mod error;
 pub mod evaluation;
+pub mod export;
 pub mod files;
 pub mod models;
 pub mod nn;

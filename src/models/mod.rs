@@ -3,10 +3,12 @@
 
 pub mod checkpoint;
 pub mod clip;
+pub mod device;
 pub mod dual_encoder;
 pub mod opened;
 pub mod picture;
 pub mod preprocess;
+pub mod record;
 mod resample;
 pub mod siglip;
 pub mod tokenizer;

@@ -13,7 +13,7 @@ mod site;
 
 pub use grad_probe::GradProbe;
 pub use intervene::{AttentionKnockout, HeadAblation};
-pub use recording::{Array, Recorder, Recording};
+pub use recording::{Array, IdArray, Recorder, Recording};
 pub use site::{Attn, Point, Site, SitePattern, Tower};
 
 use candle_core::Tensor;

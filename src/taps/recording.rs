@@ -33,6 +33,15 @@ impl Array {
     }
 }
 
+/// A row-major array of ids in host memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdArray {
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// The values, last axis fastest; as many as the product of `shape`.
+    pub data: Vec<i64>,
+}
+
 /// The activations of one pass, and their gradients where a [`super::GradProbe`] was there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {

@@ -1,0 +1,3 @@
+//! Writers. They see host arrays and text, never a tensor.
+
+pub mod trace;
