@@ -1,5 +1,8 @@
 //! The command line.
 
+mod output;
+mod scenes;
+mod trace;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -14,7 +17,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Trace(trace::TraceCommand),
     Train(train::Train),
+    Scenes(scenes::Scenes),
 }
 
 /// Reads the command line, does what it says, and gives the exit code.
@@ -22,13 +27,15 @@ enum Command {
 pub fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Some(Command::Trace(trace)) => trace.run(),
         Some(Command::Train(train)) => train.run(),
+        Some(Command::Scenes(scenes)) => scenes.run(),
         None => Ok(()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("alignscope: {error:#}");
+            output::tell(error);
             std::process::ExitCode::FAILURE
         }
     }

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
+use crate::cli::output::{bar, say};
 use crate::taps::CancelToken;
 use crate::training::clip::{ClipRecipe, decays};
 use crate::training::run::{self, Outcome};
@@ -50,16 +50,15 @@ impl Train {
         ctrlc::set_handler(move || handle.cancel())?;
         let variables = recipe.variables()?;
         let parameters: usize = variables.all().iter().map(|(_, variable)| variable.elem_count()).sum();
-        println!(
+        say(format!(
             "Training {} with seed {}: {} steps of {} pictures, {parameters} parameters, into {}",
             plan.name,
             plan.seed,
             plan.steps,
             plan.batch,
             folder.display()
-        );
-        let bar = ProgressBar::new(plan.steps as u64);
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?);
+        ))?;
+        let bar = bar(plan.steps as u64, "{bar:30} {pos}/{len} {msg}")?;
         let mut report = |progress: &run::Progress| {
             let line = format!(
                 "loss {:.3}  rate {:.1e}  R@1 in the batch {:.2}  {:.0} pictures/s  {} left",
@@ -72,7 +71,8 @@ impl Train {
             bar.set_position(progress.step as u64);
             bar.set_message(line.clone());
             if bar.is_hidden() && (progress.step % 100 == 0 || progress.step <= 20) {
-                println!("{}/{}  {line}", progress.step, progress.steps);
+                // A report that can't be printed is no reason to lose the training.
+                let _unread = say(format!("{}/{}  {line}", progress.step, progress.steps));
             }
         };
         let outcome =
@@ -80,11 +80,11 @@ impl Train {
         bar.finish_and_clear();
         match outcome {
             Outcome::Stopped(step) => {
-                println!("Stopped after {step} steps; the same command goes on from there.");
+                say(format!("Stopped after {step} steps; the same command goes on from there."))?;
             }
             Outcome::Finished => {
                 recipe.write(&variables, &folder)?;
-                println!("The checkpoint is in {}", folder.display());
+                say(format!("The checkpoint is in {}", folder.display()))?;
             }
         }
         Ok(())

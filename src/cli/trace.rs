@@ -1,0 +1,116 @@
+//! `alignscope trace`: writes everything that is seen in one pass to a file.
+
+use anyhow::Result;
+use clap::Args;
+use image::RgbImage;
+use std::path::{Path, PathBuf};
+
+use crate::cli::output::{say, tell};
+use crate::error::Error;
+use crate::export::trace::Trace;
+use crate::models::device;
+use crate::models::opened::Opened;
+use crate::models::picture::Picture;
+use crate::models::record::Pass;
+use crate::taps::SitePattern;
+
+/// Run a checkpoint once over pictures and texts, and write inputs, outputs and attention patterns to a file.
+///
+/// The file is a safetensors file in the layout of transformers' outputs; Python opens it with
+/// safetensors.torch.load_file.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  alignscope trace --checkpoint my-clip --image cat.png \
+    --text \"a cat\" --text \"a dog\" -o cat.safetensors\n\n\
+    Sites are named <tower>.blocks.<i>.<point>, such as vision.blocks.0.self_attn.pattern or\n\
+    text.blocks.1.resid_post; --sites takes several names separated by commas, and * for any run\n\
+    of characters.")]
+pub struct TraceCommand {
+    /// Hugging Face folder with config.json and model.safetensors.
+    #[arg(long, value_name = "FOLDER")]
+    checkpoint: PathBuf,
+    /// Picture; give the option again for a batch.
+    #[arg(long = "image", value_name = "FILE", required = true)]
+    images: Vec<PathBuf>,
+    /// Text; give the option again for a batch.
+    #[arg(long = "text", value_name = "TEXT", required = true)]
+    texts: Vec<String>,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Which activations to keep.
+    #[arg(long, default_value = "*.pattern", value_name = "NAMES")]
+    sites: String,
+    /// Where to compute: auto, cpu, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+impl TraceCommand {
+    pub fn run(&self) -> Result<()> {
+        let device = device::choose(&self.device)?;
+        let pictures = self.images.iter().map(|file| Picture::open(file)).collect::<crate::Result<Vec<_>>>()?;
+        let pictures: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.pixels).collect();
+        let trace = crate::cli::on_deep_stack(|| {
+            let opened = Opened::open(&self.checkpoint, &device)?;
+            let pass = opened.record(&pictures, &self.texts, SitePattern::new(&self.sites))?;
+            self.check(&pass)?;
+            self.trace(&opened, pass)
+        })?;
+        trace.write(&self.output)?;
+        for (name, shape) in trace.shapes() {
+            say(format!("{name:<40} {shape:?}"))?;
+        }
+        say(format!("Wrote {}", self.output.display()))
+    }
+
+    fn check(&self, pass: &Pass) -> crate::Result<()> {
+        if pass.recording.activations.is_empty() {
+            return Err(Error::unusable(
+                format!("the model has no site that fits '{}'", self.sites),
+                "name one like vision.blocks.0.self_attn.pattern, or '*' for all",
+            ));
+        }
+        for (text, tokens) in self.texts.iter().zip(&pass.tokens) {
+            if tokens.cut {
+                let (read, start) = (tokens.ids.len(), beginning(text));
+                tell(format!("the text '{start}' is longer than the model reads and was cut to {read} tokens"));
+            }
+        }
+        Ok(())
+    }
+
+    fn trace(&self, opened: &Opened, pass: Pass) -> crate::Result<Trace> {
+        let mut trace = Trace::default();
+        trace.note("class", opened.checkpoint.class());
+        trace.note("checkpoint", opened.checkpoint.name());
+        trace.note("program", concat!("alignscope ", env!("CARGO_PKG_VERSION")));
+        trace.note_json("grid", &opened.dual_encoder().grid())?;
+        trace.note_json("images", &self.images.iter().map(|file| name(file)).collect::<Vec<_>>())?;
+        trace.note_json("texts", &self.texts)?;
+        trace.note_json("tokens", &pass.tokens.iter().map(|tokens| &tokens.texts).collect::<Vec<_>>())?;
+        trace.floats("pixel_values", pass.pixel_values);
+        trace.ids("input_ids", pass.input_ids);
+        if let Some(mask) = pass.attention_mask {
+            trace.ids("attention_mask", mask);
+        }
+        trace.floats("logits_per_image", pass.logits_per_image);
+        trace.floats("logits_per_text", pass.logits_per_text);
+        trace.floats("image_embeds", pass.image_embeds);
+        trace.floats("text_embeds", pass.text_embeds);
+        trace.recording(pass.recording);
+        Ok(trace)
+    }
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The first words of a text that may be very long.
+fn beginning(text: &str) -> String {
+    let mut start: String = text.chars().take(40).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    start
+}
