@@ -1,5 +1,6 @@
 //! The command line.
 
+mod models;
 mod output;
 mod scenes;
 mod trace;
@@ -20,6 +21,7 @@ enum Command {
     Trace(trace::TraceCommand),
     Train(train::Train),
     Scenes(scenes::Scenes),
+    Models(models::Models),
 }
 
 /// Reads the command line, does what it says, and gives the exit code.
@@ -30,6 +32,7 @@ pub fn main() -> std::process::ExitCode {
         Some(Command::Trace(trace)) => trace.run(),
         Some(Command::Train(train)) => train.run(),
         Some(Command::Scenes(scenes)) => scenes.run(),
+        Some(Command::Models(models)) => models.run(),
         None => Ok(()),
     };
     match result {

@@ -1,10 +1,13 @@
 //! Models, one file a family, in the order of their papers, and what surrounds them: checkpoints, weights,
 //! preprocessing, tokenizers. Candle tensors end above this layer.
 
+pub mod builtin;
+pub mod cache;
 pub mod checkpoint;
 pub mod clip;
 pub mod device;
 pub mod dual_encoder;
+pub mod inventory;
 pub mod opened;
 pub mod picture;
 pub mod preprocess;

@@ -1,0 +1,78 @@
+//! `alignscope models`: lists the checkpoints that are here.
+
+use anyhow::Result;
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+
+use crate::cli::output::say;
+use crate::models::cache;
+use crate::models::inventory::{Entry, available_memory, list};
+
+/// List the checkpoints that are built in or in the local Hugging Face cache, and which fit into this machine's memory.
+///
+/// Nothing is fetched from the network.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  alignscope models\n  alignscope models --json")]
+pub struct Models {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+const HEAD: [&str; 8] = ["Name", "Class", "Method", "Parameters", "File", "Memory", "Opens", "Folder"];
+/// Columns of numbers, which stand at the right.
+const NUMBERS: std::ops::RangeInclusive<usize> = 3..=5;
+
+impl Models {
+    pub fn run(&self) -> Result<()> {
+        let entries = list();
+        if self.json {
+            return say(serde_json::to_string_pretty(&entries)?);
+        }
+        let (built_in, cached): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.built_in);
+        section("Built in", &built_in)?;
+        let place = cache::root().map(|root| format!(" ({})", root.display())).unwrap_or_default();
+        section(&format!("In the Hugging Face cache{place}"), &cached)?;
+        let memory = available_memory().map_or("unknown".into(), |bytes| HumanBytes(bytes).to_string());
+        say(format!("Available memory: {memory}"))
+    }
+}
+
+fn section(title: &str, entries: &[&Entry]) -> Result<()> {
+    if entries.is_empty() {
+        return say(format!("{title}: none\n"));
+    }
+    say(title)?;
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(entries.iter().map(|entry| row(entry)));
+    let widths: [usize; HEAD.len()] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for row in rows {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            if NUMBERS.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        say(format!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end()))?;
+    }
+    say("")
+}
+
+fn row(entry: &Entry) -> [String; HEAD.len()] {
+    let bytes = |count: Option<u64>| count.map_or("?".into(), |count| HumanBytes(count).to_string());
+    let opens = match (entry.known, &entry.problem, entry.fits) {
+        (false, ..) if !entry.class.is_empty() => "no, class not known",
+        (_, Some(_), _) => "no, incomplete",
+        (_, _, Some(false)) => "no, too large here",
+        (_, _, None) => "memory unknown",
+        _ => "yes",
+    };
+    [
+        entry.name.clone(),
+        if entry.class.is_empty() { "?".into() } else { entry.class.clone() },
+        entry.method.unwrap_or("?").into(),
+        entry.parameters.map_or("?".into(), |count| HumanCount(count as u64).to_string()),
+        bytes(entry.bytes),
+        bytes(entry.memory),
+        opens.into(),
+        entry.folder.display().to_string(),
+    ]
+}

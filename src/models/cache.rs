@@ -1,0 +1,90 @@
+//! Checkpoints in the local Hugging Face cache. Only read; whatever is broken in it is passed over.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::checkpoint::read_text;
+
+/// The cache's folder: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or the place that Python's `huggingface_hub` takes.
+#[must_use]
+pub fn root() -> Option<PathBuf> {
+    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || std::env::home_dir().map(|home| home.join(".cache"));
+    named("HF_HUB_CACHE")
+        .or_else(|| named("HF_HOME").map(|folder| folder.join("hub")))
+        .or_else(|| named("XDG_CACHE_HOME").or_else(home).map(|folder| folder.join("huggingface").join("hub")))
+}
+
+/// Every model in the cache at `root` that has a `config.json`: its name (`org/name`) and the folder of the snapshot
+/// that `main` points to, or else of the newest one. In order of names.
+#[must_use]
+pub fn snapshots(root: &Path) -> Vec<(String, PathBuf)> {
+    let mut found: Vec<_> = folders(root)
+        .into_iter()
+        .filter_map(|model| {
+            let name = model.file_name()?.to_str()?.strip_prefix("models--")?.replace("--", "/");
+            Some((name, snapshot(&model)?))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn snapshot(model: &Path) -> Option<PathBuf> {
+    let has_config = |folder: &PathBuf| folder.join("config.json").is_file();
+    let snapshots = folders(&model.join("snapshots"));
+    let main = read_text(&model.join("refs").join("main")).ok();
+    let main = main.and_then(|revision| String::from_utf8(revision).ok()).unwrap_or_default();
+    // Compared with what is there, so that a strange reference can't lead out of the cache.
+    let preferred = snapshots
+        .iter()
+        .find(|folder| folder.file_name().is_some_and(|name| name == main.trim()) && has_config(folder));
+    let newest = || snapshots.iter().filter(|folder| has_config(folder)).max_by_key(|folder| modified(folder));
+    preferred.or_else(newest).cloned()
+}
+
+fn modified(folder: &Path) -> Option<SystemTime> {
+    folder.metadata().ok()?.modified().ok()
+}
+
+fn folders(parent: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_main_points_to_and_passes_over_what_is_broken() -> std::io::Result<()> {
+        let cache = tempfile::tempdir()?;
+        let root = cache.path();
+        let file = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(root))?;
+            std::fs::write(path, text)
+        };
+        file("models--org--both/snapshots/old/config.json", "{}")?;
+        file("models--org--both/snapshots/new/config.json", "{}")?;
+        file("models--org--both/refs/main", "old\n")?;
+        file("models--alone/snapshots/abc/config.json", "{}")?;
+        file("models--org--astray/snapshots/abc/config.json", "{}")?;
+        file("models--org--astray/refs/main", "../../../org")?;
+        file("models--org--empty/refs/main", "abc")?;
+        file("models--org--bare/snapshots/abc/model.safetensors", "")?;
+        file("datasets--org--other/snapshots/abc/config.json", "{}")?;
+        file("models--stray-file", "")?;
+        let place = |path: &str| root.join(path);
+        assert_eq!(
+            snapshots(root),
+            [
+                ("alone".to_owned(), place("models--alone/snapshots/abc")),
+                ("org/astray".to_owned(), place("models--org--astray/snapshots/abc")),
+                ("org/both".to_owned(), place("models--org--both/snapshots/old")),
+            ]
+        );
+        assert!(snapshots(&place("nowhere")).is_empty());
+        Ok(())
+    }
+}
