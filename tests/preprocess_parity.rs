@@ -8,13 +8,6 @@ use alignscope::models::preprocess::{Class, ImageProcessor};
 use image::RgbImage;
 use safetensors::SafeTensors;
 
-/// How far a JPEG's pixels may be off, of 255: the standard leaves the rounding to the decoder. All else is exact.
-const JPEG: u8 = 4;
-
-fn bound(picture: &str) -> u8 {
-    if picture.ends_with(".jpg") { JPEG } else { 0 }
-}
-
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures")
 }
@@ -59,7 +52,7 @@ fn pictures_decode_as_in_pillow() {
     for (picture, _, shape, theirs) in expected("decoded") {
         let (most, changed) = difference(&open(&picture), &shape, &theirs);
         println!("{picture}: {most} of 255 at most, {:.2} % differ", 100.0 * changed);
-        assert!(most <= bound(&picture), "{picture}: {most}");
+        assert_eq!(most, 0, "{picture}");
     }
 }
 
@@ -71,7 +64,7 @@ fn pixels_are_those_of_transformers() {
         assert_eq!((ours.height(), ours.width()), processor(&name).size());
         let (most, changed) = difference(&ours, &shape, &theirs);
         println!("{picture} {name}: {most} of 255 at most, {:.2} % differ", 100.0 * changed);
-        if most > bound(&picture) {
+        if most > 0 {
             worst.push((picture, name, most));
         }
     }

@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use image::error::DecodingError;
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
+    metadata::Orientation,
 };
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use crate::error::{Error, Result};
 
@@ -110,7 +113,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage> {
     Ok(rgb(picture))
 }
 
-fn read(bytes: &[u8], format: ImageFormat) -> image::ImageResult<(DynamicImage, Orientation)> {
+fn read(bytes: &[u8], format: ImageFormat) -> ImageResult<(DynamicImage, Orientation)> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -121,7 +124,26 @@ fn read(bytes: &[u8], format: ImageFormat) -> image::ImageResult<(DynamicImage, 
     limits.reserve(decoder.total_bytes())?;
     // A picture whose EXIF data can't be read is still a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder)?, orientation))
+    // Only `image` makes RGB of the inks of a print file.
+    let picture = if format == ImageFormat::Jpeg && decoder.original_color_type() != ExtendedColorType::Cmyk8 {
+        DynamicImage::ImageRgb8(jpeg(bytes)?)
+    } else {
+        DynamicImage::from_decoder(decoder)?
+    };
+    Ok((picture, orientation))
+}
+
+/// The pixels of a JPEG whose size was checked. The standard leaves the rounding to the decoder; this one rounds as
+/// libjpeg-turbo does, which is what Pillow reads with.
+fn jpeg(bytes: &[u8]) -> ImageResult<RgbImage> {
+    let failed = |error: JpegError| ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error));
+    // Beside the pixels a progressive file needs its coefficients, two bytes each.
+    let limits = DecodeLimits { max_memory: Some(4 * MAX_PIXELS), ..DecodeLimits::default() };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(failed)?;
+    decoder.set_output_format(PixelFormat::Rgb);
+    let decoded = decoder.decode_image().map_err(failed)?;
+    let [width, height] = [decoded.width, decoded.height].map(|side| u32::try_from(side).unwrap_or(0));
+    Ok(RgbImage::from_raw(width, height, decoded.data).unwrap_or_default())
 }
 
 /// RGB with the high byte of deep colours; `image` itself would round where Pillow cuts.
