@@ -1,3 +1,28 @@
+//! Alignscope: see where words land in the picture.
+//!
+//! A picture and a text go one way through the program:
+//!
+//! ```text
+//! picture + text -> models -> taps::Recording -> attribution, methods -> ui, export, cli
+//!                   tensors |  plain host arrays from here on
+//! ```
+//!
+//! The parts stand in layers. An import only ever points down (`tests/architecture.rs` checks it):
+//!
+//! | part | what it is for |
+//! |---|---|
+//! | `main`, [`cli`] | the command line: opens the window, or runs one subcommand |
+//! | [`ui`] | pixels |
+//! | `app` | the program without pixels: its state, its commands, its worker |
+//! | `methods`, [`evaluation`] | what each way of alignment says about a picture and a text; how well, on scenes whose truth is known |
+//! | [`attribution`], `reduction`, [`world`], [`training`], `export` | siblings: maps from recordings; 2-D projections; sticker scenes; losses and recipes; writers |
+//! | [`models`] | one file a family; weights, preprocessing, tokenizer |
+//! | [`nn`] | blocks that all models share, each differentiable |
+//! | [`taps`] | seeing and changing activations at named sites |
+//! | [`files`], [`error`] | files that are written whole or not at all; the one error type |
+//!
+//! How to add to each part is in `CONTRIBUTING.md`.
+
 pub mod attribution;
 pub mod cli;
 pub mod error;
