@@ -1,0 +1,315 @@
+//! Every block and every loss against central differences, and the fused operations against plain formulas.
+//!
+//! The differences are taken in `f64`, where no block is fused, so they are good to nine digits; against them stand the
+//! gradients of the composed path in `f64` and of the fused path in `f32`, with respect to inputs and weights alike.
+
+#[path = "common/variables.rs"]
+mod variables;
+
+use alignscope::Result;
+use alignscope::nn::{
+    Activation, Attention, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Mlp, PatchEmbedding, Scope,
+    causal_mask, log_softmax, normalise, padding_mask, softmax,
+};
+use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
+use alignscope::training::losses::{info_nce, phrase_scores, sigmoid_cross_entropy};
+use candle_core::{D, DType, Device, Tensor, Var};
+use std::collections::BTreeMap;
+use variables::{Variables, distance, numbers, score};
+
+/// Half the distance between the two points of a difference.
+const STEP: f64 = 1e-5;
+/// How far gradients may be off, measured against the largest of the same variable (but no less than 0.1).
+/// (candle's own gradient of GELU has constants of six digits.)
+const TOLERANCE_F64: f64 = 1e-6;
+const TOLERANCE_F32: f64 = 1e-4;
+/// Numbers of one variable that are tried.
+const TRIED: usize = 48;
+const PLACE: (Tower, usize, Attn) = (Tower::Vision, 0, Attn::SelfAttn);
+
+/// Every variable with the gradient of `score`, zeros where the score doesn't depend on it.
+fn gradients(variables: &Variables, score: &Tensor) -> BTreeMap<String, Vec<f64>> {
+    let found = score.backward().expect("a backward pass");
+    let of = |var: &Var| found.get(var.as_tensor()).map_or_else(|| vec![0.0; var.elem_count()], numbers);
+    variables.all().into_iter().map(|(name, var)| (name, of(&var))).collect()
+}
+
+/// Holds the gradients of `block`, which reads inputs and weights from the scope, against central differences.
+fn check(name: &str, block: impl Fn(&Scope<'_>) -> Result<Tensor>) {
+    let run = |variables: &Variables| score(&block(&variables.scope()).expect("a forward pass"));
+    let (double, single) = (Variables::new(DType::F64), Variables::new(DType::F32));
+    let in_double = gradients(&double, &run(&double));
+    let in_single = gradients(&single, &run(&single));
+    let mut worst = [0f64; 2];
+    for (variable, gradient) in &in_double {
+        let tried: Vec<usize> = (0..gradient.len()).step_by(gradient.len().div_ceil(TRIED)).collect();
+        let differences: Vec<f64> = tried
+            .iter()
+            .map(|&at| {
+                let moved = |by: f64| {
+                    double.change(variable, |values| values[at] += by);
+                    numbers(&run(&double))[0]
+                };
+                let (right, left) = (moved(STEP), moved(-2.0 * STEP));
+                double.change(variable, |values| values[at] += STEP);
+                (right - left) / (2.0 * STEP)
+            })
+            .collect();
+        for (kind, (gradients, tolerance)) in
+            [(&in_double, TOLERANCE_F64), (&in_single, TOLERANCE_F32)].into_iter().enumerate()
+        {
+            let gradient: Vec<f64> = tried.iter().map(|&at| gradients[variable][at]).collect();
+            let (far, largest) = distance(&gradient, &differences);
+            let off = far / largest.max(0.1);
+            worst[kind] = worst[kind].max(off);
+            assert!(off <= tolerance, "{name}: the gradient of {variable} is off by {off:e} of {largest}");
+        }
+    }
+    println!("{name}: {} variables, off by {:.1e} in f64, {:.1e} in f32", in_double.len(), worst[0], worst[1]);
+}
+
+/// Holds values and gradients of a fused block in `f32` against a plain formula in `f32`.
+fn same(
+    name: &str,
+    fused: impl Fn(&Scope<'_>) -> Result<Tensor>,
+    plain: impl Fn(&Scope<'_>) -> candle_core::Result<Tensor>,
+) {
+    let (ours, theirs) = (Variables::new(DType::F32), Variables::new(DType::F32));
+    let fused = fused(&ours.scope()).expect("a forward pass");
+    let plain = plain(&theirs.scope()).expect("a forward pass");
+    let (far, largest) = distance(&numbers(&fused), &numbers(&plain));
+    assert!(far <= 1e-5 * largest.max(1.0), "{name}: values are off by {far:e} of {largest}");
+    let (ours, theirs) = (gradients(&ours, &score(&fused)), gradients(&theirs, &score(&plain)));
+    assert!(ours.keys().eq(theirs.keys()), "{name}: not the same variables");
+    let mut worst = 0f64;
+    for (variable, gradient) in &ours {
+        let (far, largest) = distance(gradient, &theirs[variable]);
+        worst = worst.max(far / largest.max(0.1));
+        assert!(worst <= 1e-4, "{name}: the gradient of {variable} is off by {far:e} of {largest}");
+    }
+    println!("{name}: values off by {far:.1e}, gradients by {worst:.1e}");
+}
+
+fn get(scope: &Scope<'_>, name: &str, shape: &[usize]) -> candle_core::Result<Tensor> {
+    scope.get(name, shape).map_err(candle_core::Error::wrap)
+}
+
+#[test]
+fn linear() {
+    check("linear", |s| Linear::load(s, 5, 4)?.forward(&s.get("x", &[2, 3, 5])?));
+    check("linear without bias", |s| Linear::load_without_bias(s, 5, 4)?.forward(&s.get("x", &[3, 5])?));
+    check("joined linear", |s| {
+        let (a, b) = (Linear::load(&s.enter("a"), 5, 4)?, Linear::load(&s.enter("b"), 5, 2)?);
+        Linear::joined(&[&a, &b])?.forward(&s.get("x", &[2, 3, 5])?)
+    });
+    same(
+        "linear",
+        |s| Linear::load(s, 19, 23)?.forward(&s.get("x", &[3, 17, 19])?),
+        |s| plain_linear(s, &get(s, "x", &[3, 17, 19])?, 23),
+    );
+}
+
+fn plain_linear(scope: &Scope<'_>, x: &Tensor, output: usize) -> candle_core::Result<Tensor> {
+    let input = x.dim(D::Minus1)?;
+    let weight = get(scope, "weight", &[output, input])?;
+    x.broadcast_matmul(&weight.t()?)?.broadcast_add(&get(scope, "bias", &[output])?)
+}
+
+#[test]
+fn layer_norm() {
+    check("layer norm", |s| LayerNorm::load(s, 7, 1e-5)?.forward(&s.get("x", &[2, 3, 7])?));
+    check("layer norm, large epsilon", |s| LayerNorm::load(s, 40, 0.1)?.forward(&s.get("x", &[3, 40])?));
+    // More rows than one task takes, and a width that no vector register divides.
+    same(
+        "layer norm",
+        |s| LayerNorm::load(s, 33, 1e-5)?.forward(&s.get("x", &[2, 300, 33])?),
+        |s| {
+            let x = get(s, "x", &[2, 300, 33])?;
+            let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+            let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
+            let unit = centred.broadcast_div(&deviation)?;
+            unit.broadcast_mul(&get(s, "weight", &[33])?)?.broadcast_add(&get(s, "bias", &[33])?)
+        },
+    );
+}
+
+#[test]
+fn softmaxes() {
+    let scores = |s: &Scope<'_>| Ok::<_, alignscope::Error>((s.get("x", &[2, 4, 9])? * 4.0)?);
+    check("softmax", |s| softmax(&scores(s)?));
+    check("log softmax", |s| log_softmax(&scores(s)?));
+    same(
+        "softmax",
+        |s| softmax(&s.get("x", &[3, 70, 37])?),
+        |s| {
+            let exponentials = get(s, "x", &[3, 70, 37])?.exp()?;
+            exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
+        },
+    );
+    check("normalise", |s| normalise(&s.get("x", &[3, 6])?));
+}
+
+#[test]
+fn feed_forward() {
+    for activation in
+        [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Silu]
+    {
+        check(&format!("{activation:?}"), |s| activation.forward(&(s.get("x", &[6, 8])? * 3.0)?));
+        check(&format!("feed-forward with {activation:?}"), |s| {
+            Mlp::load(s, 5, 11, activation)?.forward(&s.get("x", &[2, 3, 5])?)
+        });
+    }
+    // More numbers than one task takes.
+    same(
+        "quick GELU",
+        |s| Activation::QuickGelu.forward(&(s.get("x", &[3, 15_000])? * 6.0)?),
+        |s| {
+            let x = (get(s, "x", &[3, 15_000])? * 6.0)?;
+            let sigmoid = ((&x * -1.702)?.exp()? + 1.0)?.recip()?;
+            &x * sigmoid
+        },
+    );
+}
+
+#[test]
+fn embeddings() {
+    check("embedding", |s| {
+        let ids = Tensor::new(&[[3u32, 0, 3], [1, 5, 3]], &Device::Cpu)?;
+        let table = Embedding::load(s, 6, 4)?;
+        Ok(table.forward(&ids)?.broadcast_add(&table.first(3)?)?)
+    });
+    for bias in [true, false] {
+        // 7 x 8 pixels: the last row and the last two columns fill no patch.
+        check("patch embedding", |s| PatchEmbedding::load(s, 3, 4, bias)?.forward(&s.get("x", &[2, 3, 7, 8])?));
+    }
+    // Where patches don't fill the picture, the gradient of candle's convolution fails.
+    same(
+        "patch embedding",
+        |s| PatchEmbedding::load(s, 3, 4, true)?.forward(&s.get("x", &[2, 3, 6, 9])?),
+        |s| {
+            let y = get(s, "x", &[2, 3, 6, 9])?.conv2d(&get(s, "weight", &[4, 3, 3, 3])?, 0, 3, 1, 1)?;
+            y.flatten_from(2)?.transpose(1, 2)?.broadcast_add(&get(s, "bias", &[4])?)
+        },
+    );
+}
+
+/// No mask, one for the whole batch, and one for each of its two entries.
+fn masks(positions: usize) -> [(&'static str, Option<Tensor>); 3] {
+    let mut seen = vec![1u32; 2 * positions];
+    seen[positions - 1] = 0;
+    seen[2 * positions - 3..].fill(0);
+    let seen = Tensor::from_vec(seen, (2, positions), &Device::Cpu).expect("a tensor");
+    [
+        ("without mask", None),
+        ("causal", Some(causal_mask(positions, &Device::Cpu).expect("a mask"))),
+        ("with padding", Some(padding_mask(&seen).expect("a mask"))),
+    ]
+}
+
+/// Runs a pass in which nobody looks, or one in which everything is looked at.
+fn observed<R>(observed: bool, pass: impl FnOnce(&mut Taps<'_>) -> R) -> R {
+    let mut recorder = Recorder::new(SitePattern::new("*"));
+    let mut taps = if observed { Taps::none().with(&mut recorder) } else { Taps::none() };
+    pass(&mut taps)
+}
+
+#[test]
+fn attention() {
+    for (kind, mask) in masks(6) {
+        for seen in [false, true] {
+            check(&format!("attention {kind}, observed: {seen}"), |s| {
+                let x = s.get("x", &[2, 6, 8])?;
+                let attention = Attention::load(s, 8, 2)?;
+                observed(seen, |taps| attention.forward(&x, &x, mask.as_ref(), PLACE, taps))
+            });
+        }
+    }
+    for seen in [false, true] {
+        check(&format!("cross-attention, observed: {seen}"), |s| {
+            let (x, keys) = (s.get("x", &[2, 3, 6])?, s.get("keys", &[2, 5, 6])?);
+            observed(seen, |taps| Attention::load(s, 6, 3)?.forward(&x, &keys, None, PLACE, taps))
+        });
+    }
+}
+
+#[test]
+fn fused_attention() {
+    for (kind, mask) in masks(21) {
+        same(
+            &format!("attention {kind}"),
+            |s| {
+                let x = s.get("x", &[2, 21, 15])?;
+                Attention::load(s, 15, 3)?.forward(&x, &x, mask.as_ref(), PLACE, &mut Taps::none())
+            },
+            |s| {
+                let x = get(s, "x", &[2, 21, 15])?;
+                plain_attention(s, &x, &x, 3, mask.as_ref())
+            },
+        );
+    }
+    same(
+        "cross-attention",
+        |s| {
+            let (x, keys) = (s.get("x", &[2, 7, 10])?, s.get("keys", &[2, 40, 10])?);
+            Attention::load(s, 10, 2)?.forward(&x, &keys, None, PLACE, &mut Taps::none())
+        },
+        |s| plain_attention(s, &get(s, "x", &[2, 7, 10])?, &get(s, "keys", &[2, 40, 10])?, 2, None),
+    );
+}
+
+fn plain_attention(
+    scope: &Scope<'_>,
+    x: &Tensor,
+    keys: &Tensor,
+    heads: usize,
+    mask: Option<&Tensor>,
+) -> candle_core::Result<Tensor> {
+    let (batch, queries, width) = x.dims3()?;
+    let split = |name: &str, x: &Tensor| {
+        let x = plain_linear(&scope.enter(name), x, width)?;
+        x.reshape((batch, (), heads, width / heads))?.transpose(1, 2)?.contiguous()
+    };
+    let (q, k, v) = (split("q_proj", x)?, split("k_proj", keys)?, split("v_proj", keys)?);
+    let mut scores = (q.matmul(&k.t()?)? / ((width / heads) as f64).sqrt())?;
+    if let Some(mask) = mask {
+        scores = scores.broadcast_add(mask)?;
+    }
+    let exponentials = scores.exp()?;
+    let pattern = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
+    let z = pattern.matmul(&v)?.transpose(1, 2)?.reshape((batch, queries, width))?;
+    plain_linear(&scope.enter("out_proj"), &z, width)
+}
+
+#[test]
+fn encoder_block() {
+    let shape = BlockShape { width: 8, heads: 2, inner: 12, activation: Activation::QuickGelu, epsilon: 1e-5 };
+    for (kind, mask) in masks(5) {
+        for seen in [false, true] {
+            check(&format!("block {kind}, observed: {seen}"), |s| {
+                let (x, block) = (s.get("x", &[2, 5, 8])?, EncoderBlock::load(s, shape)?);
+                observed(seen, |taps| block.forward(x, mask.as_ref(), Tower::Text, 0, taps))
+            });
+        }
+    }
+}
+
+#[test]
+fn losses() {
+    let pairs = |s: &Scope<'_>| -> Result<Tensor> { Ok((s.get("logits", &[4, 4])? * 3.0)?) };
+    let also_true = |dtype| -> Result<Tensor> {
+        let mut marked = vec![0f32; 16];
+        marked[1] = 1.0;
+        Ok(Tensor::from_vec(marked, (4, 4), &Device::Cpu)?.to_dtype(dtype)?)
+    };
+    check("InfoNCE", |s| {
+        let logits = pairs(s)?;
+        info_nce(&logits, &also_true(logits.dtype())?)
+    });
+    check("phrase scores", |s| {
+        phrase_scores(&normalise(&s.get("patches", &[2, 5, 6])?)?, &normalise(&s.get("phrases", &[3, 6])?)?)
+    });
+    check("sigmoid cross-entropy", |s| {
+        let logits = pairs(s)?;
+        sigmoid_cross_entropy(&logits, &also_true(logits.dtype())?, 2.5)
+    });
+}
