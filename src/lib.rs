@@ -23,6 +23,10 @@
 //!
 //! How to add to each part is in `CONTRIBUTING.md`.
 
+// Only the program has to keep to these; tests may unwrap, print and write as they like.
+#![deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+#![warn(clippy::disallowed_methods, clippy::print_stdout)]
+
 pub mod attribution;
 pub mod cli;
 pub mod error;

@@ -31,7 +31,7 @@ const PLACE: (Tower, usize, Attn) = (Tower::Vision, 0, Attn::SelfAttn);
 fn gradients(variables: &Variables, score: &Tensor) -> BTreeMap<String, Vec<f64>> {
     let found = score.backward().expect("a backward pass");
     let of = |var: &Var| found.get(var.as_tensor()).map_or_else(|| vec![0.0; var.elem_count()], numbers);
-    variables.all().into_iter().map(|(name, var)| (name, of(&var))).collect()
+    variables.known.borrow().iter().map(|(name, var)| (name.clone(), of(var))).collect()
 }
 
 /// Holds the gradients of `block`, which reads inputs and weights from the scope, against central differences.

@@ -226,7 +226,9 @@ fn answers_are_true_and_half_of_the_presence_questions_are_yes() {
                     }
                     QuestionKind::Name => assert_eq!(scene.objects.len(), 1),
                     QuestionKind::Colour => {
-                        assert!(scene.objects[question.objects[0]].thing.phrase(language).starts_with(&question.answer))
+                        assert!(
+                            scene.objects[question.objects[0]].thing.phrase(language).starts_with(&question.answer)
+                        );
                     }
                     QuestionKind::Where => {}
                 }

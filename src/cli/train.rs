@@ -70,7 +70,7 @@ impl Train {
             );
             bar.set_position(progress.step as u64);
             bar.set_message(line.clone());
-            if bar.is_hidden() && (progress.step % 100 == 0 || progress.step <= 20) {
+            if bar.is_hidden() && (progress.step.is_multiple_of(100) || progress.step <= 20) {
                 // A report that can't be printed is no reason to lose the training.
                 let _unread = say(format!("{}/{}  {line}", progress.step, progress.steps));
             }

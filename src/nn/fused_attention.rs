@@ -77,7 +77,7 @@ impl FusedAttention {
     }
 
     /// The pattern of one head of one batch entry, into `pattern` `[queries, keys]`.
-    fn form_pattern(&self, lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
+    fn form_pattern(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
         let queries = lengths.head(q, unit, lengths.queries);
         let keys = lengths.head(k, unit, lengths.keys);
         multiply(pattern, 0.0, lengths.scale(), queries, keys.t(), Parallelism::None);
@@ -121,7 +121,7 @@ impl CustomOp3 for FusedAttention {
             if self.keep_pattern {
                 let mut kept = vec![0f32; units * size];
                 z.zip(kept.par_chunks_mut(size)).for_each(|((unit, z), pattern)| {
-                    self.form_pattern(lengths, unit, q, k, mask, pattern);
+                    Self::form_pattern(lengths, unit, q, k, mask, pattern);
                     gather(unit, z, pattern);
                 });
                 *self.pattern.lock().unwrap_or_else(PoisonError::into_inner) = kept;
@@ -129,7 +129,7 @@ impl CustomOp3 for FusedAttention {
                 z.for_each_init(
                     || vec![0f32; size],
                     |pattern, (unit, z)| {
-                        self.form_pattern(lengths, unit, q, k, mask, pattern);
+                        Self::form_pattern(lengths, unit, q, k, mask, pattern);
                         gather(unit, z, pattern);
                     },
                 );

@@ -31,6 +31,9 @@ pub trait Observer {
     /// Whether this observer asks for the activation at `site`; asked before the activation is formed.
     fn wants(&self, site: Site) -> bool;
     /// Gets the activation and returns the one to go on with (of the same shape).
+    ///
+    /// # Errors
+    /// If the observer can't do with this activation what it was asked to do.
     fn observe(&mut self, site: Site, activation: Tensor) -> Result<Tensor>;
 }
 

@@ -85,8 +85,8 @@ impl Ground {
     }
 
     /// Paints the whole scene, `SIDE * SIDE * 3` bytes, row by row.
-    pub(super) fn paint(&self, pixels: &mut [u8]) {
-        match *self {
+    pub(super) fn paint(self, pixels: &mut [u8]) {
+        match self {
             Self::Plain { colour } => pixels.as_chunks_mut::<3>().0.fill(colour),
             Self::Gradient { from, to, slope } => paint_gradient(from, to, slope, pixels),
             Self::Noisy { colour, seed } => paint_noise(colour, seed, pixels),

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 /// `f32` and `f64`.
 pub struct Variables {
     dtype: DType,
-    known: RefCell<BTreeMap<String, Var>>,
+    pub known: RefCell<BTreeMap<String, Var>>,
 }
 
 impl Variables {
@@ -23,11 +23,6 @@ impl Variables {
 
     pub fn scope(&self) -> Scope<'_> {
         Scope::root(self)
-    }
-
-    /// Names and variables.
-    pub fn all(&self) -> BTreeMap<String, Var> {
-        self.known.borrow().clone()
     }
 
     /// Gives one variable a new value.

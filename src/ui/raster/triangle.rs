@@ -117,7 +117,7 @@ impl<'a> Triangle<'a> {
             }
         });
         let same = |i: usize| first[i] == second[i] && first[i] == third[i];
-        let fill = if !(same(4) && same(5)) {
+        let fill = if !same(4) || !same(5) {
             Fill::Textured
         } else {
             let texel = texture.sample(first[4], first[5]);
