@@ -1,5 +1,4 @@
 //! The command line.
-#![expect(clippy::print_stdout, reason = "printing is what a command line is for; nothing else in the program prints")]
 
 mod models;
 mod output;
