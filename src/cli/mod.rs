@@ -1,5 +1,6 @@
 //! The command line.
 
+mod eval;
 mod models;
 mod output;
 mod scenes;
@@ -20,6 +21,7 @@ struct Arguments {
 enum Command {
     Trace(trace::TraceCommand),
     Train(train::Train),
+    Eval(eval::Eval),
     Scenes(scenes::Scenes),
     Models(models::Models),
 }
@@ -31,6 +33,7 @@ pub fn main() -> std::process::ExitCode {
     let result = match arguments.command {
         Some(Command::Trace(trace)) => trace.run(),
         Some(Command::Train(train)) => train.run(),
+        Some(Command::Eval(eval)) => eval.run(),
         Some(Command::Scenes(scenes)) => scenes.run(),
         Some(Command::Models(models)) => models.run(),
         None => Ok(()),

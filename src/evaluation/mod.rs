@@ -1,1 +1,33 @@
+//! Evaluation: how well a checkpoint aligns words and pictures, measured on scenes that it never saw.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `interval.rs` | a measured share and how sure it is |
+//! | `retrieval.rs` | finding the text of a picture among many, and the picture of a text |
+//! | `pointing.rs` | the pointing game: whether a map's highest patch lies on the object that the words name |
+//! | `contrastive.rs` | both for a dual encoder |
+//! | `report.rs` | the figures, as JSON and as a table |
 
+pub mod contrastive;
+pub mod interval;
+pub mod pointing;
+pub mod report;
+pub mod retrieval;
+
+pub use interval::Share;
+pub use report::Report;
+
+use crate::world::{Scene, Split};
+
+/// The splits that are evaluated: scenes like those of the training, and scenes with combinations that it never showed.
+pub const SPLITS: [Split; 2] = [Split::Test, Split::HeldOut];
+
+/// The most scenes of a split; from here on the scenes of the next seed begin.
+pub const MOST_SCENES: u32 = 100_000;
+
+/// Scenes far from those of the sample data, which count from zero; other seeds give others.
+#[must_use]
+pub fn fresh_scenes(split: Split, seed: u32, count: usize) -> Vec<Scene> {
+    let first = (1 << 50) + u64::from(seed) * u64::from(MOST_SCENES);
+    (first..).take(count).map(|number| Scene::random(split, number)).collect()
+}

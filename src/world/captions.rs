@@ -57,12 +57,27 @@ impl Scene {
         }
     }
 
-    /// All things with their numbers: `two apples, a cat and a red ball`.
+    /// All things with their numbers, in the order of their first objects; always the same for a scene.
+    pub fn full_caption(&self, language: Language) -> String {
+        self.full_statement(language).text
+    }
+
+    /// [`Self::full_caption`] together with what it claims.
+    pub fn full_statement(&self, language: Language) -> Statement {
+        self.list_of(self.things(), language)
+    }
+
+    /// All things with their numbers, in any order.
     fn list<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
         let mut things = self.things();
         for last in (1..things.len()).rev() {
             things.swap(last, rng.random_range(0..=last as u32) as usize);
         }
+        self.list_of(things, language)
+    }
+
+    /// These things with their numbers: `two apples, a cat and a red ball`.
+    fn list_of(&self, things: Vec<Thing>, language: Language) -> Statement {
         let counted = things.into_iter().map(|thing| (thing, self.objects_that_are(thing).len()));
         let counted: Vec<(Thing, usize)> = counted.collect();
         let mut parts: Vec<String> = counted.iter().map(|(thing, count)| thing.counted(*count, language)).collect();

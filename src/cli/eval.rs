@@ -1,0 +1,103 @@
+//! `alignscope eval`: measures checkpoints on fresh scenes.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+use crate::cli::output::{bar, say};
+use crate::error::Error;
+use crate::evaluation::contrastive::{self, Plan};
+use crate::evaluation::{MOST_SCENES, Report};
+use crate::files;
+use crate::models::builtin;
+use crate::models::checkpoint::Checkpoint;
+use crate::models::device;
+use crate::models::opened::Opened;
+use crate::taps::CancelToken;
+
+/// Measure grounding and retrieval on fresh scenes, with 95 % confidence intervals.
+///
+/// Two kinds of scenes: "test" are like those of the training, "held out" have combinations that it never showed.
+///
+/// Found first: the best of 256 captions for a picture, and the best of 256 pictures for a caption. A find that is true
+/// by accident counts as right; the JSON also has the strict figures.
+///
+/// Pointing game: for every noun phrase of a scene with at least two different things, whether the highest patch of the
+/// map lies on a pixel of an object that the phrase names. "Random map" is what chance gives.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  alignscope eval --checkpoint my-clip --seed 1 --json figures.json")]
+pub struct Eval {
+    /// Which way of aligning is measured.
+    #[arg(long, value_enum, default_value_t = Method::Contrastive)]
+    method: Method,
+    /// Checkpoint folders [default: the built-in ones].
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    checkpoint: Vec<PathBuf>,
+    /// Seed of the scenes.
+    #[arg(long, default_value_t = 0)]
+    seed: u32,
+    /// Scenes of each kind.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_SCENES)))]
+    scenes: u32,
+    /// Write the figures as JSON to this file, or without a name to the standard output in place of the table.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
+    /// Where to compute: auto, cpu, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Method {
+    /// Two encoders and one space: CLIP, SigLIP.
+    Contrastive,
+}
+
+impl Eval {
+    pub fn run(&self) -> Result<()> {
+        let Method::Contrastive = self.method;
+        let to_screen = self.json.as_deref() == Some(Path::new("-"));
+        let device = device::choose(&self.device)?;
+        let plan = Plan { seed: self.seed, scenes: self.scenes as usize };
+        let mut reports: Vec<Report> = Vec::new();
+        for folder in self.checkpoints()? {
+            let bar = bar(0, "{msg} {bar:30} {pos}/{len} {eta} left")?;
+            let report = crate::cli::on_deep_stack(|| {
+                let opened = Opened::open(&folder, &device)?;
+                bar.set_message(opened.checkpoint.name());
+                contrastive::evaluate(&opened, plan, &CancelToken::default(), &mut |done, passes| {
+                    bar.set_length(passes as u64);
+                    bar.set_position(done as u64);
+                })
+            })?;
+            bar.finish_and_clear();
+            if !to_screen {
+                say(&report)?;
+            }
+            reports.push(report);
+        }
+        let figures = format!("{:#}", json!({"method": "contrastive", "checkpoints": reports}));
+        match &self.json {
+            Some(_) if to_screen => say(figures)?,
+            Some(file) => files::write(file, format!("{figures}\n").as_bytes())?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The named folders, or else the built-in ones that can be measured so.
+    fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        if !self.checkpoint.is_empty() {
+            return Ok(self.checkpoint.clone());
+        }
+        let mut found = builtin::list();
+        found
+            .retain(|folder| Checkpoint::open(folder).is_ok_and(|found| contrastive::CLASSES.contains(&found.class())));
+        if found.is_empty() {
+            let remedy = "name one with --checkpoint, or train one with 'alignscope train clip'";
+            return Err(Error::unusable("there is no built-in checkpoint", remedy).at(&builtin::folder()).into());
+        }
+        Ok(found)
+    }
+}

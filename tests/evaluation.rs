@@ -1,0 +1,138 @@
+//! Evaluation: hits, chance, intervals and retrieval from numbers made by hand, and a whole run on a random checkpoint.
+
+use alignscope::attribution::ATTRIBUTIONS;
+use alignscope::evaluation::contrastive::{self, Plan, RANDOM};
+use alignscope::evaluation::pointing::{Pair, Pointing, centres, hit, pairs};
+use alignscope::evaluation::retrieval::Retrieval;
+use alignscope::evaluation::{SPLITS, Share, fresh_scenes};
+use alignscope::models::builtin;
+use alignscope::models::opened::Opened;
+use alignscope::models::preprocess::{Class, ImageProcessor};
+use alignscope::taps::CancelToken;
+use alignscope::training::clip::ClipRecipe;
+use alignscope::world::{Language, Object, SIDE, Scene, Split, Thing};
+use candle_core::Device;
+
+#[test]
+fn the_highest_patch_decides() {
+    let on_object = [false, true, false, true];
+    assert_eq!(hit(&[0.1, 0.9, 0.2, 0.3], &on_object), 1.0);
+    assert_eq!(hit(&[0.1, 0.2, 0.9, 0.3], &on_object), 0.0);
+    assert_eq!(hit(&[-4.0, -3.0, -2.0, -1.0], &on_object), 1.0);
+    // Two equally high patches, one on the object; a flat map; no number at all.
+    assert_eq!(hit(&[0.9, 0.9, 0.2, 0.3], &on_object), 0.5);
+    assert_eq!(hit(&[0.0; 4], &on_object), 0.5);
+    assert_eq!(hit(&[f32::NAN; 4], &on_object), 0.0);
+}
+
+#[test]
+fn chance_is_the_share_of_patches_on_the_object() {
+    let processor = ImageProcessor::new(Class::Clip, 64);
+    let centres = centres(&processor, (8, 8));
+    assert_eq!((centres[0], centres[1], centres[63]), ((16, 16), (48, 16), (240, 240)));
+    let mut scene = fresh_scenes(Split::Test, 0, 1).remove(0);
+    let thing = |name: &str| Thing::try_from(name.to_owned()).expect("a thing");
+    let object = |name: &str, x: i32, y: i32, size: u32| Object { thing: thing(name), x, y, size };
+    scene.objects = vec![object("red box", 0, 0, SIDE / 2)];
+    assert!(pairs(std::slice::from_ref(&scene), Language::English, &centres).is_empty(), "one thing is no game");
+    scene.objects.push(object("cat", 160, 160, 80));
+    let pairs = pairs(&[scene.clone()], Language::English, &centres);
+    let asked: Vec<&str> = pairs.iter().map(|pair| pair.text.as_str()).collect();
+    assert_eq!(asked, ["red box", "cat"]);
+    let mask = scene.mask(0);
+    let covered = centres.iter().filter(|(x, y)| mask.get_pixel(*x, *y).0[0] > 0).count();
+    assert!((12..=16).contains(&covered), "a quarter of the scene, less its round corners, but {covered}");
+    assert_eq!(hit(&[0.0; 64], &pairs[0].on_object), covered as f64 / 64.0);
+}
+
+#[test]
+fn things_count_alike_however_frequent() {
+    let thing = |name: &str| Thing::try_from(name.to_owned()).expect("a thing");
+    let pair = |scene: usize, name: &str| Pair { scene, text: name.into(), thing: thing(name), on_object: vec![] };
+    let pairs = [pair(0, "cat"), pair(0, "dog"), pair(1, "cat"), pair(2, "cat")];
+    let pointing = Pointing::of("cosine", Language::English, &pairs, &[1.0, 0.0, 1.0, 1.0]);
+    assert_eq!((pointing.over_things.value, pointing.over_phrases.value, pointing.phrases), (0.5, 0.75, 4));
+}
+
+#[test]
+fn an_interval_holds_the_mean_and_narrows() {
+    let hits: Vec<f64> = (0..400).map(|at| f64::from(u8::from(at % 4 == 0))).collect();
+    let (few, many) = (Share::of(&hits[..40]), Share::of(&hits));
+    for share in [few, many] {
+        assert_eq!(share.value, 0.25);
+        assert!(share.low < 0.25 && 0.25 < share.high, "{share:?}");
+    }
+    assert!(many.high - many.low < 0.5 * (few.high - few.low));
+    // The normal approximation: 1.96 * sqrt(p (1 - p) / n) on each side.
+    assert!((many.high - many.low - 2.0 * 1.96 * (0.25f64 * 0.75 / 400.0).sqrt()).abs() < 0.015, "{many:?}");
+    assert_eq!(Share::of(&hits), many, "the same numbers give the same interval");
+    assert_eq!(Share::of(&[1.0; 9]), Share { value: 1.0, low: 1.0, high: 1.0 });
+    assert_eq!(Share::of(&[]).value, 0.0);
+}
+
+#[test]
+fn retrieval_counts_what_is_true_and_what_is_its_own() {
+    let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+    let perfect = Retrieval::of(Language::English, 3, &identity, |picture, text| picture == text);
+    assert_eq!((perfect.picture_to_text.value, perfect.text_to_picture.value), (1.0, 1.0));
+    // Picture 0 finds text 1, which is true of it too; text 2 finds picture 0, of which it isn't true.
+    let similarity = [0.5, 0.9, 0.8, 0.0, 1.0, 0.1, 0.1, 0.0, 0.7];
+    let found = Retrieval::of(Language::English, 3, &similarity, |picture, text| picture == text || text == 1);
+    assert_eq!((found.picture_to_text.value, found.picture_to_text_strict.value), (1.0, 2.0 / 3.0));
+    assert_eq!((found.text_to_picture.value, found.text_to_picture_strict.value), (2.0 / 3.0, 2.0 / 3.0));
+}
+
+#[test]
+fn full_captions_are_true_and_stay() {
+    for split in SPLITS {
+        for scene in fresh_scenes(split, 3, 50) {
+            for language in Language::ALL {
+                let statement = scene.full_statement(language);
+                assert!(scene.satisfies(&statement.claim), "{}", statement.text);
+                assert_eq!(scene.full_caption(language), statement.text);
+                let named = scene.phrases(language);
+                assert!(
+                    language == Language::English || named.iter().all(|phrase| statement.text.contains(&phrase.text))
+                );
+            }
+        }
+    }
+    let scenes = |seed: u32| -> Vec<Scene> { fresh_scenes(Split::Test, seed, 20) };
+    assert_eq!(scenes(1), scenes(1));
+    assert!(scenes(1).iter().all(|scene| !scenes(2).contains(scene)));
+}
+
+#[test]
+fn a_random_checkpoint_is_measured_in_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recipe = ClipRecipe::new(false, 0, 1).expect("a recipe");
+    recipe.write(&recipe.variables().expect("weights"), &folder.path().join("random")).expect("a checkpoint");
+    let found = builtin::list_in(folder.path());
+    assert_eq!(found, [folder.path().join("random")]);
+    let opened = Opened::open(&found[0], &Device::Cpu).expect("a model");
+    let plan = Plan { seed: 0, scenes: 12 };
+    let mut last = (0, 1);
+    let mut progress = |done: usize, passes: usize| last = (done, passes);
+    let report = contrastive::evaluate(&opened, plan, &CancelToken::default(), &mut progress).expect("figures");
+    assert_eq!(last.0, last.1, "all passes were reported");
+    assert_eq!(report.splits.len(), SPLITS.len());
+    for split in &report.splits {
+        assert_eq!(split.retrieval.len(), Language::ALL.len());
+        assert_eq!(split.pointing.len(), Language::ALL.len() * (1 + ATTRIBUTIONS.len()));
+        for pointing in &split.pointing {
+            let share = pointing.over_things;
+            assert!(0.0 <= share.low && share.low <= share.high && share.high <= 1.0, "{pointing:?}");
+            if pointing.attribution == RANDOM {
+                assert!((0.03..0.3).contains(&share.value), "{pointing:?}");
+            }
+        }
+    }
+    let table = report.to_string();
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert!(ATTRIBUTIONS.iter().all(|attribution| table.contains(attribution.title[0])), "{table}");
+    assert!(serde_json::to_string(&report).expect("JSON").contains("\"held-out\""));
+
+    let stop = CancelToken::default();
+    stop.cancel();
+    assert!(contrastive::evaluate(&opened, plan, &stop, &mut |_, _| ()).is_err(), "a cancelled run gives no figures");
+}
