@@ -1,10 +1,12 @@
 //! Every attribution against known answers: the reference's numbers on random CLIP checkpoints, or numbers made by hand.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use alignscope::attribution::{ATTRIBUTIONS, Attribution, Subject, named};
 use alignscope::models::Model;
 use alignscope::models::checkpoint::Checkpoint;
+use alignscope::models::dual_encoder::DualEncoder;
 use alignscope::taps::{Array, Attn, GradProbe, Point, Recording, Site, SitePattern, Taps, Tower};
 use candle_core::{DType, Device, Tensor};
 
@@ -129,22 +131,31 @@ fn what_is_missing_is_named() {
     assert!(complaint("rollout", &forward_only, 0, 1).contains("vision.blocks.0.self_attn.pattern"));
 }
 
-fn clip_fixtures() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clip");
+fn fixtures(family: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
     let mut found: Vec<PathBuf> = std::fs::read_dir(root).expect("fixtures").flatten().map(|e| e.path()).collect();
     found.sort();
     assert!(found.len() >= 4);
     found
 }
 
-fn equals_the_reference(attribution: &Attribution, name: &str) {
-    for folder in clip_fixtures() {
+/// A pass over the pairs (picture 0, text 0) and (picture 1, text 1) of a fixture.
+struct Pass {
+    model: Box<dyn DualEncoder>,
+    recording: Recording,
+    patches: Array,
+    texts: Array,
+    reference: HashMap<String, Tensor>,
+}
+
+impl Pass {
+    fn new(folder: &Path) -> Self {
         let reference =
             candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).expect("a reference");
         let unsigned = |name: &str| reference.get(name).map(|ids| ids.to_dtype(DType::U32).expect("ids"));
-        let checkpoint = Checkpoint::open(&folder).expect("a checkpoint");
+        let checkpoint = Checkpoint::open(folder).expect("a checkpoint");
         let Model::DualEncoder(model) = Model::open(&checkpoint, &Device::Cpu).expect("a model").0;
-        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern"));
+        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
         let mut taps = Taps::none().with(&mut probe);
         let image = model.encode_image(&reference["pixel_values"], &mut taps).expect("a pass");
         let ids = unsigned("input_ids").expect("ids");
@@ -153,19 +164,78 @@ fn equals_the_reference(attribution: &Attribution, name: &str) {
         drop(taps);
         let pair = |at: usize| logits.get(at).and_then(|row| row.get(at)).expect("a pair");
         let recording = probe.backward(&(pair(0) + pair(1)).expect("a sum")).expect("gradients");
-        let host = |tensor: &Tensor| Array::from_tensor(tensor).expect("host");
-        let (patches, texts, expected) = (host(&image.patches), host(&text.embed), host(&reference[name]));
+        let (patches, texts) = (host(&image.patches), host(&text.embed));
+        Self { model, recording, patches, texts, reference }
+    }
+
+    fn map(&self, attribution: &Attribution, row: usize) -> Vec<f32> {
+        let subject = Subject {
+            recording: &self.recording,
+            row,
+            patches: self.patches.row(row),
+            text: self.texts.row(row),
+            class_tokens: self.model.class_tokens(),
+            depth: self.model.depths().0,
+        };
+        (attribution.map)(&subject).expect("a map")
+    }
+}
+
+fn host(tensor: &Tensor) -> Array {
+    Array::from_tensor(tensor).expect("host")
+}
+
+fn equals_the_reference(attribution: &Attribution, name: &str) {
+    for folder in fixtures("clip") {
+        let pass = Pass::new(&folder);
+        let expected = host(&pass.reference[name]);
         for row in 0..2 {
-            let subject = Subject {
-                recording: &recording,
-                row,
-                patches: patches.row(row),
-                text: texts.row(row),
-                class_tokens: model.class_tokens(),
-                depth: model.depths().0,
-            };
-            let map = (attribution.map)(&subject).expect("a map");
-            close(&map, expected.row(row), &format!("{}: {name}", folder.display()));
+            close(&pass.map(attribution, row), expected.row(row), &format!("{}: {name}", folder.display()));
+        }
+    }
+}
+
+/// The mean over heads of `value(pattern, gradient)` at a site for one pair, `[queries][keys]`.
+fn mean_over_heads(recording: &Recording, site: Site, row: usize, value: fn(f32, f32) -> f32) -> Vec<Vec<f32>> {
+    let (pattern, gradient) = (&recording.activations[&site], &recording.gradients[&site]);
+    let [_, heads, queries, keys] = pattern.shape[..] else { panic!("{site} has no four axes") };
+    let at = |head: usize, query: usize, key: usize| (head * queries + query) * keys + key;
+    let (pattern, gradient) = (pattern.row(row), gradient.row(row));
+    let mean = |query: usize, key: usize| {
+        (0..heads).map(|head| value(pattern[at(head, query, key)], gradient[at(head, query, key)])).sum::<f32>()
+            / heads as f32
+    };
+    (0..queries).map(|query| (0..keys).map(|key| mean(query, key)).collect()).collect()
+}
+
+#[test]
+fn siglip_follows_the_definition_with_whole_matrices() {
+    for folder in fixtures("siglip") {
+        let pass = Pass::new(&folder);
+        for row in 0..2 {
+            for (key, halved, value) in [
+                ("rollout", true, (|pattern, _| pattern) as fn(f32, f32) -> f32),
+                ("relevancy", false, |pattern, gradient| (pattern * gradient).max(0.0)),
+            ] {
+                let count = pass.model.grid().0 * pass.model.grid().1;
+                let unit = |one: usize, other: usize| f32::from(u8::from(one == other));
+                let mut product: Vec<Vec<f32>> =
+                    (0..count).map(|one| (0..count).map(|other| unit(one, other)).collect()).collect();
+                for layer in 0..pass.model.depths().0 {
+                    let block = mean_over_heads(&pass.recording, Site::pattern(Tower::Vision, layer), row, value);
+                    let entry = |query: usize, key: usize| {
+                        let moved: f32 = (0..count).map(|via| block[query][via] * product[via][key]).sum();
+                        (product[query][key] + moved) * if halved { 0.5 } else { 1.0 }
+                    };
+                    product = (0..count).map(|query| (0..count).map(|key| entry(query, key)).collect()).collect();
+                }
+                let head = mean_over_heads(&pass.recording, pooler(), row, value);
+                let expected: Vec<f32> =
+                    (0..count).map(|key| (0..count).map(|via| head[0][via] * product[via][key]).sum()).collect();
+                assert!(expected.iter().any(|value| *value > 0.0));
+                let ours = pass.map(named(key).expect("it is registered"), row);
+                close(&ours, &expected, &format!("{}: {key}", folder.display()));
+            }
         }
     }
 }

@@ -136,3 +136,29 @@ fn a_random_checkpoint_is_measured_in_full() {
     stop.cancel();
     assert!(contrastive::evaluate(&opened, plan, &stop, &mut |_, _| ()).is_err(), "a cancelled run gives no figures");
 }
+
+#[test]
+fn the_command_measures_what_is_built_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let eval = |options: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_alignscope"));
+        command.args(["eval", "--device", "cpu", "--scenes", "6"]).args(options);
+        command.env(builtin::VARIABLE, folder.path()).output().expect("the program starts")
+    };
+    let nothing = eval(&[]);
+    let complaint = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(!nothing.status.success() && nothing.stdout.is_empty());
+    assert!(complaint.contains("no built-in checkpoint") && complaint.contains("--checkpoint"), "{complaint}");
+
+    let recipe = ClipRecipe::new(false, 0, 1).expect("a recipe");
+    recipe.write(&recipe.variables().expect("weights"), &folder.path().join("random")).expect("a checkpoint");
+    std::fs::create_dir(folder.path().join("no checkpoint")).expect("a folder");
+    let measured = eval(&["--json"]);
+    assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+    let figures: serde_json::Value = serde_json::from_slice(&measured.stdout).expect("nothing but JSON");
+    assert_eq!(figures["checkpoints"].as_array().map(Vec::len), Some(1));
+    assert_eq!(figures["checkpoints"][0]["checkpoint"], "random");
+
+    let missing = eval(&["--checkpoint", "no such folder"]);
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("no such folder"));
+}
