@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 
+use crate::attribution::{ATTRIBUTIONS, Attribution, Subject, named};
 use crate::cli::output::{say, tell};
 use crate::error::Error;
 use crate::export::trace::Trace;
@@ -12,7 +14,7 @@ use crate::models::device;
 use crate::models::opened::Opened;
 use crate::models::picture::Picture;
 use crate::models::record::Pass;
-use crate::taps::SitePattern;
+use crate::taps::{Array, SitePattern};
 
 /// Run a checkpoint once over pictures and texts, and write inputs, outputs and attention patterns to a file.
 ///
@@ -23,7 +25,7 @@ use crate::taps::SitePattern;
     --text \"a cat\" --text \"a dog\" -o cat.safetensors\n\n\
     Sites are named <tower>.blocks.<i>.<point>, such as vision.blocks.0.self_attn.pattern or\n\
     text.blocks.1.resid_post; --sites takes several names separated by commas, and * for any run\n\
-    of characters.")]
+    of characters. The map of an attribution is called attribution.<name>.")]
 pub struct TraceCommand {
     /// Hugging Face folder with config.json and model.safetensors.
     #[arg(long, value_name = "FOLDER")]
@@ -43,6 +45,12 @@ pub struct TraceCommand {
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Also write how much each patch has to do with the word.
+    #[arg(long, value_name = "NAME", requires = "word", value_parser = PossibleValuesParser::new(ATTRIBUTIONS.iter().map(|a| a.key)))]
+    attribution: Option<String>,
+    /// Word or phrase of the attribution; it is encoded as a text of its own.
+    #[arg(long, requires = "attribution")]
+    word: Option<String>,
 }
 
 impl TraceCommand {
@@ -54,7 +62,12 @@ impl TraceCommand {
             let opened = Opened::open(&self.checkpoint, &device)?;
             let pass = opened.record(&pictures, &self.texts, SitePattern::new(&self.sites))?;
             self.check(&pass)?;
-            self.trace(&opened, pass)
+            let mut trace = self.trace(&opened, pass)?;
+            if let (Some(attribution), Some(word)) = (self.attribution.as_deref().and_then(named), &self.word) {
+                trace.note("attribution.word", word);
+                trace.floats(format!("attribution.{}", attribution.key), maps(&opened, &pictures, attribution, word)?);
+            }
+            Ok(trace)
         })?;
         trace.write(&self.output)?;
         for (name, shape) in trace.shapes() {
@@ -100,6 +113,26 @@ impl TraceCommand {
         trace.recording(pass.recording);
         Ok(trace)
     }
+}
+
+/// The attribution's map of each picture, `[pictures, rows, columns]`.
+fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word: &str) -> crate::Result<Array> {
+    let pass = opened.record_word(pictures, word, attribution.needs_gradients)?;
+    let model = opened.dual_encoder();
+    let mut data = Vec::new();
+    for row in 0..pictures.len() {
+        let subject = Subject {
+            recording: &pass.recording,
+            row,
+            patches: pass.patches.row(row),
+            text: pass.word.row(0),
+            class_tokens: model.class_tokens(),
+            depth: model.depths().0,
+        };
+        data.extend((attribution.map)(&subject)?);
+    }
+    let (rows, columns) = model.grid();
+    Ok(Array { shape: vec![pictures.len(), rows, columns], data })
 }
 
 fn name(file: &Path) -> String {

@@ -6,7 +6,7 @@ use image::RgbImage;
 use super::opened::Opened;
 use super::tokenizer::Tokens;
 use crate::error::{Error, Result};
-use crate::taps::{Array, IdArray, Recorder, Recording, SitePattern, Taps};
+use crate::taps::{Array, GradProbe, IdArray, Recorder, Recording, SitePattern, Taps};
 
 /// Inputs, outputs and recorded activations of one pass over pictures and texts.
 #[derive(Clone, Debug)]
@@ -29,6 +29,17 @@ pub struct Pass {
     pub text_embeds: Array,
     /// What was seen at the wanted sites.
     pub recording: Recording,
+}
+
+/// What attributions look at: one word with each of several pictures.
+#[derive(Clone, Debug)]
+pub struct WordPass {
+    /// The vision tower's patterns, a row for each picture; and the gradients there of its logit, if asked for.
+    pub recording: Recording,
+    /// Each patch in the shared space, unit length, `[pictures, patches, projection]`.
+    pub patches: Array,
+    /// The word in the shared space, unit length, `[1, projection]`.
+    pub word: Array,
 }
 
 impl Opened {
@@ -67,6 +78,30 @@ impl Opened {
             text_embeds: Array::from_tensor(&text.embed)?,
             recording: recorder.finish(),
         })
+    }
+
+    /// Runs the model over every picture with `word`, encoded as a text of its own.
+    ///
+    /// # Errors
+    /// If there are no pictures, or the pass fails.
+    pub fn record_word(&self, pictures: &[&RgbImage], word: &str, gradients: bool) -> Result<WordPass> {
+        let model = self.dual_encoder();
+        let batch = self.texts(&[word])?;
+        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::none())?;
+        let pixels = self.pixels(pictures)?;
+        let wanted = SitePattern::new("vision.*.pattern,pooler.*.pattern");
+        let (image, recording) = if gradients {
+            let mut probe = GradProbe::new(wanted);
+            let image = model.encode_image(&pixels, &mut Taps::none().with(&mut probe))?;
+            // A picture reaches only its own logit, so the sum gives each row its own gradient.
+            let score = model.logits(&image.embed, &text.embed)?.sum_all()?;
+            (image, probe.backward(&score)?)
+        } else {
+            let mut recorder = Recorder::new(wanted);
+            let image = model.encode_image(&pixels, &mut Taps::none().with(&mut recorder))?;
+            (image, recorder.finish())
+        };
+        Ok(WordPass { recording, patches: Array::from_tensor(&image.patches)?, word: Array::from_tensor(&text.embed)? })
     }
 }
 
