@@ -71,8 +71,10 @@ impl Model {
         let class = checkpoint.class();
         let Some(family) = MODELS.iter().find(|family| family.class == class) else {
             let known: Vec<&str> = MODELS.iter().map(|family| family.class).collect();
-            return Err(checkpoint
-                .config_error(format!("the checkpoint is a '{class}', and Alignscope knows {}", known.join(" and "))));
+            let found = if class.is_empty() { "names no class".into() } else { format!("says it is a '{class}'") };
+            return Err(
+                checkpoint.config_error(format!("the config {found}, and Alignscope knows {}", known.join(" and ")))
+            );
         };
         let weights = Weights::open(&checkpoint.folder, device)?;
         let model = (family.load)(checkpoint, &Scope::root(&weights))?;

@@ -1,11 +1,14 @@
 //! Texts to ids, by the `tokenizer.json` of a checkpoint.
 
+mod guard;
+
 use candle_core::{Device, Tensor};
 use std::path::Path;
 use tokenizers::Tokenizer;
 
 use super::checkpoint::{read_json, read_text};
 use crate::error::{Error, Result};
+use guard::{check_template, guarded};
 
 /// Nobody's sentence is longer; a book that was pasted by accident shouldn't be tokenized as a whole.
 const LONGEST_TEXT: usize = 20_000;
@@ -67,13 +70,16 @@ impl TextTokenizer {
     }
 
     fn parse(bytes: &[u8], context: usize) -> Result<Self> {
-        let broken = |error: tokenizers::Error| {
-            Error::unusable(format!("the tokenizer can't be understood ({error})"), "fetch the file again")
-        };
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(broken)?;
-        // Cutting and padding are done here, where the model's limits are known.
-        tokenizer.with_truncation(None).map_err(broken)?;
-        tokenizer.with_padding(None);
+        check_template(bytes)?;
+        let tokenizer = guarded(|| {
+            let mut tokenizer = Tokenizer::from_bytes(bytes)?;
+            // Cutting and padding are done here, where the model's limits are known.
+            tokenizer.with_truncation(None)?;
+            tokenizer.with_padding(None);
+            // What can't do one text is better refused now than later.
+            tokenizer.encode("a", true)?;
+            Ok(tokenizer)
+        })?;
         let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
         Ok(Self { tokenizer, context, pad: 0, pads_to_context: false, unknown })
     }
@@ -84,10 +90,7 @@ impl TextTokenizer {
     /// If the tokenizer fails on the text.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
         let shortened: String = text.chars().take(LONGEST_TEXT).collect();
-        let encoding = self
-            .tokenizer
-            .encode(shortened.as_str(), true)
-            .map_err(|error| Error::unusable(format!("the text can't be tokenized ({error})"), "change the text"))?;
+        let encoding = guarded(|| self.tokenizer.encode(shortened.as_str(), true))?;
         let count = encoding.len();
         // What is kept: everything, or the beginning and the end token.
         let kept: Vec<usize> = if count > self.context {

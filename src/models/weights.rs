@@ -152,7 +152,7 @@ fn shards(index: &Path) -> Result<Vec<PathBuf>> {
         .as_object()
         .filter(|map| !map.is_empty())
         .ok_or_else(|| broken("the index of the weights has no 'weight_map'".into()))?;
-    let names: BTreeSet<&str> = map.values().filter_map(|name| name.as_str()).collect();
+    let names = map.values().map(|name| name.as_str().unwrap_or_default()).collect::<BTreeSet<_>>();
     let folder = index.parent().unwrap_or(Path::new("."));
     names
         .into_iter()
