@@ -48,9 +48,15 @@ fn chance_is_the_share_of_patches_on_the_object() {
 #[test]
 fn things_count_alike_however_frequent() {
     let thing = |name: &str| Thing::try_from(name.to_owned()).expect("a thing");
-    let pair = |scene: usize, name: &str| Pair { scene, text: name.into(), thing: thing(name), on_object: vec![] };
+    let pair = |scene: usize, name: &str| Pair {
+        scene,
+        text: name.into(),
+        thing: thing(name),
+        near_object: vec![],
+        on_object: vec![],
+    };
     let pairs = [pair(0, "cat"), pair(0, "dog"), pair(1, "cat"), pair(2, "cat")];
-    let pointing = Pointing::of("cosine", Language::English, &pairs, &[1.0, 0.0, 1.0, 1.0]);
+    let pointing = Pointing::of("cosine", Language::English, &pairs, &[[1.0, 0.0], [0.0; 2], [1.0, 1.0], [1.0, 0.0]]);
     assert_eq!((pointing.over_things.value, pointing.over_phrases.value, pointing.phrases), (0.5, 0.75, 4));
 }
 

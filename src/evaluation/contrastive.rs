@@ -138,14 +138,13 @@ impl Run<'_> {
 
     /// The pointing game with the random map and every attribution.
     fn pointing(&mut self, scenes: &[Scene], language: Language, pairs: &[Pair]) -> Result<Vec<Pointing>> {
-        let mut hits: Vec<Vec<f64>> = vec![Vec::new(); ATTRIBUTIONS.len()];
+        let mut hits: Vec<Vec<[f64; 2]>> = vec![Vec::new(); ATTRIBUTIONS.len()];
         for chunk in pairs.chunks(self.pairs_in_a_pass()) {
             self.point(scenes, chunk, &mut hits)?;
             self.advance(chunk.len());
         }
         // What a random map hits on average is what a flat one gets.
-        let random: Vec<f64> =
-            pairs.iter().map(|pair| pointing::hit(&vec![0.0; pair.on_object.len()], &pair.on_object)).collect();
+        let random: Vec<[f64; 2]> = pairs.iter().map(|pair| hits_of(&vec![0.0; pair.on_object.len()], pair)).collect();
         let mut results = vec![Pointing::of(RANDOM, language, pairs, &random)];
         for (attribution, hits) in ATTRIBUTIONS.iter().zip(&hits) {
             results.push(Pointing::of(attribution.key, language, pairs, hits));
@@ -154,7 +153,7 @@ impl Run<'_> {
     }
 
     /// One pass with gradients; adds each pair's hit to the list of each attribution.
-    fn point(&self, scenes: &[Scene], pairs: &[Pair], hits: &mut [Vec<f64>]) -> Result<()> {
+    fn point(&self, scenes: &[Scene], pairs: &[Pair], hits: &mut [Vec<[f64; 2]>]) -> Result<()> {
         let model = self.opened.dual_encoder();
         // Each scene is drawn once, however many phrases there are about it.
         let mut drawn: Vec<usize> = pairs.iter().map(|pair| pair.scene).collect();
@@ -185,7 +184,7 @@ impl Run<'_> {
                 depth: model.depths().0,
             };
             for (attribution, hits) in ATTRIBUTIONS.iter().zip(&mut *hits) {
-                hits.push(pointing::hit(&(attribution.map)(&subject)?, &pair.on_object));
+                hits.push(hits_of(&(attribution.map)(&subject)?, pair));
             }
         }
         Ok(())
@@ -197,4 +196,9 @@ impl Run<'_> {
         let positions = model.grid().0 * model.grid().1 + model.class_tokens();
         (PATTERN_NUMBERS / (positions * positions * model.depths().0).max(1)).clamp(1, BATCH)
     }
+}
+
+/// A map's hit with the margin, and without.
+fn hits_of(map: &[f32], pair: &Pair) -> [f64; 2] {
+    [&pair.near_object, &pair.on_object].map(|patches| pointing::hit(map, patches))
 }

@@ -48,6 +48,16 @@ type Find = (&'static str, fn(&Retrieval) -> Share);
 const FINDS: [Find; 2] =
     [("  text of a picture", |found| found.picture_to_text), ("  picture of a text", |found| found.text_to_picture)];
 
+/// A part of the table about the pointing game.
+type Point = (&'static str, fn(&Pointing) -> Share);
+
+const POINTS: [Point; 2] = [
+    ("Pointing game: the map's highest patch is within 15 pixels of the object, mean over things", |pointing| {
+        pointing.over_things
+    }),
+    ("The same, strictly on the object's pixels", |pointing| pointing.strict_over_things),
+];
+
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { checkpoint, class, parameters, seed, splits } = self;
@@ -66,20 +76,22 @@ impl fmt::Display for Report {
             row(formatter, label, columns().map(cell))?;
         }
 
-        writeln!(formatter, "Pointing game: the map's highest patch lies on the object, mean over things")?;
         let mut maps: Vec<&str> = Vec::new();
         for pointing in splits.iter().flat_map(|split| &split.pointing) {
             if !maps.contains(&pointing.attribution) {
                 maps.push(pointing.attribution);
             }
         }
-        for map in maps {
-            let title = attribution::named(map).map_or("Random map", |attribution| attribution.title[0]);
-            let cell = |(split, language): (&SplitReport, Language)| {
-                let is_it = |pointing: &&Pointing| pointing.attribution == map && pointing.language == language;
-                split.pointing.iter().find(is_it).map_or(String::new(), |pointing| cell(pointing.over_things))
-            };
-            row(formatter, &format!("  {title}"), columns().map(cell))?;
+        for (headline, share) in POINTS {
+            writeln!(formatter, "{headline}")?;
+            for map in &maps {
+                let title = attribution::named(map).map_or("Random map", |attribution| attribution.title[0]);
+                let cell = |(split, language): (&SplitReport, Language)| {
+                    let is_it = |pointing: &&Pointing| pointing.attribution == *map && pointing.language == language;
+                    split.pointing.iter().find(is_it).map_or(String::new(), |pointing| cell(share(pointing)))
+                };
+                row(formatter, &format!("  {title}"), columns().map(cell))?;
+            }
         }
         Ok(())
     }
