@@ -29,14 +29,18 @@
 // `println!` panics where its reader is gone; the command line has `cli::output`.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod app;
 pub mod attribution;
 pub mod cli;
 pub mod error;
 pub mod evaluation;
 pub mod export;
 pub mod files;
+pub mod methods;
 pub mod models;
 pub mod nn;
+pub mod reduction;
+pub mod resources;
 pub mod taps;
 pub mod training;
 pub mod ui;

@@ -1,0 +1,213 @@
+//! What a method says about a picture and a text: the same parts for every method, as plain numbers.
+
+use image::RgbImage;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::models::tokenizer::Tokens;
+
+/// What a method says.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The model behind it.
+    pub model: ModelFacts,
+    /// The sentence as the model reads it.
+    pub tokens: Tokens,
+    /// Rows and columns of patches.
+    pub grid: (usize, usize),
+    /// The part of the picture that the model sees, in pixels of the picture: left, top, right, bottom.
+    pub seen: [f32; 4],
+    /// The phrase that was asked for.
+    pub phrase: String,
+    /// Maps by phrase: that which was asked for, and one after the other the single words of the sentence.
+    pub maps: BTreeMap<String, WordMaps>,
+    /// Whether the maps of all words are there.
+    pub complete: bool,
+    /// Words with their score for each patch.
+    pub patch_words: PatchWords,
+    /// Labelled points in the method's own space.
+    pub cloud: Cloud,
+    /// The method's output.
+    pub scores: Scores,
+    /// What happens at each stage.
+    pub ledger: Vec<Stage>,
+    /// How far the picture lies from what the checkpoint was trained on, where that is known.
+    pub familiarity: Option<Familiar>,
+}
+
+/// Facts about a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// The name of its folder.
+    pub name: String,
+    /// Its class.
+    pub class: String,
+    /// How many numbers it holds.
+    pub parameters: usize,
+}
+
+/// A number for each patch. Never rescaled: what a value means is said by the attribution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heatmap {
+    /// Row by row.
+    pub values: Vec<f32>,
+}
+
+impl Heatmap {
+    /// The sum over all patches: the map's absolute mass.
+    #[must_use]
+    pub fn mass(&self) -> f32 {
+        self.values.iter().sum()
+    }
+
+    /// The highest value and its patch.
+    #[must_use]
+    pub fn peak(&self) -> Option<(usize, f32)> {
+        let values = self.values.iter().copied().enumerate();
+        values.max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// The lowest and the highest value.
+    #[must_use]
+    pub fn range(&self) -> (f32, f32) {
+        let bounds = (f32::INFINITY, f32::NEG_INFINITY);
+        let values = self.values.iter();
+        values.fold(bounds, |(low, high), value| (low.min(*value), high.max(*value)))
+    }
+}
+
+/// The maps of one phrase, by the key of the attribution.
+pub type WordMaps = BTreeMap<&'static str, Heatmap>;
+
+/// Words with their score for each patch.
+#[derive(Clone, Debug, Default)]
+pub struct PatchWords {
+    /// The words: those of the sentence first, then others that are offered.
+    pub words: Vec<String>,
+    /// How many of them stand in the sentence.
+    pub from_sentence: usize,
+    /// `[patches, words]`, row by row.
+    pub scores: Vec<f32>,
+}
+
+impl PatchWords {
+    /// The words of a patch, best first, as (index of the word, score).
+    #[must_use]
+    pub fn ranked(&self, patch: usize) -> Vec<(usize, f32)> {
+        let count = self.words.len();
+        let row = self.scores.get(patch * count..(patch + 1) * count).unwrap_or_default();
+        let mut ranked: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+/// What a point of a cloud stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointKind {
+    /// A whole picture.
+    Picture,
+    /// A whole text.
+    Text,
+}
+
+/// A labelled point.
+#[derive(Clone, Debug)]
+pub struct CloudPoint {
+    /// What it stands for.
+    pub kind: PointKind,
+    /// Which pair of the comparison it belongs to; the person's own picture and sentence are the last pair.
+    pub pair: usize,
+    /// The picture, for a picture of the comparison.
+    pub picture: Option<Arc<RgbImage>>,
+    /// The text, or the caption of the picture.
+    pub label: String,
+    /// Where it lies in the real space.
+    pub vector: Vec<f32>,
+}
+
+/// Labelled points in a method's own space.
+#[derive(Clone, Debug, Default)]
+pub struct Cloud {
+    /// The points.
+    pub points: Vec<CloudPoint>,
+}
+
+impl Cloud {
+    /// Distance between the mean picture and the mean text (the modality gap, Liang et al. 2022).
+    #[must_use]
+    pub fn modality_gap(&self) -> f32 {
+        let mean = |kind: PointKind| -> Vec<f32> {
+            let of_kind: Vec<&CloudPoint> = self.points.iter().filter(|point| point.kind == kind).collect();
+            let width = of_kind.first().map_or(0, |point| point.vector.len());
+            let count = of_kind.len() as f32;
+            let at = |i: usize| of_kind.iter().map(|point| point.vector[i]).sum::<f32>() / count;
+            (0..width).map(at).collect()
+        };
+        let (pictures, texts) = (mean(PointKind::Picture), mean(PointKind::Text));
+        let squares = pictures.iter().zip(&texts).map(|(a, b)| (a - b) * (a - b));
+        squares.sum::<f32>().sqrt()
+    }
+
+    /// The points nearest to point `at` by cosine in the real space, best first, as (index, cosine).
+    #[must_use]
+    pub fn neighbours(&self, at: usize) -> Vec<(usize, f32)> {
+        let Some(point) = self.points.get(at) else { return Vec::new() };
+        let cosine = |other: &CloudPoint| -> f32 { point.vector.iter().zip(&other.vector).map(|(a, b)| a * b).sum() };
+        let others = self.points.iter().enumerate().filter(|(index, _)| *index != at);
+        let mut ranked: Vec<(usize, f32)> = others.map(|(index, other)| (index, cosine(other))).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+/// The method's output.
+#[derive(Clone, Debug)]
+pub enum Scores {
+    /// A dual encoder's.
+    Similarity {
+        /// The captions of the comparison and, last, the sentence.
+        texts: Vec<String>,
+        /// Cosine of the picture with each of them.
+        cosines: Vec<f32>,
+        /// Cosine of the picture with the phrase.
+        phrase: f32,
+        /// Factor between cosine and logit, the inverse temperature.
+        factor: f32,
+    },
+}
+
+/// The softmax over `cosines` times `factor`, as CLIP reads its scores.
+#[must_use]
+pub fn probabilities(cosines: &[f32], factor: f32) -> Vec<f32> {
+    let highest = cosines.iter().copied().fold(f32::MIN, f32::max);
+    let exponentials: Vec<f32> = cosines.iter().map(|cosine| ((cosine - highest) * factor).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+/// A stage of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// What it is, in English and Chinese.
+    pub name: [&'static str; 2],
+    /// The shape of what comes out.
+    pub shape: String,
+}
+
+/// How far a picture lies from what a checkpoint was trained on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Familiar {
+    /// The picture's distance (Mahalanobis).
+    pub distance: f32,
+    /// 99.9 % of fresh sticker scenes lie nearer than this.
+    pub usual: f32,
+}
+
+impl Familiar {
+    /// Whether the picture lies outside of what the checkpoint knows.
+    #[must_use]
+    pub fn is_strange(self) -> bool {
+        self.distance > self.usual
+    }
+}
