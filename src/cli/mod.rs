@@ -1,5 +1,6 @@
 //! The command line.
 
+mod board;
 mod eval;
 mod models;
 mod output;
@@ -19,6 +20,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Board(board::Board),
     Trace(trace::TraceCommand),
     Train(train::Train),
     Eval(eval::Eval),
@@ -31,12 +33,13 @@ enum Command {
 pub fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Some(Command::Board(board)) => board.run(),
         Some(Command::Trace(trace)) => trace.run(),
         Some(Command::Train(train)) => train.run(),
         Some(Command::Eval(eval)) => eval.run(),
         Some(Command::Scenes(scenes)) => scenes.run(),
         Some(Command::Models(models)) => models.run(),
-        None => Ok(()),
+        None => board::open_window(),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,5 +1,15 @@
-//! Pixels.
+//! Pixels: the window, its panels and views, the theme, and drawing without a display.
+//!
+//! Nothing here changes the program's state: panels and views read [`crate::app::App`] and hand back commands.
 
+pub mod board;
 pub mod fonts;
 pub mod offscreen;
+pub mod panels;
 pub mod raster;
+pub mod screen;
+pub mod texts;
+pub mod textures;
+pub mod theme;
+pub mod views;
+pub mod window;

@@ -1,0 +1,6 @@
+//! The panels around the board.
+
+pub mod inputs;
+pub mod inspector;
+pub mod notices;
+pub mod status;

@@ -1,0 +1,56 @@
+//! What the person must know before believing a map: errors, cut texts, unknown words, pictures from another world.
+
+use egui::{CornerRadius, Frame, Margin, RichText, Stroke, Ui};
+
+use crate::app::Command;
+use crate::ui::texts;
+use crate::ui::views::Brush;
+
+/// Draws the notices, if there are any.
+pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
+    if let Some(problem) = brush.app.problem.clone() {
+        notice(ui, brush, &problem, true);
+    }
+    let Some(evidence) = &brush.app.evidence else { return };
+    if let Some(familiar) = evidence.familiarity.filter(|familiar| familiar.is_strange()) {
+        let stop = if brush.app.language_index() == 0 { ". " } else { "。" };
+        let text = format!(
+            "{} ({} {:.0}; {} {:.0}){stop}{}",
+            brush.say(texts::STRANGE),
+            brush.say(texts::STRANGE_DISTANCE),
+            familiar.distance,
+            brush.say(texts::STRANGE_USUAL),
+            familiar.usual,
+            brush.say(texts::STRANGE_ADVICE),
+        );
+        notice(ui, brush, &text, false);
+    }
+    let tokens = &evidence.tokens;
+    let unknown = tokens.texts.iter().zip(&tokens.known).filter(|(_, known)| !**known);
+    let unknown: Vec<&str> = unknown.map(|(text, _)| text.as_str()).collect();
+    if !unknown.is_empty() {
+        notice(ui, brush, &format!("{} {}", brush.say(texts::UNKNOWN_WORDS), unknown.join(", ")), false);
+    }
+    if tokens.cut {
+        notice(ui, brush, brush.say(texts::CUT), false);
+    }
+}
+
+fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, dismissable: bool) {
+    let palette = brush.palette();
+    Frame::new()
+        .fill(palette.warning_ground)
+        .stroke(Stroke::new(1.0, palette.warning))
+        .corner_radius(CornerRadius::same(8))
+        .inner_margin(Margin::symmetric(12, 8))
+        .show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.horizontal_wrapped(|ui| {
+                ui.label(RichText::new(text).color(palette.warning));
+                if dismissable && ui.small_button(brush.say(texts::DISMISS)).clicked() {
+                    brush.commands.push(Command::DismissProblem);
+                }
+            });
+        });
+    ui.add_space(6.0);
+}

@@ -1,0 +1,41 @@
+//! Small parts that several views and panels draw.
+
+use egui::{Rect, Sense, Ui, pos2, vec2};
+
+use super::Brush;
+
+/// A label over a bar of length `share` (0 to 1), with `value` at its end; what `stands_out` has the accent's colour.
+pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str, stands_out: bool) {
+    let palette = brush.palette();
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{label}: {value}")));
+    let painter = ui.painter_at(rect);
+    let length = rect.width() * share.clamp(0.0, 1.0);
+    let fill = if stands_out { palette.accent.gamma_multiply(0.45) } else { palette.raised };
+    painter.rect_filled(Rect::from_min_size(rect.min, vec2(length, rect.height())), 3.0, fill);
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let text = painter.layout_no_wrap(value.to_owned(), font.clone(), palette.weak);
+    let room = rect.width() - text.size().x - 18.0;
+    painter.galley(pos2(rect.right() - text.size().x - 6.0, rect.top() + 3.0), text, palette.weak);
+    let mut job = egui::text::LayoutJob::simple_singleline(label.to_owned(), font, palette.text);
+    job.wrap = egui::text::TextWrapping::truncate_at_width(room);
+    let galley = painter.layout_job(job);
+    painter.galley(pos2(rect.left() + 6.0, rect.top() + 3.0), galley, palette.text);
+}
+
+/// A number with three digits that matter.
+#[must_use]
+pub fn number(value: f32) -> String {
+    let size = value.abs();
+    if size >= 100.0 {
+        format!("{value:.0}")
+    } else if size >= 10.0 {
+        format!("{value:.1}")
+    } else if size >= 0.1 || value == 0.0 {
+        format!("{value:.2}")
+    } else if size >= 0.001 {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.1e}")
+    }
+}
