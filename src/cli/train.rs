@@ -1,10 +1,13 @@
 //! `alignscope train`: trains a built-in checkpoint from scratch.
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 use crate::cli::output::{bar, say};
+use crate::methods::familiarity::Familiarity;
+use crate::models::opened::Opened;
 use crate::taps::CancelToken;
 use crate::training::clip::{ClipRecipe, decays};
 use crate::training::run::{self, Outcome};
@@ -78,15 +81,17 @@ impl Train {
         let outcome =
             crate::cli::on_deep_stack(|| run::run(&recipe, plan, &variables, decays, &folder, &stop, &mut report))?;
         bar.finish_and_clear();
+        // What was learned so far can be looked at, too.
+        recipe.write(&variables, &folder)?;
         match outcome {
             Outcome::Stopped(step) => {
                 say(format!("Stopped after {step} steps; the same command goes on from there."))?;
             }
             Outcome::Finished => {
-                recipe.write(&variables, &folder)?;
-                say(format!("The checkpoint is in {}", folder.display()))?;
+                crate::cli::on_deep_stack(|| Familiarity::measure(&Opened::open(&folder, &Device::Cpu)?))?;
             }
         }
+        say(format!("The checkpoint is in {}", folder.display()))?;
         Ok(())
     }
 }

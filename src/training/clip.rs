@@ -64,8 +64,16 @@ impl ClipRecipe {
     /// The recipe called `clip` or `clip-grounded`.
     ///
     /// # Errors
-    /// If the tokenizer can't be set up in the temporary folder.
+    /// If the tokenizer can't be set up.
     pub fn new(grounded: bool, seed: u64, steps: usize) -> Result<Self> {
+        Self::with_batch(grounded, seed, steps, 128)
+    }
+
+    /// The same with another number of pictures in a step.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_batch(grounded: bool, seed: u64, steps: usize, batch: usize) -> Result<Self> {
         let config = ClipConfig {
             text_config: ClipTextConfig {
                 vocab_size: words().len(),
@@ -97,7 +105,7 @@ impl ClipRecipe {
         let plan = Plan {
             name: if grounded { "clip-grounded" } else { "clip" },
             steps,
-            batch: 128,
+            batch,
             rate: 1e-3,
             optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.05, clip: 1.0 },
             seed,
