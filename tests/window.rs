@@ -138,6 +138,37 @@ fn samples_checkpoints_maps_and_themes_can_be_chosen_by_name() {
     harness.run_steps(2);
 }
 
+/// A file that a person drops onto the window.
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn a_picture_and_a_checkpoint_can_be_dropped() {
+    let (mut harness, app) = screen(app(AppState::default()));
+    harness.run_steps(2);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut drop = |path: PathBuf| {
+        harness.input_mut().dropped_files.push(std::sync::Arc::new(Dropped(path)));
+        harness.run_steps(3);
+    };
+    drop(root.join("sample-data/coffee.jpg"));
+    assert_eq!(app.borrow().state.picture, PictureSource::File(root.join("sample-data/coffee.jpg")));
+    assert_eq!(app.borrow().picture_name, "coffee.jpg");
+    drop(root.join("assets/checkpoints/clip-grounded"));
+    assert_eq!(app.borrow().evidence.as_ref().expect("evidence").model.name, "clip-grounded");
+    assert_eq!(app.borrow().problem, None);
+}
+
 #[test]
 fn bad_input_is_one_sentence_and_nothing_is_lost() {
     let (mut harness, app) = screen(app(AppState::default()));

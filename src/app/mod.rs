@@ -115,6 +115,8 @@ impl App {
         for report in reports {
             self.take(request.generation, report);
         }
+        // A time on the board would make every drawing another.
+        self.elapsed = None;
     }
 
     /// Takes up what the worker has reported since.

@@ -1,6 +1,6 @@
 //! The whole screen: the same for the window, the board and the tests.
 
-use egui::{CentralPanel, Frame, Margin, Panel, RichText, Ui, vec2};
+use egui::{CentralPanel, Frame, Margin, Panel, RichText, ScrollArea, Ui, vec2};
 use egui_commonmark::CommonMarkCache;
 
 use super::panels::inputs::{self, Ask};
@@ -35,12 +35,19 @@ impl Screen {
         Panel::top("top").frame(bar).show(ui, |ui| status::top(ui, &mut brush));
         let line = Frame::new().fill(palette.card).inner_margin(Margin::symmetric(14, 4));
         Panel::bottom("status").frame(line).show(ui, |ui| status::bottom(ui, &brush));
-        Panel::left("inputs").frame(side).default_size(292.0).size_range(230.0..=420.0).show(ui, |ui| {
-            ask = ask.or(inputs::show(ui, &mut brush));
-        });
-        Panel::right("inspector").frame(side).default_size(330.0).size_range(240.0..=560.0).show(ui, |ui| {
-            inspector::show(ui, &mut brush, &mut self.markdown);
-        });
+        let width = ui.available_width();
+        Panel::left("inputs").frame(side).default_size((width * 0.22).min(292.0)).size_range(230.0..=420.0).show(
+            ui,
+            |ui| {
+                ask = ask.or(inputs::show(ui, &mut brush));
+            },
+        );
+        Panel::right("inspector").frame(side).default_size((width * 0.22).min(330.0)).size_range(240.0..=560.0).show(
+            ui,
+            |ui| {
+                inspector::show(ui, &mut brush, &mut self.markdown);
+            },
+        );
         let middle = Frame::new().fill(palette.ground).inner_margin(Margin::same(14));
         CentralPanel::default().frame(middle).show(ui, |ui| {
             notices::show(ui, &mut brush);
@@ -49,6 +56,13 @@ impl Screen {
         (commands, ask)
     }
 }
+
+/// Space between cards.
+const GAP: f32 = 12.0;
+/// Below this width of the middle the views stand one above the other.
+const SIDE_BY_SIDE: f32 = 700.0;
+/// What a view that fills its column is taller than three quarters of its width, where views are stacked.
+const STACKED: f32 = 420.0;
 
 /// The contrastive column: what the method is, and its views.
 fn column(ui: &mut Ui, brush: &mut Brush<'_>) {
@@ -70,8 +84,17 @@ fn column(ui: &mut Ui, brush: &mut Brush<'_>) {
         return;
     };
     let space = ui.available_size();
-    const GAP: f32 = 12.0;
     ui.spacing_mut().item_spacing = vec2(GAP, GAP);
+    if space.x < SIDE_BY_SIDE {
+        // Too narrow for two: one above the other, as tall as they need, to be scrolled through.
+        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+            let width = ui.available_width() - GAP;
+            for view in VIEWS {
+                card(ui, *view, &evidence, brush, vec2(width, width * 0.75 + STACKED * view.share_of_height()));
+            }
+        });
+        return;
+    }
     let Some((first, others)) = VIEWS.split_first() else { return };
     // The map has one side for itself, the other views share the other.
     let width = (space.x - GAP) / 2.0;

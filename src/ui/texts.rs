@@ -53,10 +53,8 @@ pub const PICTURES: Text = ["pictures", "图像"];
 pub const TEXTS: Text = ["texts", "文本"];
 /// Number under the cloud.
 pub const GAP: Text = ["modality gap", "模态间隙"];
-/// Of an axis.
-pub const OF_VARIANCE: Text = ["of the variance", "的方差"];
 /// Number under the map.
-pub const MASS: Text = ["sum over all patches", "所有图块之和"];
+pub const MASS: Text = ["sum", "总和"];
 /// Number under the map.
 pub const PEAK: Text = ["peak", "峰值"];
 /// Section of the inspector.

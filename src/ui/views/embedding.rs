@@ -75,8 +75,8 @@ fn plot(ui: &mut Ui, brush: &mut Brush<'_>, cloud: &Cloud, plane: &Plane, palett
     let share = |axis: usize| {
         let share = plane.shares.get(axis).copied().unwrap_or(0.0) * 100.0;
         match index {
-            0 => format!("component {} ({share:.0} % {})", axis + 1, texts::OF_VARIANCE[0]),
-            _ => format!("第 {} 主成分（{share:.0}% {}）", axis + 1, texts::OF_VARIANCE[1]),
+            0 => format!("component {} ({share:.0} %)", axis + 1),
+            _ => format!("第 {} 主成分（{share:.0}%）", axis + 1),
         }
     };
     let of_kind = |kind: PointKind| -> Vec<usize> {
@@ -129,7 +129,9 @@ fn plot(ui: &mut Ui, brush: &mut Brush<'_>, cloud: &Cloud, plane: &Plane, palett
             if let Some(point) = texts_of.last() {
                 let label = RichText::new(short(&labels[*point])).color(palette.text);
                 let place = PlotPoint::new(at(*point)[0], at(*point)[1] - 0.07 * spread);
-                plot.text(egui_plot::Text::new("", place, label).allow_hover(false));
+                // Towards the middle, where there is room.
+                let anchor = if place.x > 0.0 { egui::Align2::RIGHT_CENTER } else { egui::Align2::LEFT_CENTER };
+                plot.text(egui_plot::Text::new("", place, label).anchor(anchor).allow_hover(false));
             }
             plot.response().hover_pos().map(|pointer| plot.plot_from_screen(pointer))
         });

@@ -52,19 +52,23 @@ impl View for HeatmapView {
         });
         let space = ui.available_size();
         // As large as the width allows, unless the height is less; what is left over stays below.
-        let shape =
-            brush.app.picture.as_ref().map_or(1.0, |picture| picture.height() as f32 / picture.width().max(1) as f32);
-        let height = (space.y - LEGEND - STRIP).min(space.x * shape).max(120.0);
+        let height = (space.y - LEGEND - STRIP).min(space.x * picture_shape(brush)).max(120.0);
         let picture_space = vec2(space.x, height);
-        let (top, _) = scale_of(evidence, brush.app, attribution, map);
+        let top = scale_of(evidence, brush.app, attribution, map);
         large_map(ui, evidence, brush, attribution, map, picture_space, top);
         legend(ui, brush, attribution, map, top);
         strip(ui, evidence, brush);
     }
 }
 
-/// The value that gets the brightest colour, and that which gets the darkest.
-fn scale_of(evidence: &Evidence, app: &App, attribution: &Attribution, map: &Heatmap) -> (f32, f32) {
+/// Height of the picture as a share of its width.
+fn picture_shape(brush: &Brush<'_>) -> f32 {
+    let picture = brush.app.picture.as_ref();
+    picture.map_or(1.0, |picture| picture.height() as f32 / picture.width().max(1) as f32)
+}
+
+/// The value that gets the brightest colour; zero and less get the darkest.
+fn scale_of(evidence: &Evidence, app: &App, attribution: &Attribution, map: &Heatmap) -> f32 {
     let top = match app.state.scale {
         Scale::Own => map.range().1,
         Scale::Shared => {
@@ -72,7 +76,7 @@ fn scale_of(evidence: &Evidence, app: &App, attribution: &Attribution, map: &Hea
             all.map(|map| map.range().1).fold(f32::MIN, f32::max)
         }
     };
-    (top.max(1e-9), 0.0)
+    top.max(1e-9)
 }
 
 /// Where a patch lies inside of `seen`.
@@ -230,18 +234,20 @@ fn strip(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>) {
     let index = brush.app.language_index();
     ui.label(egui::RichText::new(brush.say(texts::ALL_MAPS)).color(palette.weak).small());
     let count = ATTRIBUTIONS.len() as f32;
+    let shape = picture_shape(brush);
     let gap = 10.0;
     let width = ((ui.available_width() - gap * (count - 1.0)) / count).min(STRIP - 44.0);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = gap;
         for attribution in ATTRIBUTIONS {
             let Some(map) = maps.get(attribution.key) else { continue };
-            let (rect, response) = ui.allocate_exact_size(vec2(width, width + 20.0), Sense::click());
+            let height = (width * shape).clamp(width * 0.4, width);
+            let (rect, response) = ui.allocate_exact_size(vec2(width, height + 20.0), Sense::click());
             let selected = brush.app.layer().0 == attribution.key;
             let title = attribution.title[index];
             response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, selected, title));
-            let square = Rect::from_min_size(rect.min, vec2(width, width));
-            let (top, _) = scale_of(evidence, brush.app, attribution, map);
+            let square = Rect::from_min_size(rect.min, vec2(width, height));
+            let top = scale_of(evidence, brush.app, attribution, map);
             draw(ui, evidence, brush, attribution, map, square, top, "small");
             let colour = if selected { palette.text } else { palette.weak };
             let galley =
