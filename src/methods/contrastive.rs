@@ -216,6 +216,7 @@ impl Method for Contrastive {
             texts: captions.clone(),
             phrase: dot(&image.embed, &phrase_vector),
             factor,
+            bias: encoder.logit_bias()?,
         };
         let mut evidence = Evidence {
             model: self.facts.clone(),

@@ -174,12 +174,18 @@ pub enum Scores {
         phrase: f32,
         /// Factor between cosine and logit, the inverse temperature.
         factor: f32,
+        /// SigLIP's bias, added to the logit before a sigmoid; `None` where a softmax over the texts is meant.
+        bias: Option<f32>,
     },
 }
 
-/// The softmax over `cosines` times `factor`, as CLIP reads its scores.
+/// What the model makes of `cosines`: the softmax over them times `factor`, as in CLIP, or, with a `bias`, the sigmoid of
+/// each, as in SigLIP.
 #[must_use]
-pub fn probabilities(cosines: &[f32], factor: f32) -> Vec<f32> {
+pub fn probabilities(cosines: &[f32], factor: f32, bias: Option<f32>) -> Vec<f32> {
+    if let Some(bias) = bias {
+        return cosines.iter().map(|cosine| 1.0 / (1.0 + (-cosine * factor - bias).exp())).collect();
+    }
     let highest = cosines.iter().copied().fold(f32::MIN, f32::max);
     let exponentials: Vec<f32> = cosines.iter().map(|cosine| ((cosine - highest) * factor).exp()).collect();
     let sum: f32 = exponentials.iter().sum();
@@ -209,5 +215,18 @@ impl Familiar {
     #[must_use]
     pub fn is_strange(self) -> bool {
         self.distance > self.usual
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_those_of_the_model() {
+        let softmax = probabilities(&[0.5, 0.5, -1e9], 10.0, None);
+        assert_eq!(softmax, [0.5, 0.5, 0.0]);
+        let sigmoid = probabilities(&[0.1, 0.3], 10.0, Some(-1.0));
+        assert!((sigmoid[0] - 0.5).abs() < 1e-6 && sigmoid[1] > 0.5);
     }
 }

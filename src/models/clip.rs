@@ -8,12 +8,11 @@ use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
 use super::dual_encoder::{DualEncoder, ImageFeatures, TextFeatures};
+use super::text_tower::{TextShape, TextTower};
 use super::vision_tower::{Tail, VisionTower, VisionTowerConfig};
-use crate::error::{Error, Result};
-use crate::nn::{
-    Activation, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Scope, causal_mask, normalise, padding_mask,
-};
-use crate::taps::{Point, Site, Taps, Tower};
+use crate::error::Result;
+use crate::nn::{Activation, BlockShape, LayerNorm, Linear, Scope, causal_mask, normalise, padding_mask};
+use crate::taps::Taps;
 
 /// `config.json` of a `CLIPModel`. Keys that a file leaves out have the values that transformers gives them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -126,9 +125,7 @@ pub struct Clip {
     config: ClipConfig,
     vision: VisionTower,
     visual_projection: Linear,
-    token_embedding: Embedding,
-    position_embedding: Embedding,
-    text_blocks: Vec<EncoderBlock>,
+    text: TextTower,
     final_layer_norm: LayerNorm,
     text_projection: Linear,
     logit_scale: Tensor, // []
@@ -142,19 +139,20 @@ impl Clip {
     pub fn load(config: ClipConfig, scope: &Scope<'_>) -> Result<Self> {
         let text = &config.text_config;
         let text_scope = scope.enter("text_model");
-        let embeddings = text_scope.enter("embeddings");
         let width = text.hidden_size;
-        let shape = BlockShape {
+        let block = BlockShape {
             width,
             heads: text.num_attention_heads,
             inner: text.intermediate_size,
             activation: text.hidden_act,
             epsilon: text.layer_norm_eps,
         };
-        let layers = text_scope.enter("encoder.layers");
-        let text_blocks = (0..text.num_hidden_layers)
-            .map(|layer| EncoderBlock::load(&layers.enter(layer), shape))
-            .collect::<Result<_>>()?;
+        let text_shape = TextShape {
+            tokens: text.vocab_size,
+            context: text.max_position_embeddings,
+            depth: text.num_hidden_layers,
+            block,
+        };
         let vision_width = config.vision_config.hidden_size;
         Ok(Self {
             vision: VisionTower::load(&config.vision_config, Tail::ClassToken, &scope.enter("vision_model"))?,
@@ -163,13 +161,7 @@ impl Clip {
                 vision_width,
                 config.projection_dim,
             )?,
-            token_embedding: Embedding::load(&embeddings.enter("token_embedding"), text.vocab_size, width)?,
-            position_embedding: Embedding::load(
-                &embeddings.enter("position_embedding"),
-                text.max_position_embeddings,
-                width,
-            )?,
-            text_blocks,
+            text: TextTower::load(text_shape, &text_scope)?,
             final_layer_norm: LayerNorm::load(&text_scope.enter("final_layer_norm"), width, text.layer_norm_eps)?,
             text_projection: Linear::load_without_bias(&scope.enter("text_projection"), width, config.projection_dim)?,
             logit_scale: scope.get("logit_scale", &[])?,
@@ -221,7 +213,7 @@ impl DualEncoder for Clip {
     }
 
     fn depths(&self) -> (usize, usize) {
-        (self.vision.depth(), self.text_blocks.len())
+        (self.vision.depth(), self.text.depth())
     }
 
     fn context(&self) -> usize {
@@ -247,18 +239,12 @@ impl DualEncoder for Clip {
     }
 
     fn encode_text(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<TextFeatures> {
-        let (batch, tokens) = ids.dims2()?;
-        check_length(tokens, self.context())?;
-        let mut mask = causal_mask(tokens, ids.device())?;
+        let batch = ids.dim(0)?;
+        let mut mask = causal_mask(self.text.check_length(ids)?, ids.device())?;
         if let Some(attention_mask) = attention_mask {
             mask = mask.broadcast_add(&padding_mask(attention_mask)?)?;
         }
-        let embedded = self.token_embedding.forward(ids)?; // [batch, tokens, width]
-        let x = embedded.broadcast_add(&self.position_embedding.first(tokens)?)?;
-        let mut x = taps.tap(Site::new(Tower::Text, 0, Point::Embed), x)?;
-        for (layer, block) in self.text_blocks.iter().enumerate() {
-            x = block.forward(x, Some(&mask), Tower::Text, layer, taps)?;
-        }
+        let x = self.text.forward(ids, Some(&mask), taps)?; // [batch, tokens, width]
         // The norm acts on each position alone, so only the end positions need it.
         let width = x.dim(D::Minus1)?;
         let at = self.end_positions(ids)?.reshape((batch, 1, 1))?;
@@ -278,18 +264,7 @@ impl DualEncoder for Clip {
         Ok(self.logit_scale.exp()?.to_scalar::<f32>()?)
     }
 
-    fn sigmoid_loss(&self) -> bool {
-        false
+    fn logit_bias(&self) -> Result<Option<f32>> {
+        Ok(None)
     }
-}
-
-/// Refuses texts longer than the position table.
-pub(super) fn check_length(tokens: usize, context: usize) -> Result<()> {
-    if tokens > context {
-        return Err(Error::unusable(
-            format!("the text has {tokens} tokens, but the model reads at most {context}"),
-            "shorten the text",
-        ));
-    }
-    Ok(())
 }

@@ -59,6 +59,10 @@ pub trait DualEncoder: Send + Sync {
     /// # Errors
     /// If the device can't be read.
     fn logit_factor(&self) -> Result<f32>;
-    /// Whether a logit is meant for a softmax over the texts (InfoNCE) or for a sigmoid of its own (SigLIP).
-    fn sigmoid_loss(&self) -> bool;
+    /// SigLIP's bias: a logit goes through a sigmoid of its own. `None` where logits are meant for a softmax over the
+    /// texts, as in CLIP.
+    ///
+    /// # Errors
+    /// If the device can't be read.
+    fn logit_bias(&self) -> Result<Option<f32>>;
 }

@@ -14,6 +14,7 @@ pub mod preprocess;
 pub mod record;
 mod resample;
 pub mod siglip;
+pub mod text_tower;
 pub mod tokenizer;
 pub mod vision_tower;
 pub mod weights;

@@ -9,14 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::checkpoint::Checkpoint;
-use super::clip::check_length;
 use super::dual_encoder::{DualEncoder, ImageFeatures, TextFeatures};
+use super::text_tower::{TextShape, TextTower};
 use super::vision_tower::{Tail, VisionTower, VisionTowerConfig};
 use crate::error::Result;
-use crate::nn::{
-    Activation, Attention, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Mlp, Scope, normalise, padding_mask,
-};
-use crate::taps::{Attn, Point, Site, Taps, Tower};
+use crate::nn::{Activation, Attention, BlockShape, LayerNorm, Linear, Mlp, Scope, normalise, padding_mask};
+use crate::taps::{Attn, Taps, Tower};
 
 /// `config.json` of a `SiglipModel`.
 #[derive(Clone, Debug, Deserialize)]
@@ -102,9 +100,7 @@ pub struct Siglip {
     config: SiglipConfig,
     vision: VisionTower,
     head: PoolingHead,
-    token_embedding: Embedding,
-    position_embedding: Embedding,
-    text_blocks: Vec<EncoderBlock>,
+    text: TextTower,
     final_layer_norm: LayerNorm,
     text_head: Linear,
     logit_scale: Tensor, // [1]
@@ -163,28 +159,24 @@ impl Siglip {
     pub fn load(config: SiglipConfig, scope: &Scope<'_>) -> Result<Self> {
         let text = &config.text_config;
         let (vision_scope, text_scope) = (scope.enter("vision_model"), scope.enter("text_model"));
-        let embeddings = text_scope.enter("embeddings");
         let width = text.hidden_size;
-        let shape = BlockShape {
+        let block = BlockShape {
             width,
             heads: text.num_attention_heads,
             inner: text.intermediate_size,
             activation: text.hidden_act,
             epsilon: text.layer_norm_eps,
         };
-        let layers = text_scope.enter("encoder.layers");
+        let text_shape = TextShape {
+            tokens: text.vocab_size,
+            context: text.max_position_embeddings,
+            depth: text.num_hidden_layers,
+            block,
+        };
         Ok(Self {
             vision: VisionTower::load(&config.vision_config, Tail::Patches, &vision_scope)?,
             head: PoolingHead::load(&config.vision_config, &vision_scope.enter("head"))?,
-            token_embedding: Embedding::load(&embeddings.enter("token_embedding"), text.vocab_size, width)?,
-            position_embedding: Embedding::load(
-                &embeddings.enter("position_embedding"),
-                text.max_position_embeddings,
-                width,
-            )?,
-            text_blocks: (0..text.num_hidden_layers)
-                .map(|layer| EncoderBlock::load(&layers.enter(layer), shape))
-                .collect::<Result<_>>()?,
+            text: TextTower::load(text_shape, &text_scope)?,
             final_layer_norm: LayerNorm::load(&text_scope.enter("final_layer_norm"), width, text.layer_norm_eps)?,
             text_head: Linear::load(&text_scope.enter("head"), width, config.projection_size())?,
             logit_scale: scope.get("logit_scale", &[1])?,
@@ -204,7 +196,7 @@ impl DualEncoder for Siglip {
     }
 
     fn depths(&self) -> (usize, usize) {
-        (self.vision.depth(), self.text_blocks.len())
+        (self.vision.depth(), self.text.depth())
     }
 
     fn context(&self) -> usize {
@@ -235,15 +227,9 @@ impl DualEncoder for Siglip {
     }
 
     fn encode_text(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<TextFeatures> {
-        let (_, tokens) = ids.dims2()?;
-        check_length(tokens, self.context())?;
+        let tokens = self.text.check_length(ids)?;
         let mask = attention_mask.map(padding_mask).transpose()?;
-        let embedded = self.token_embedding.forward(ids)?; // [batch, tokens, width]
-        let x = embedded.broadcast_add(&self.position_embedding.first(tokens)?)?;
-        let mut x = taps.tap(Site::new(Tower::Text, 0, Point::Embed), x)?;
-        for (layer, block) in self.text_blocks.iter().enumerate() {
-            x = block.forward(x, mask.as_ref(), Tower::Text, layer, taps)?;
-        }
+        let x = self.text.forward(ids, mask.as_ref(), taps)?; // [batch, tokens, width]
         let last = x.narrow(1, tokens - 1, 1)?.squeeze(1)?; // [batch, width]
         let pooled = self.text_head.forward(&self.final_layer_norm.forward(&last)?)?;
         let embed = normalise(&pooled)?;
@@ -260,7 +246,7 @@ impl DualEncoder for Siglip {
         Ok(self.logit_scale.exp()?.squeeze(0)?.to_scalar::<f32>()?)
     }
 
-    fn sigmoid_loss(&self) -> bool {
-        true
+    fn logit_bias(&self) -> Result<Option<f32>> {
+        Ok(Some(self.logit_bias.squeeze(0)?.to_scalar::<f32>()?))
     }
 }

@@ -121,5 +121,7 @@ pub const ALL_MAPS: Text = ["The same words, by other maps", "同样的词，其
 pub const RANKING: Text = ["Which caption fits the picture?", "哪句说明最合适？"];
 /// Completed by the number of texts.
 pub const SOFTMAX_OVER: Text = ["softmax over all texts here:", "对这里全部文本做 softmax，文本数："];
+/// Where the model gives each text a probability of its own.
+pub const SIGMOID_OF_EACH: Text = ["sigmoid of each text alone", "每句文本单独做 sigmoid"];
 /// Before there is anything.
 pub const WAITING: Text = ["The first map is being computed…", "正在计算第一张热图…"];

@@ -1,14 +1,12 @@
 //! Scenes on disk: a PNG and a JSON file with everything that is true of it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use image::ImageFormat;
 
 use super::describe::{Description, Origin};
 use super::scene::Scene;
 use super::split::Split;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Writes scenes `first_seed`, `first_seed + 1`, ... of a split as `scene-000123.png` and `scene-000123.json`.
 ///
@@ -39,17 +37,13 @@ pub fn write_scenes(
 /// # Errors
 /// When a file can't be written.
 pub fn write_scene(scene: &Scene, origin: Option<Origin>, stem: &Path) -> Result<()> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    scene
-        .draw()
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| Error::unusable(format!("can't encode the picture ({error})"), "free some memory").at(stem))?;
+    let png = files::png(&scene.draw().into()).map_err(|error| error.at(stem))?;
     let mut json = serde_json::to_string_pretty(&scene.describe(origin)).map_err(|error| {
         Error::unusable(format!("can't encode the description ({error})"), "free some memory").at(stem)
     })?;
     json.push('\n');
-    write_whole(&with_ending(stem, "png"), png.get_ref())?;
-    write_whole(&with_ending(stem, "json"), json.as_bytes())
+    files::write(&with_ending(stem, "png"), &png)?;
+    files::write(&with_ending(stem, "json"), json.as_bytes())
 }
 
 /// Reads the scene of a JSON file that [`write_scene`] wrote.
@@ -73,22 +67,4 @@ fn with_ending(stem: &Path, ending: &str) -> PathBuf {
     name.push(".");
     name.push(ending);
     PathBuf::from(name)
-}
-
-/// Writes to a file beside the final one and then renames it: nobody ever sees half a file.
-fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut draft = tempfile::Builder::new().prefix(".scene-").tempfile_in(folder)?;
-        draft.write_all(bytes)?;
-        // A temporary file is for its owner only; a result is like any other file.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            draft.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        draft.persist(file).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|error| Error::io("write", file, &error))
 }

@@ -29,12 +29,15 @@ impl View for RankingView {
     }
 
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>) {
-        let Scores::Similarity { texts: captions, cosines, factor, .. } = &evidence.scores;
+        let Scores::Similarity { texts: captions, cosines, factor, bias, .. } = &evidence.scores;
         let own = captions.len().saturating_sub(1);
-        let shares = probabilities(cosines, *factor);
+        let shares = probabilities(cosines, *factor, *bias);
         let mut order: Vec<usize> = (0..captions.len()).collect();
         order.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]));
-        let hint = format!("{} {}", brush.say(texts::SOFTMAX_OVER), captions.len());
+        let hint = match bias {
+            None => format!("{} {}", brush.say(texts::SOFTMAX_OVER), captions.len()),
+            Some(_) => brush.say(texts::SIGMOID_OF_EACH).to_owned(),
+        };
         ui.label(RichText::new(hint).color(brush.palette().weak).small());
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
