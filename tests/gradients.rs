@@ -12,7 +12,7 @@ use alignscope::nn::{
     causal_mask, log_softmax, normalise, padding_mask, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
-use alignscope::training::losses::{info_nce, phrase_scores, sigmoid_cross_entropy};
+use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
 use candle_core::{D, DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 use variables::{Variables, distance, numbers, score};
@@ -306,7 +306,13 @@ fn losses() {
         info_nce(&logits, &also_true(logits.dtype())?)
     });
     check("phrase scores", |s| {
-        phrase_scores(&normalise(&s.get("patches", &[2, 5, 6])?)?, &normalise(&s.get("phrases", &[3, 6])?)?)
+        let (patches, phrases) = (s.get("patches", &[2, 5, 6])?, s.get("phrases", &[3, 6])?);
+        phrase_scores(&phrase_cosines(&normalise(&patches)?, &normalise(&phrases)?)?)
+    });
+    check("silence", |s| {
+        let logits = s.get("logits", &[2, 3, 4])?;
+        let silent = Tensor::new(&[[1f32, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]], logits.device())?;
+        silence(&logits, &silent.to_dtype(logits.dtype())?)
     });
     check("sigmoid cross-entropy", |s| {
         let logits = pairs(s)?;

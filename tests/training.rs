@@ -88,7 +88,8 @@ fn the_result_is_an_ordinary_checkpoint() {
             let tokens = opened.tokenizer.encode(text).expect("tokens");
             assert!(tokens.known.iter().all(|known| *known), "{text}: {:?}", tokens.texts);
         }
+        // 马, a horse, is known inside of the unknown word.
         let strange = opened.tokenizer.encode("a zebra and 一只斑马").expect("tokens");
-        assert_eq!(strange.known.iter().filter(|known| !**known).count(), 3, "{:?}", strange.texts);
+        assert_eq!(strange.known.iter().filter(|known| !**known).count(), 2, "{:?}", strange.texts);
     });
 }

@@ -1,10 +1,13 @@
 //! The recipes of the built-in CLIP checkpoints.
 //!
 //! `clip` is trained as published, by InfoNCE alone; its patches are left to themselves. `clip-grounded` has the same
-//! loss and one more: from the patches alone it must be visible which phrases are true of the picture. That needs
-//! only what is in a picture, never where.
+//! loss and two more, which need only what is in a picture, never where. From the patches alone it must be visible which
+//! phrases are true of the picture; and where a rectangle was painted over with bare ground, its patches must stay silent.
+//! Without the second, empty patches become a notebook of the tower: they hold what is elsewhere in the picture, louder
+//! than the objects themselves (measured: the highest patch lay on the object in 37 % of the cases).
 
 use candle_core::{D, Device, Tensor};
+use image::{RgbImage, imageops};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -13,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::folder::{config_head, write_checkpoint};
-use super::losses::{info_nce, phrase_scores, sigmoid_cross_entropy};
+use super::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
 use super::tokenizer::{BEGIN, END, PAD, words};
@@ -26,14 +29,20 @@ use crate::models::tokenizer::TextTokenizer;
 use crate::models::vision_tower::VisionTowerConfig;
 use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
-use crate::world::{Language, Scene, Split, Statement, Thing, all_phrases};
+use crate::world::{Language, SIDE, Scene, Split, Statement, Thing, all_phrases};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
+/// Patches on a side.
+const PATCHES: usize = 8;
 /// The highest logarithm of the inverse temperature, as in the paper (a factor of 100).
 const HIGHEST_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 /// Phrases that the phrase loss looks at in one step.
 const PHRASES: usize = 64;
+/// Side of the rectangle that is painted over, in patches.
+const ERASED: usize = 3;
+/// Weight of the loss on painted-over patches. Of the phrases, only the few that are true of the picture tempt them.
+const SILENCE: f64 = 8.0;
 /// Share of texts with words that aren't known, so that these don't disturb the rest.
 const STRANGE: f64 = 0.1;
 
@@ -52,6 +61,7 @@ pub struct ClipBatch {
     /// For each language the texts, and which pairs off the diagonal are true by accident.
     captions: Vec<(Tensor, Option<Tensor>, Tensor)>, // [pictures, tokens] twice, [pictures, pictures]
     phrases: Option<Phrases>,
+    erased: Option<Tensor>, // [pictures, patches], 1 where the ground was painted over whatever was there
 }
 
 struct Phrases {
@@ -95,7 +105,7 @@ impl ClipRecipe {
                 num_attention_heads: 4,
                 num_channels: 3,
                 image_size: IMAGE_SIZE,
-                patch_size: 8,
+                patch_size: IMAGE_SIZE / PATCHES,
                 hidden_act: Activation::QuickGelu,
                 layer_norm_eps: 1e-5,
             },
@@ -234,22 +244,35 @@ impl Recipe for ClipRecipe {
         // Scenes are numbered through; runs with different seeds see different ones.
         let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
         let numbers: Vec<u64> = (0..self.plan.batch as u64).map(|at| first + at).collect();
-        let made: Vec<(Scene, Vec<f32>)> = numbers
+        let made: Vec<(Scene, Vec<f32>, Vec<f32>)> = numbers
             .par_iter()
             .map(|number| {
                 let scene = Scene::random(Split::Training, *number);
-                let pixels = self.processor.pixels(&scene.draw())?;
-                Ok((scene, self.processor.normalise(&pixels)))
+                let mut picture = scene.draw();
+                let erased = if self.grounded { erase(&scene, &mut picture, *number) } else { Vec::new() };
+                let pixels = self.processor.normalise(&self.processor.pixels(&picture)?);
+                Ok((scene, pixels, erased))
             })
             .collect::<Result<_>>()?;
-        let (scenes, pixels): (Vec<Scene>, Vec<Vec<f32>>) = made.into_iter().unzip();
+        let mut scenes = Vec::with_capacity(made.len());
+        let (mut pixels, mut erased) = (Vec::new(), Vec::new());
+        for (scene, of_scene, erased_of_scene) in made {
+            scenes.push(scene);
+            pixels.extend(of_scene);
+            erased.extend(erased_of_scene);
+        }
         let shape = (self.plan.batch, 3, IMAGE_SIZE, IMAGE_SIZE);
-        let pixels = Tensor::from_vec(pixels.concat(), shape, &Device::Cpu)?;
+        let pixels = Tensor::from_vec(pixels, shape, &Device::Cpu)?;
         let mut rng = ChaCha8Rng::seed_from_u64(first ^ 0x7465_7874);
         let captions =
             Language::ALL.iter().map(|language| self.captions(&scenes, *language, &mut rng)).collect::<Result<_>>()?;
         let phrases = if self.grounded { Some(self.phrases(&scenes, &mut rng)?) } else { None };
-        Ok(ClipBatch { pixels, captions, phrases })
+        let erased = if self.grounded {
+            Some(Tensor::from_vec(erased, (self.plan.batch, PATCHES * PATCHES), &Device::Cpu)?)
+        } else {
+            None
+        };
+        Ok(ClipBatch { pixels, captions, phrases, erased })
     }
 
     fn loss(&self, batch: &ClipBatch, variables: &Variables) -> Result<(Tensor, f64)> {
@@ -266,13 +289,33 @@ impl Recipe for ClipRecipe {
         }
         if let Some(phrases) = &batch.phrases {
             let text = model.encode_text(&phrases.ids, phrases.mask.as_ref(), &mut Taps::none())?;
-            let scores = phrase_scores(&image.patches, &text.embed)?; // [pictures, phrases]
             let (scale, bias) = phrase_head(variables)?;
-            let logits = scores.broadcast_mul(&scale)?.broadcast_add(&bias)?;
-            loss = (loss + sigmoid_cross_entropy(&logits, &phrases.labels, 6.0)?)?;
+            let logits = |scores: &Tensor| scores.broadcast_mul(&scale)?.broadcast_add(&bias);
+            let cosine = phrase_cosines(&image.patches, &text.embed)?; // [pictures, phrases, patches]
+            let scores = logits(&phrase_scores(&cosine)?)?; // [pictures, phrases]
+            loss = (loss + sigmoid_cross_entropy(&scores, &phrases.labels, 6.0)?)?;
+            if let Some(erased) = &batch.erased {
+                loss = (loss + (silence(&logits(&cosine)?, erased)? * SILENCE)?)?;
+            }
         }
         Ok((loss, hits))
     }
+}
+
+/// Paints a square of bare ground over part of the picture; gives 1 for each patch inside of it, else 0.
+fn erase(scene: &Scene, picture: &mut RgbImage, number: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(number ^ 0x6572_6173);
+    let ground = Scene { ground: scene.ground.clone(), objects: Vec::new() }.draw();
+    let (row, column) = (rng.random_range(0..=PATCHES - ERASED), rng.random_range(0..=PATCHES - ERASED));
+    let patch = SIDE / PATCHES as u32;
+    let (left, top, side) = (column as u32 * patch, row as u32 * patch, ERASED as u32 * patch);
+    let bare = imageops::crop_imm(&ground, left, top, side, side).to_image();
+    imageops::replace(picture, &bare, i64::from(left), i64::from(top));
+    let inside = |at: usize| {
+        let (here, there) = (at / PATCHES, at % PATCHES);
+        (row..row + ERASED).contains(&here) && (column..column + ERASED).contains(&there)
+    };
+    (0..PATCHES * PATCHES).map(|at| f32::from(inside(at))).collect()
 }
 
 /// Share of rows whose highest score stands on the diagonal.
