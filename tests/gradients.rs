@@ -98,10 +98,6 @@ fn get(scope: &Scope<'_>, name: &str, shape: &[usize]) -> candle_core::Result<Te
 fn linear() {
     check("linear", |s| Linear::load(s, 5, 4)?.forward(&s.get("x", &[2, 3, 5])?));
     check("linear without bias", |s| Linear::load_without_bias(s, 5, 4)?.forward(&s.get("x", &[3, 5])?));
-    check("joined linear", |s| {
-        let (a, b) = (Linear::load(&s.enter("a"), 5, 4)?, Linear::load(&s.enter("b"), 5, 2)?);
-        Linear::joined(&[&a, &b])?.forward(&s.get("x", &[2, 3, 5])?)
-    });
     same(
         "linear",
         |s| Linear::load(s, 19, 23)?.forward(&s.get("x", &[3, 17, 19])?),

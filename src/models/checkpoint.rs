@@ -55,14 +55,6 @@ impl Checkpoint {
         name.to_string_lossy().into_owned()
     }
 
-    /// Reads the config as `Config`.
-    ///
-    /// # Errors
-    /// If a value has the wrong type.
-    pub fn config_as<Config: serde::de::DeserializeOwned>(&self) -> Result<Config> {
-        self.parse(&self.config)
-    }
-
     /// Reads part of the config as `Config`.
     ///
     /// # Errors

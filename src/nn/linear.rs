@@ -46,16 +46,6 @@ impl Linear {
         Self { weight, bias }
     }
 
-    /// Several layers with the same input as one, whose output is theirs joined.
-    ///
-    /// # Errors
-    /// If their inputs differ.
-    pub fn joined(layers: &[&Self]) -> Result<Self> {
-        let weights: Vec<&Tensor> = layers.iter().map(|layer| &layer.weight).collect();
-        let biases: Vec<&Tensor> = layers.iter().map(|layer| &layer.bias).collect();
-        Ok(Self { weight: Tensor::cat(&weights, 0)?, bias: Tensor::cat(&biases, 0)? })
-    }
-
     /// Maps `x` `[..., in]` to `[..., out]`.
     ///
     /// # Errors
