@@ -305,7 +305,7 @@ impl Recipe for ClipRecipe {
 /// Paints a square of bare ground over part of the picture; gives 1 for each patch inside of it, else 0.
 fn erase(scene: &Scene, picture: &mut RgbImage, number: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(number ^ 0x6572_6173);
-    let ground = Scene { ground: scene.ground.clone(), objects: Vec::new() }.draw();
+    let ground = Scene { ground: scene.ground, objects: Vec::new() }.draw();
     let (row, column) = (rng.random_range(0..=PATCHES - ERASED), rng.random_range(0..=PATCHES - ERASED));
     let patch = SIDE / PATCHES as u32;
     let (left, top, side) = (column as u32 * patch, row as u32 * patch, ERASED as u32 * patch);
