@@ -126,11 +126,12 @@ fn plot(ui: &mut Ui, brush: &mut Brush<'_>, cloud: &Cloud, plane: &Plane, palett
             };
             plot.points(points("pictures", &pictures, MarkerShape::Circle, palette.accent, 3.0));
             plot.points(points("texts", &texts_of, MarkerShape::Diamond, palette.second, 5.0));
-            if let Some(point) = texts_of.last() {
-                let label = RichText::new(short(&labels[*point])).color(palette.text);
-                let place = PlotPoint::new(at(*point)[0], at(*point)[1] - 0.07 * spread);
-                // Towards the middle, where there is room.
-                let anchor = if place.x > 0.0 { egui::Align2::RIGHT_CENTER } else { egui::Align2::LEFT_CENTER };
+            if let (Some(picture), Some(text)) = (pictures.last(), texts_of.last()) {
+                // Under both ends of the own pair, free of its picture, and towards the middle, where there is room.
+                let [x, y] = at(*text);
+                let place = PlotPoint::new(x, y.min(at(*picture)[1]) - 0.19 * spread);
+                let anchor = if x > 0.0 { egui::Align2::RIGHT_CENTER } else { egui::Align2::LEFT_CENTER };
+                let label = RichText::new(short(&labels[*text])).color(palette.text);
                 plot.text(egui_plot::Text::new("", place, label).anchor(anchor).allow_hover(false));
             }
             plot.response().hover_pos().map(|pointer| plot.plot_from_screen(pointer))
