@@ -4,7 +4,8 @@ use egui::{Rect, Sense, Ui, pos2, vec2};
 
 use super::Brush;
 
-/// A label over a bar of length `share` (0 to 1), with `value` at its end; what `stands_out` has the accent's colour.
+/// A label over a bar of length `share` (0 to 1), with `value` at its end; what `stands_out` is marked with the accent's
+/// colour.
 pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str, stands_out: bool) {
     let palette = brush.palette();
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
@@ -13,6 +14,10 @@ pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str,
     let length = rect.width() * share.clamp(0.0, 1.0);
     let fill = if stands_out { palette.accent.gamma_multiply(0.45) } else { palette.raised };
     painter.rect_filled(Rect::from_min_size(rect.min, vec2(length, rect.height())), 3.0, fill);
+    if stands_out {
+        // A bar without length stands out, too.
+        painter.rect_filled(Rect::from_min_size(rect.min, vec2(3.0, rect.height())), 1.0, palette.accent);
+    }
     let font = egui::TextStyle::Body.resolve(ui.style());
     let text = painter.layout_no_wrap(value.to_owned(), font.clone(), palette.weak);
     let room = rect.width() - text.size().x - 18.0;
