@@ -43,13 +43,14 @@ fn bad_input_is_one_sentence_and_no_file() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("text.png"), "no picture").expect("a file");
     let long = "a cat ".repeat(100);
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 7] = [
         &["--image", "missing.png"],
         &["--image", "text.png"],
         &["--image", "no-such-sample"],
         &["--text", ""],
         &["--word", "zebra"],
         &["--map", "nothing"],
+        &["--device", "nothing"],
     ];
     for case in cases {
         let output = run(folder.path(), &[&["board", "-o", "board.png"], case].concat());

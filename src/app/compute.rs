@@ -30,6 +30,8 @@ pub struct Request {
     pub language: Language,
     /// The checkpoint's folder.
     pub checkpoint: Option<PathBuf>,
+    /// Where the model runs.
+    pub device: String,
 }
 
 /// What comes back.
@@ -91,7 +93,7 @@ impl Computer {
         if comparison.iter().any(|pair| pair.caption == own) {
             comparison = Arc::new(comparison.iter().filter(|pair| pair.caption != own).cloned().collect());
         }
-        let method = self.method(request.checkpoint.as_ref()).map_err(other)?;
+        let method = self.method(request.checkpoint.as_ref(), &request.device).map_err(other)?;
         cancel.check().map_err(other)?;
         let input = Input {
             picture,
@@ -132,7 +134,7 @@ impl Computer {
         }
     }
 
-    fn method(&mut self, folder: Option<&PathBuf>) -> Result<&mut Box<dyn Method>> {
+    fn method(&mut self, folder: Option<&PathBuf>, device: &str) -> Result<&mut Box<dyn Method>> {
         let folder = folder.ok_or_else(|| {
             Error::unusable(
                 "no checkpoint is there",
@@ -146,7 +148,7 @@ impl Computer {
             let entry = METHODS.iter().find(|method| method.classes.contains(&class)).ok_or_else(|| {
                 checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
             })?;
-            self.method = Some((folder.clone(), (entry.open)(folder, &choose("auto")?)?));
+            self.method = Some((folder.clone(), (entry.open)(folder, &choose(device)?)?));
         }
         match &mut self.method {
             Some((_, method)) => Ok(method),

@@ -55,6 +55,8 @@ pub struct App {
     pub samples: Vec<Sample>,
     /// The checkpoints that can be chosen.
     pub checkpoints: Vec<CheckpointChoice>,
+    /// Where models run, as [`crate::models::device::choose`] reads it.
+    pub device: String,
     /// Counts the requests, so that late answers to old ones are recognised.
     generation: u64,
     last_good_picture: PictureSource,
@@ -81,6 +83,7 @@ impl App {
             hovered_point: None,
             samples: samples::samples(),
             checkpoints: folders.into_iter().map(CheckpointChoice::from).collect(),
+            device: "auto".to_owned(),
             generation: 0,
             worker: None,
         };
@@ -154,6 +157,7 @@ impl App {
             selection: self.state.selection,
             language: self.state.language,
             checkpoint: self.state.checkpoint.clone(),
+            device: self.device.clone(),
         }
     }
 

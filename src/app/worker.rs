@@ -162,6 +162,7 @@ mod tests {
             selection: None,
             language: Language::English,
             checkpoint: None,
+            device: "cpu".to_owned(),
         }
     }
 

@@ -37,6 +37,9 @@ pub struct Board {
     /// Draw the map patch by patch.
     #[arg(long)]
     patches: bool,
+    /// Where to compute: auto, cpu, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: String,
     /// Light or dark.
     #[arg(long, value_enum, default_value_t = ThemeName::Light)]
     theme: ThemeName,
@@ -70,6 +73,7 @@ impl Board {
     /// Computes, draws and writes the board.
     pub fn run(&self) -> Result<()> {
         let mut app = App::new(self.state()?);
+        app.device.clone_from(&self.device);
         if let Some(text) = &self.text {
             app.apply(Command::SetSentence(text.clone()));
         }

@@ -26,6 +26,9 @@ pub struct Train {
     /// Steps of 128 pictures.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
+    /// Where to compute: auto or cpu; training runs on the processor.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
+    device: String,
     /// Folder for the checkpoint and its snapshots [default: checkpoints/<recipe>-seed-<seed>].
     #[arg(short, long)]
     output: Option<PathBuf>,
