@@ -28,7 +28,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     open: |folder, device| Ok(Box::new(Contrastive::open(folder, device)?)),
 };
 
-/// Texts kept with their vectors; beyond this many all are forgotten, which keeps memory bounded.
+/// Texts kept with their vectors and maps; beyond this many all are forgotten, which keeps memory bounded.
 const TEXTS_KEPT: usize = 4096;
 /// Models with fewer numbers than this get the maps of several words in one pass.
 const SMALL_MODEL: usize = 50_000_000;
@@ -169,6 +169,12 @@ impl Contrastive {
         Ok(())
     }
 
+    /// The known maps of a phrase and of words: what the shared scale runs over.
+    fn maps_of(&self, phrase: &String, words: &[String]) -> BTreeMap<String, WordMaps> {
+        let wanted = std::iter::once(phrase).chain(words);
+        wanted.filter_map(|text| Some((text.clone(), self.maps.get(text)?.clone()))).collect()
+    }
+
     fn ledger(&self, tokens: &Tokens) -> Vec<Stage> {
         let encoder = self.opened.dual_encoder();
         let (rows, columns) = encoder.grid();
@@ -195,6 +201,9 @@ impl Method for Contrastive {
             return Err(Error::unusable("there is no text", "write a sentence about the picture"));
         }
         self.see(&input.picture, cancel)?;
+        if self.maps.len() > TEXTS_KEPT {
+            self.maps.clear();
+        }
         let sentence = input.sentence.trim().to_owned();
         let phrase = input.phrase().to_owned();
         let tokens = self.opened.tokenizer.encode(&input.sentence)?;
@@ -225,7 +234,7 @@ impl Method for Contrastive {
             ledger: self.ledger(&tokens),
             tokens,
             phrase: phrase.clone(),
-            maps: self.maps.clone(),
+            maps: self.maps_of(&phrase, &words),
             complete: false,
             patch_words: patch_words(image, offered, words.len(), &word_vectors),
             cloud: cloud(input, pictures, &image.embed, captions, texts),
@@ -241,8 +250,7 @@ impl Method for Contrastive {
                 self.form_maps(chunk, cancel)?;
             }
         }
-        evidence.maps = self.maps.clone();
-        evidence.maps.retain(|key, _| *key == phrase || words.contains(key));
+        evidence.maps = self.maps_of(&phrase, &words);
         evidence.complete = true;
         emit(evidence);
         Ok(())
