@@ -117,7 +117,7 @@ impl TraceCommand {
 
 /// The attribution's map of each picture, `[pictures, rows, columns]`.
 fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word: &str) -> crate::Result<Array> {
-    let pass = opened.record_word(pictures, word, attribution.needs_gradients)?;
+    let pass = opened.probe_word(pictures, word)?;
     let model = opened.dual_encoder();
     let mut data = Vec::new();
     for row in 0..pictures.len() {
@@ -125,7 +125,7 @@ fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word
             recording: &pass.recording,
             row,
             patches: pass.patches.row(row),
-            text: pass.word.row(0),
+            text: pass.texts.row(row),
             class_tokens: model.class_tokens(),
             depth: model.depths().0,
         };

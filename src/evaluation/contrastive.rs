@@ -10,7 +10,7 @@ use super::{SPLITS, fresh_scenes};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
-use crate::taps::{Array, CancelToken, GradProbe, SitePattern, Taps};
+use crate::taps::{Array, CancelToken, Taps};
 use crate::world::{Language, Scene, Statement};
 
 /// The classes of checkpoints that can be evaluated so.
@@ -164,22 +164,13 @@ impl Run<'_> {
         let pixels = pixels.index_select(&rows, 0)?; // [pairs, 3, height, width]
 
         let text = self.texts(&pairs.iter().map(|pair| pair.text.as_str()).collect::<Vec<_>>())?;
-        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
-        let mut taps = Taps::none().with(&mut probe).cancelled_by(self.stop);
-        let image = model.encode_image(&pixels, &mut taps)?;
-        drop(taps);
-        // A picture reaches only its own logits, so the sum over pairs gives each row the gradient of its own pair.
-        let logits = model.logits(&image.embed, &text)?; // [pairs, pairs]
-        let own = Tensor::eye(pairs.len(), logits.dtype(), logits.device())?;
-        let recording = probe.backward(&(logits * own)?.sum_all()?)?;
-
-        let (patches, text) = (Array::from_tensor(&image.patches)?, Array::from_tensor(&text)?);
+        let pass = self.opened.probe_pairs(&pixels, &text, self.stop)?;
         for (row, pair) in pairs.iter().enumerate() {
             let subject = Subject {
-                recording: &recording,
+                recording: &pass.recording,
                 row,
-                patches: patches.row(row),
-                text: text.row(row),
+                patches: pass.patches.row(row),
+                text: pass.texts.row(row),
                 class_tokens: model.class_tokens(),
                 depth: model.depths().0,
             };

@@ -12,7 +12,7 @@ use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
 use crate::models::tokenizer::Tokens;
-use crate::taps::{Array, CancelToken, GradProbe, SitePattern, Taps};
+use crate::taps::{Array, CancelToken, Taps};
 use crate::world::{Language, all_phrases};
 
 /// The method's entry in the registry.
@@ -139,21 +139,14 @@ impl Contrastive {
         let Some(image) = &self.image else { return Ok(()) };
         let encoder = self.opened.dual_encoder();
         let count = missing.len();
-        // The same picture once for each phrase: rows of a batch don't see each other, so that the gradient of the
-        // summed scores is each phrase's own.
+        // The same picture once for each phrase.
         let (_, channels, height, width) = image.pixels.dims4()?;
         let pixels = image.pixels.broadcast_as((count, channels, height, width))?.contiguous()?;
-        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
-        let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
-        let features = encoder.encode_image(&pixels, &mut taps)?;
-        drop(taps);
         let texts = Tensor::from_vec(vectors.concat(), (count, encoder.projection_size()), &self.opened.device)?;
-        let score = ((features.embed * texts)?.sum_all()? * f64::from(encoder.logit_factor()?))?;
-        cancel.check()?;
-        let recording = probe.backward(&score)?;
+        let pass = self.opened.probe_pairs(&pixels, &texts, cancel)?;
         for (row, phrase) in missing.into_iter().enumerate() {
             let subject = Subject {
-                recording: &recording,
+                recording: &pass.recording,
                 row,
                 patches: &image.patches,
                 text: &vectors[row],

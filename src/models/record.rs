@@ -6,7 +6,7 @@ use image::RgbImage;
 use super::opened::Opened;
 use super::tokenizer::Tokens;
 use crate::error::{Error, Result};
-use crate::taps::{Array, GradProbe, IdArray, Recorder, Recording, SitePattern, Taps};
+use crate::taps::{Array, CancelToken, GradProbe, IdArray, Recorder, Recording, SitePattern, Taps};
 
 /// Inputs, outputs and recorded activations of one pass over pictures and texts.
 #[derive(Clone, Debug)]
@@ -31,15 +31,15 @@ pub struct Pass {
     pub recording: Recording,
 }
 
-/// What attributions look at: one word with each of several pictures.
+/// What attributions look at: pairs of a picture and a text, one a row.
 #[derive(Clone, Debug)]
-pub struct WordPass {
-    /// The vision tower's patterns, a row for each picture; and the gradients there of its logit, if asked for.
+pub struct PairPass {
+    /// The patterns of the vision tower and of the pooling head, and the gradients there of each pair's logit.
     pub recording: Recording,
-    /// Each patch in the shared space, unit length, `[pictures, patches, projection]`.
+    /// Each patch in the shared space, unit length, `[pairs, patches, projection]`.
     pub patches: Array,
-    /// The word in the shared space, unit length, `[1, projection]`.
-    pub word: Array,
+    /// Each text in the shared space, unit length, `[pairs, projection]`.
+    pub texts: Array,
 }
 
 impl Opened {
@@ -80,28 +80,39 @@ impl Opened {
         })
     }
 
-    /// Runs the model over every picture with `word`, encoded as a text of its own.
+    /// Runs the vision tower over `pixels` `[pairs, 3, height, width]` and takes the gradient of each picture's logit with
+    /// its text, of which `texts` `[pairs, projection]` holds the vectors.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, the pass is cancelled or fails.
+    pub fn probe_pairs(&self, pixels: &Tensor, texts: &Tensor, cancel: &CancelToken) -> Result<PairPass> {
+        let model = self.dual_encoder();
+        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
+        let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+        let image = model.encode_image(pixels, &mut taps)?;
+        drop(taps);
+        // Rows of a batch don't see each other, so the gradient of the summed logits is each pair's own. SigLIP's bias
+        // has no gradient here.
+        let cosines = (&image.embed * texts)?.sum_all()?;
+        let score = (cosines * f64::from(model.logit_factor()?))?;
+        cancel.check()?;
+        Ok(PairPass {
+            recording: probe.backward(&score)?,
+            patches: Array::from_tensor(&image.patches)?,
+            texts: Array::from_tensor(texts)?,
+        })
+    }
+
+    /// [`Self::probe_pairs`] of every picture with `word`, encoded as a text of its own.
     ///
     /// # Errors
     /// If there are no pictures, or the pass fails.
-    pub fn record_word(&self, pictures: &[&RgbImage], word: &str, gradients: bool) -> Result<WordPass> {
-        let model = self.dual_encoder();
+    pub fn probe_word(&self, pictures: &[&RgbImage], word: &str) -> Result<PairPass> {
         let batch = self.texts(&[word])?;
+        let model = self.dual_encoder();
         let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::none())?;
-        let pixels = self.pixels(pictures)?;
-        let wanted = SitePattern::new("vision.*.pattern,pooler.*.pattern");
-        let (image, recording) = if gradients {
-            let mut probe = GradProbe::new(wanted);
-            let image = model.encode_image(&pixels, &mut Taps::none().with(&mut probe))?;
-            // A picture reaches only its own logit, so the sum gives each row its own gradient.
-            let score = model.logits(&image.embed, &text.embed)?.sum_all()?;
-            (image, probe.backward(&score)?)
-        } else {
-            let mut recorder = Recorder::new(wanted);
-            let image = model.encode_image(&pixels, &mut Taps::none().with(&mut recorder))?;
-            (image, recorder.finish())
-        };
-        Ok(WordPass { recording, patches: Array::from_tensor(&image.patches)?, word: Array::from_tensor(&text.embed)? })
+        let texts = text.embed.broadcast_as((pictures.len(), model.projection_size()))?.contiguous()?;
+        self.probe_pairs(&self.pixels(pictures)?, &texts, &CancelToken::default())
     }
 }
 
