@@ -203,18 +203,32 @@ fn bad_input_is_one_sentence_and_nothing_is_lost() {
 #[test]
 fn a_photograph_is_said_to_be_strange_and_a_sticker_scene_is_not() {
     let mut wrong = Vec::new();
-    for sample in samples() {
-        let picture = PictureSource::Sample(sample.key.clone());
-        let app = app(AppState { picture, sentence: "a cat".into(), ..AppState::default() });
-        let familiar =
-            app.evidence.and_then(|evidence| evidence.familiarity).expect("a built-in checkpoint knows its world");
-        let photograph = matches!(sample.source, SampleSource::Photograph(_));
-        println!("{}: {familiar:?}", sample.key);
-        if familiar.is_strange() != photograph {
-            wrong.push(sample.key);
+    for folder in alignscope::models::builtin::list() {
+        for sample in samples() {
+            let state = AppState {
+                picture: PictureSource::Sample(sample.key.clone()),
+                sentence: "a cat".into(),
+                checkpoint: Some(folder.clone()),
+                ..AppState::default()
+            };
+            let evidence = app(state).evidence.expect("evidence");
+            let familiar = evidence.familiarity.expect("a built-in checkpoint knows its world");
+            println!("{} {}: {familiar:?}", evidence.model.name, sample.key);
+            if familiar.is_strange() != matches!(sample.source, SampleSource::Photograph(_)) {
+                wrong.push((folder.clone(), sample.key));
+            }
         }
     }
     assert!(wrong.is_empty(), "taken for the other: {wrong:?}");
+}
+
+#[test]
+fn a_checkpoint_is_listed_once_by_whatever_way_it_is_named() {
+    let known = App::new(AppState::default()).checkpoints.len();
+    let roundabout = PathBuf::from("assets/../assets/checkpoints/clip");
+    let mut app = App::new(AppState { checkpoint: Some(roundabout.clone()), ..AppState::default() });
+    app.apply(Command::SetCheckpoint(roundabout));
+    assert_eq!(app.checkpoints.len(), known);
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub(super) fn apply(app: &mut App, command: Command) -> bool {
         Command::SetLanguage(language) => set_language(app, language),
         Command::SetTheme(theme) => state.theme = theme,
         Command::SetCheckpoint(folder) => {
+            let folder = super::one_name(folder);
             if !app.checkpoints.iter().any(|choice| choice.folder == folder) {
                 app.checkpoints.push(CheckpointChoice::from(folder.clone()));
             }

@@ -66,9 +66,10 @@ pub struct App {
 impl App {
     /// The program with a state, without a worker yet.
     #[must_use]
-    pub fn new(state: AppState) -> Self {
-        let built_in = crate::models::builtin::list();
-        let mut folders: Vec<_> = built_in.into_iter().filter(|folder| runs(folder)).collect();
+    pub fn new(mut state: AppState) -> Self {
+        state.checkpoint = state.checkpoint.map(one_name);
+        let built_in = crate::models::builtin::list().into_iter().map(one_name);
+        let mut folders: Vec<_> = built_in.filter(|folder| runs(folder)).collect();
         folders.extend(state.checkpoint.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>());
         let mut app = Self {
             last_good_picture: state.picture.clone(),
@@ -212,6 +213,12 @@ impl From<std::path::PathBuf> for CheckpointChoice {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
         Self { folder, name }
     }
+}
+
+/// The folder by the one name that it has whatever way leads to it, so that none is listed twice; a folder that isn't
+/// there keeps the name it was given.
+fn one_name(folder: std::path::PathBuf) -> std::path::PathBuf {
+    std::fs::canonicalize(&folder).unwrap_or(folder)
 }
 
 /// Whether a method can run the checkpoint in `folder`.
