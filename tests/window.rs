@@ -2,71 +2,24 @@
 //! names, and what is said about bad input.
 
 mod common;
+#[path = "common/interface.rs"]
+mod interface;
 
-use std::cell::RefCell;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use alignscope::app::samples::{SampleSource, samples};
 use alignscope::app::{App, AppState, Command, PictureSource, Theme};
-use alignscope::ui::screen::Screen;
 use alignscope::ui::textures::Textures;
-use alignscope::ui::theme;
 use alignscope::ui::views::{Brush, VIEWS};
+use alignscope::ui::columns;
 use alignscope::world::Language;
+use interface::{app, builder, screen, screen_of, settle, state, tolerant};
+use egui_kittest::SnapshotResults;
 use egui_kittest::kittest::Queryable;
-use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 
-/// Computes on a stack as deep as the worker's.
-fn compute(app: &mut App) {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("computation".into()).stack_size(64 << 20);
-        let handle = thread.spawn_scoped(scope, || app.compute_now()).expect("a thread");
-        handle.join().expect("a computation without panic");
-    });
-}
-
-fn app(state: AppState) -> App {
-    let mut app = App::new(state);
-    compute(&mut app);
-    app
-}
-
-fn state(theme: Theme, language: Language) -> AppState {
-    AppState { theme, language, ..AppState::default() }
-}
-
-/// The looks in which everything is drawn: each theme and each language once.
+/// Each theme and each language once.
 fn looks() -> [(&'static str, AppState); 2] {
     [("dark-english", state(Theme::Dark, Language::English)), ("light-chinese", state(Theme::Light, Language::Chinese))]
-}
-
-/// Other processors round a model's numbers differently, which may move a colour by a level or two; a changed letter is
-/// more than that.
-fn tolerant() -> SnapshotOptions {
-    SnapshotOptions::new().threshold(1.0).max_failed_pixels(10)
-}
-
-fn builder<State>() -> egui_kittest::HarnessBuilder<State> {
-    Harness::builder().with_context_setup(theme::install).renderer(common::RasterRenderer::default())
-}
-
-/// The whole screen over an app, which applies commands and computes at once.
-fn screen(app: App) -> (Harness<'static>, Rc<RefCell<App>>) {
-    let app = Rc::new(RefCell::new(app));
-    let shared = Rc::clone(&app);
-    let mut screen = Screen::default();
-    let harness = builder().with_size([1600.0, 1000.0]).build_ui(move |ui| {
-        let (commands, _) = screen.show(ui, &shared.borrow());
-        for command in commands {
-            let pointer_only = matches!(command, Command::HoverPatch(_) | Command::HoverPoint(_));
-            shared.borrow_mut().apply(command);
-            if !pointer_only {
-                compute(&mut shared.borrow_mut());
-            }
-        }
-    });
-    (harness, app)
 }
 
 #[test]
@@ -78,11 +31,12 @@ fn every_view_looks_as_it_should() {
         for view in VIEWS {
             let mut textures = Textures::default();
             let (app, evidence) = (&app, &evidence);
-            let mut harness = builder().with_size([620.0, 720.0]).build_ui(move |ui| {
-                ui.ctx().set_theme(if app.state.theme == Theme::Dark { egui::Theme::Dark } else { egui::Theme::Light });
+            let mut harness = builder().with_size([640.0, 720.0]).build_ui(move |ui| {
+                let theme = if app.state.look.theme == Theme::Dark { egui::Theme::Dark } else { egui::Theme::Light };
+                ui.ctx().set_theme(theme);
                 let mut commands = Vec::new();
                 let mut brush = Brush { app, textures: &mut textures, commands: &mut commands };
-                theme::card(&brush.palette()).show(ui, |ui| view.show(ui, evidence, &mut brush));
+                columns::alone(ui, evidence, &mut brush, *view);
             });
             harness.run_steps(4);
             harness.snapshot_options(format!("{}-{look}", view.key()), &tolerant());
@@ -91,20 +45,29 @@ fn every_view_looks_as_it_should() {
     }
 }
 
+/// Sizes of the window in points, with pixels a point.
+const SIZES: [([f32; 2], f32); 4] =
+    [([1280.0, 800.0], 1.0), ([1920.0, 1080.0], 1.0), ([1280.0, 800.0], 2.0), ([1920.0, 1080.0], 2.0)];
+
 #[test]
 fn the_screen_looks_as_it_should() {
     let mut results = SnapshotResults::new();
-    for (look, state) in looks() {
-        let (mut harness, _) = screen(app(state));
-        harness.run_steps(4);
-        harness.snapshot_options(format!("screen-{look}"), &tolerant());
-        results.extend_harness(&mut harness);
+    for (theme, theme_name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
+        for (language, language_name) in [(Language::English, "english"), (Language::Chinese, "chinese")] {
+            for (size, scale) in SIZES {
+                let (mut harness, _) = screen_of(app(state(theme, language)), size, scale);
+                harness.run_steps(4);
+                let name = format!("screen-{}x{}@{scale}-{theme_name}-{language_name}", size[0], size[1]);
+                harness.snapshot_options(name, &tolerant());
+                results.extend_harness(&mut harness);
+            }
+        }
     }
 }
 
 #[test]
 fn a_click_on_a_word_selects_it_and_shift_extends() {
-    let (mut harness, app) = screen(app(AppState::default()));
+    let (mut harness, app) = screen(app(AppState::first()));
     harness.run_steps(2);
     harness.get_by_label("cat").click();
     harness.run_steps(3);
@@ -116,12 +79,12 @@ fn a_click_on_a_word_selects_it_and_shift_extends() {
     assert_eq!(app.borrow().evidence.as_ref().expect("evidence").phrase, "red ball");
     harness.key_press(egui::Key::Escape);
     harness.run_steps(3);
-    assert_eq!(app.borrow().state.selection, None);
+    assert_eq!(app.borrow().state.selected.words, None);
 }
 
 #[test]
 fn samples_checkpoints_maps_and_themes_can_be_chosen_by_name() {
-    let (mut harness, app) = screen(app(AppState::default()));
+    let (mut harness, app) = screen(app(AppState::first()));
     harness.run_steps(2);
     let caption = app.borrow().samples[1].captions[0].clone();
     harness.get_by_label(&caption).click();
@@ -133,7 +96,7 @@ fn samples_checkpoints_maps_and_themes_can_be_chosen_by_name() {
     harness.get_by_label("Light").click();
     harness.get_by_label("中文").click();
     harness.run_steps(3);
-    assert_eq!(app.borrow().state.theme, Theme::Light);
+    assert_eq!(app.borrow().state.look.theme, Theme::Light);
     assert_eq!(app.borrow().state.sentence, app.borrow().samples[1].captions[1]);
     harness.get_by_label("整句").click();
     harness.run_steps(2);
@@ -155,7 +118,7 @@ impl egui::DroppedFile for Dropped {
 
 #[test]
 fn a_picture_and_a_checkpoint_can_be_dropped() {
-    let (mut harness, app) = screen(app(AppState::default()));
+    let (mut harness, app) = screen(app(AppState::first()));
     harness.run_steps(2);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut drop = |path: PathBuf| {
@@ -172,11 +135,11 @@ fn a_picture_and_a_checkpoint_can_be_dropped() {
 
 #[test]
 fn bad_input_is_one_sentence_and_nothing_is_lost() {
-    let (mut harness, app) = screen(app(AppState::default()));
+    let (mut harness, app) = screen(app(AppState::first()));
     harness.run_steps(2);
     let before = app.borrow().state.clone();
     app.borrow_mut().apply(Command::OpenPicture(PathBuf::from("no/such/picture.png")));
-    compute(&mut app.borrow_mut());
+    settle(&mut app.borrow_mut());
     harness.run_steps(2);
     let problem = app.borrow().problem.clone().expect("a problem");
     assert!(problem.contains("no/such/picture.png") && !problem.contains('\n'), "{problem}");
@@ -187,15 +150,15 @@ fn bad_input_is_one_sentence_and_nothing_is_lost() {
     assert_eq!(app.borrow().problem, None);
 
     app.borrow_mut().apply(Command::SetSentence("   ".into()));
-    compute(&mut app.borrow_mut());
+    settle(&mut app.borrow_mut());
     assert!(app.borrow().problem.as_ref().is_some_and(|problem| problem.contains("no text")));
     app.borrow_mut().apply(Command::SetSentence("a cat ".repeat(60)));
-    compute(&mut app.borrow_mut());
+    settle(&mut app.borrow_mut());
     assert_eq!(app.borrow().problem, None);
     assert!(app.borrow().evidence.as_ref().expect("evidence").tokens.cut);
     harness.run_steps(2);
     app.borrow_mut().apply(Command::SetCheckpoint(PathBuf::from("no/such/folder")));
-    compute(&mut app.borrow_mut());
+    settle(&mut app.borrow_mut());
     assert!(app.borrow().problem.as_ref().is_some_and(|problem| problem.contains("no/such/folder")));
     harness.run_steps(2);
 }
@@ -208,7 +171,7 @@ fn a_photograph_is_said_to_be_strange_and_a_sticker_scene_is_not() {
             let state = AppState {
                 picture: PictureSource::Sample(sample.key.clone()),
                 sentence: "a cat".into(),
-                checkpoint: Some(folder.clone()),
+                checkpoints: [("contrastive".to_owned(), folder.display().to_string())].into(),
                 ..AppState::default()
             };
             let evidence = app(state).evidence.expect("evidence");
@@ -226,14 +189,14 @@ fn a_photograph_is_said_to_be_strange_and_a_sticker_scene_is_not() {
 fn a_checkpoint_is_listed_once_by_whatever_way_it_is_named() {
     let known = App::new(AppState::default()).checkpoints.len();
     let roundabout = PathBuf::from("assets/../assets/checkpoints/clip");
-    let mut app = App::new(AppState { checkpoint: Some(roundabout.clone()), ..AppState::default() });
+    let mut app = App::new(AppState::default());
     app.apply(Command::SetCheckpoint(roundabout));
     assert_eq!(app.checkpoints.len(), known);
 }
 
 #[test]
 fn the_board_is_drawn_the_same_every_time() {
-    let app = app(AppState::default());
+    let app = app(AppState::first());
     let draw = || alignscope::ui::board::draw(&app, 1200.0, 800.0, 1.0);
     let (first, second) = (draw(), draw());
     assert!(first == second, "two boards of the same state differ");

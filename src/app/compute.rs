@@ -1,37 +1,75 @@
 //! From what the state asks for to evidence, remembering everything that hasn't changed.
 
 use image::RgbImage;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::samples::{Sample, comparison, samples};
+use super::samples::Sample;
 use super::state::PictureSource;
 use crate::error::{Error, Result};
-use crate::methods::{Evidence, Input, METHODS, Method, Pair};
+use crate::methods::{Evidence, Input, METHODS, Method, News, Pair, PointKind, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
-use crate::taps::CancelToken;
+use crate::reduction::{self, Plane};
+use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 
-/// What the state asks for.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The number of the request.
-    pub generation: u64,
+/// What the state asks for: while this stays the same, nothing has to be computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
     /// The picture.
     pub picture: PictureSource,
     /// The sentence.
     pub sentence: String,
     /// The selected words, as bytes of the sentence.
-    pub selection: Option<(usize, usize)>,
-    /// The language of offered words and of the comparison.
+    pub words: Option<(usize, usize)>,
+    /// The language of offered words.
     pub language: Language,
+    /// Pictures with captions to compare with.
+    pub comparison: Vec<(PictureSource, String)>,
     /// The checkpoint's folder.
     pub checkpoint: Option<PathBuf>,
     /// Where the model runs.
     pub device: String,
+    /// How the cloud is brought to two dimensions.
+    pub plane: PlaneQuestion,
+    /// The layer whose attention is looked at; the others are kept only where there is room.
+    pub attention: (Tower, Option<usize>),
+}
+
+/// How a cloud is brought to two dimensions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlaneQuestion {
+    /// The key of the reduction.
+    pub reduction: &'static str,
+    /// Where it begins.
+    pub seed: u64,
+    /// How far the texts are moved along the modality gap before. Zero for reductions that can bring moved points into
+    /// the same plane afterwards.
+    pub shift: f32,
+}
+
+/// A question with its number.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The number of the request.
+    pub generation: u64,
+    /// What is asked.
+    pub question: Question,
+}
+
+/// What was at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The picture can't be read.
+    Picture,
+    /// The checkpoint can't be run.
+    Checkpoint,
+    /// Something else.
+    Other,
 }
 
 /// What comes back.
@@ -45,64 +83,80 @@ pub enum Report {
     },
     /// Evidence; more complete evidence may follow.
     Evidence(Box<Evidence>),
+    /// The cloud in two dimensions.
+    Plane(Arc<Plane>),
+    /// How far the work is, from 0 to 1.
+    Progress(f32),
     /// Something went wrong.
     Failed {
         /// One sentence.
         message: String,
-        /// Whether it was the picture that couldn't be read.
-        picture: bool,
+        /// What was at fault.
+        blame: Blame,
     },
     /// The request is done, after this time.
     Done(Duration),
 }
 
-/// Computes, and remembers the picture, the loaded method and the comparison.
+/// Computes, and remembers the picture, the loaded method, the comparison and the plane.
 #[derive(Default)]
 pub struct Computer {
     picture: Option<(PictureSource, Arc<RgbImage>, String)>,
     method: Option<(PathBuf, Box<dyn Method>)>,
-    comparison: Option<(Language, Arc<Vec<Pair>>)>,
+    pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
+    plane: Option<(Vec<Vec<f32>>, PlaneQuestion, Arc<Plane>)>,
 }
+
+type Emit<'a> = &'a mut dyn FnMut(Report);
 
 impl Computer {
     /// Does what `request` asks for. Cancelled work reports nothing more.
     pub fn run(&mut self, request: &Request, cancel: &CancelToken, emit: &mut dyn FnMut(Report)) {
         let begin = Instant::now();
-        if let Err((error, picture)) = self.try_run(request, cancel, emit) {
+        if let Err((error, blame)) = self.try_run(&request.question, cancel, emit) {
             if matches!(error, Error::Cancelled) {
                 return;
             }
-            emit(Report::Failed { message: error.to_string(), picture });
+            emit(Report::Failed { message: error.to_string(), blame });
         }
         emit(Report::Done(begin.elapsed()));
     }
 
     fn try_run(
         &mut self,
-        request: &Request,
+        question: &Question,
         cancel: &CancelToken,
-        emit: &mut dyn FnMut(Report),
-    ) -> std::result::Result<(), (Error, bool)> {
-        let (picture, name) = self.picture(&request.picture).map_err(|error| (error, true))?;
+        emit: Emit<'_>,
+    ) -> std::result::Result<(), (Error, Blame)> {
+        let (picture, name) = self.picture(&question.picture).map_err(|error| (error, Blame::Picture))?;
         emit(Report::Picture { picture: Arc::clone(&picture), name });
-        let other = |error| (error, false);
+        let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
-        // The person's own sentence isn't compared with itself.
-        let mut comparison = self.comparison(request.language);
-        let own = request.sentence.trim();
-        if comparison.iter().any(|pair| pair.caption == own) {
-            comparison = Arc::new(comparison.iter().filter(|pair| pair.caption != own).cloned().collect());
-        }
-        let method = self.method(request.checkpoint.as_ref(), &request.device).map_err(other)?;
+        let comparison = self.comparison(question, cancel, emit).map_err(other)?;
+        let method = self
+            .method(question.checkpoint.as_ref(), &question.device)
+            .map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let input = Input {
             picture,
-            sentence: request.sentence.clone(),
-            selection: request.selection,
-            language: request.language,
+            sentence: question.sentence.clone(),
+            selection: question.words,
+            language: question.language,
             comparison,
+            attention: question.attention,
         };
-        method.evidence(&input, cancel, &mut |evidence| emit(Report::Evidence(Box::new(evidence)))).map_err(other)
+        let mut cloud = None;
+        let take = &mut |news| match news {
+            News::Progress(share) => emit(Report::Progress(share)),
+            News::Evidence(evidence) => {
+                cloud = Some(evidence.cloud.clone());
+                emit(Report::Evidence(evidence));
+            }
+        };
+        method.evidence(&input, cancel, take).map_err(other)?;
+        let Some(cloud) = cloud else { return Ok(()) };
+        let (pictures, texts) = (cloud.vectors(PointKind::Picture), cloud.vectors(PointKind::Text));
+        self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)
     }
 
     fn picture(&mut self, source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {
@@ -111,27 +165,39 @@ impl Computer {
         {
             return Ok((Arc::clone(picture), name.clone()));
         }
-        let (pixels, name) = match source {
-            PictureSource::Sample(key) => (Sample::named(key)?.picture()?, key.clone()),
-            PictureSource::File(path) => {
-                let picture = Picture::open(path)?;
-                (picture.pixels, picture.name)
-            }
-        };
-        let picture = Arc::new(pixels);
+        let (picture, name) = read(source)?;
         self.picture = Some((source.clone(), Arc::clone(&picture), name.clone()));
         Ok((picture, name))
     }
 
-    fn comparison(&mut self, language: Language) -> Arc<Vec<Pair>> {
-        match &self.comparison {
-            Some((known, pairs)) if *known == language => Arc::clone(pairs),
-            _ => {
-                let pairs = Arc::new(comparison(&samples(), language));
-                self.comparison = Some((language, Arc::clone(&pairs)));
-                pairs
+    /// The pairs to compare with. The person's own sentence isn't compared with itself, and a picture that can't be read is
+    /// said and left out.
+    fn comparison(&mut self, question: &Question, cancel: &CancelToken, emit: Emit<'_>) -> Result<Arc<Vec<Pair>>> {
+        let wanted = &question.comparison;
+        self.pictures.retain(|known, _| wanted.iter().any(|(source, _)| source == known));
+        let own = question.sentence.trim();
+        let mut pairs = Vec::new();
+        for (at, (source, caption)) in wanted.iter().enumerate() {
+            cancel.check()?;
+            if caption.trim() == own || caption.trim().is_empty() {
+                continue;
             }
+            let picture = match self.pictures.get(source) {
+                Some(picture) => Arc::clone(picture),
+                None => match read(source) {
+                    Ok((picture, _)) => {
+                        self.pictures.insert(source.clone(), Arc::clone(&picture));
+                        picture
+                    }
+                    Err(error) => {
+                        emit(Report::Failed { message: error.to_string(), blame: Blame::Other });
+                        continue;
+                    }
+                },
+            };
+            pairs.push(Pair { at, picture, caption: caption.trim().to_owned() });
         }
+        Ok(Arc::new(pairs))
     }
 
     fn method(&mut self, folder: Option<&PathBuf>, device: &str) -> Result<&mut Box<dyn Method>> {
@@ -142,12 +208,12 @@ impl Computer {
             )
         })?;
         if self.method.as_ref().is_none_or(|(known, _)| known != folder) {
-            self.method = None; // the old one's memory is free before the new one takes its own
             let checkpoint = Checkpoint::open(folder)?;
             let class = checkpoint.class();
             let entry = METHODS.iter().find(|method| method.classes.contains(&class)).ok_or_else(|| {
                 checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
             })?;
+            self.method = None; // the old one's memory is free before the new one takes its own
             self.method = Some((folder.clone(), (entry.open)(folder, &choose(device)?)?));
         }
         match &mut self.method {
@@ -155,4 +221,46 @@ impl Computer {
             None => Err(Error::Cancelled),
         }
     }
+
+    fn bring_to_plane(
+        &mut self,
+        asked: PlaneQuestion,
+        pictures: Vec<Vec<f32>>,
+        texts: Vec<Vec<f32>>,
+        cancel: &CancelToken,
+        emit: Emit<'_>,
+    ) -> Result<()> {
+        let gap = pairs::gap(&pictures, &texts);
+        let texts = if asked.shift == 0.0 { texts } else { pairs::moved(&texts, &gap, asked.shift) };
+        let vectors: Vec<Vec<f32>> = pictures.into_iter().chain(texts).collect();
+        if let Some((known, question, plane)) = &self.plane
+            && *question == asked
+            && *known == vectors
+        {
+            emit(Report::Plane(Arc::clone(plane)));
+            return Ok(());
+        }
+        let Some(reduction) = reduction::named(asked.reduction) else { return Ok(()) };
+        let rows: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+        let plane = (reduction.reduce)(&rows, asked.seed, &mut |share| {
+            emit(Report::Progress(share));
+            !cancel.is_cancelled()
+        })?;
+        let plane = Arc::new(plane);
+        self.plane = Some((vectors, asked, Arc::clone(&plane)));
+        emit(Report::Plane(plane));
+        Ok(())
+    }
+}
+
+/// A picture with its name.
+fn read(source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {
+    let (pixels, name) = match source {
+        PictureSource::Sample(key) => (Sample::named(key)?.picture()?, key.clone()),
+        PictureSource::File(path) => {
+            let picture = Picture::open(path)?;
+            (picture.pixels, picture.name)
+        }
+    };
+    Ok((Arc::new(pixels), name))
 }

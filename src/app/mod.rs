@@ -5,91 +5,162 @@
 
 pub mod command;
 pub mod compute;
+pub mod history;
+pub mod layout;
 pub mod samples;
+pub mod session;
 pub mod state;
+pub mod thing;
 pub mod worker;
 
 use image::RgbImage;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::methods::pairs::PairFigures;
 use crate::methods::{Evidence, METHODS};
 use crate::models::checkpoint::Checkpoint;
+use crate::reduction::Plane;
 use crate::world::Language;
-pub use command::Command;
-use compute::{Report, Request};
+pub use command::{Ask, Command, Export, Format};
+use compute::{Blame, PlaneQuestion, Question, Report, Request};
+use history::History;
 use samples::Sample;
+use session::Desk;
 pub use state::{AppState, Layer, PictureSource, Scale, Theme};
+pub use thing::{Light, Thing};
 use worker::Worker;
 
 /// A checkpoint that can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointChoice {
-    /// Its folder.
-    pub folder: std::path::PathBuf,
-    /// The name to show.
+    /// The key of the method that runs it.
+    pub method: &'static str,
+    /// Its name in the state and in sessions: of a built-in checkpoint its folder's name, else the whole path.
     pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl CheckpointChoice {
+    /// The name to show.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.folder.file_name().unwrap_or(self.folder.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// How far a computation is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// From 0 to 1.
+    pub share: f32,
+    /// When the computation began.
+    pub since: Instant,
+}
+
+impl Progress {
+    /// The time that is left if it goes on like this.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        let passed = self.since.elapsed().as_secs_f32();
+        let left = passed / self.share * (1.0 - self.share);
+        Duration::try_from_secs_f32(left).ok().filter(|_| self.share > 0.02)
+    }
 }
 
 /// The program without pixels.
 pub struct App {
     /// What the person chose; kept between sessions.
     pub state: AppState,
+    /// What belongs to this machine.
+    pub desk: Desk,
     /// The picture that is shown.
     pub picture: Option<Arc<RgbImage>>,
     /// Its name.
     pub picture_name: String,
     /// What the method says of it.
     pub evidence: Option<Arc<Evidence>>,
+    /// The cloud in two dimensions.
+    pub plane: Option<Arc<Plane>>,
+    /// What the pairs of the comparison say, with the texts moved as the state asks for.
+    pub figures: Option<Arc<PairFigures>>,
     /// The last error, until it is dismissed or overcome.
     pub problem: Option<String>,
+    /// What was done that can't be seen, until it is dismissed.
+    pub news: Option<String>,
     /// Whether the worker is at work.
     pub busy: bool,
+    /// How far it is, where it says so.
+    pub progress: Option<Progress>,
     /// How long the last computation took.
     pub elapsed: Option<Duration>,
-    /// The patch under the pointer.
-    pub hovered_patch: Option<usize>,
-    /// The point of the cloud under the pointer.
-    pub hovered_point: Option<usize>,
+    /// What the pointer is over.
+    pub hovered: Option<Thing>,
+    /// The view whose help is shown.
+    pub help: &'static str,
+    /// Whether the list of all commands is open.
+    pub palette_is_open: bool,
+    /// What only the window can do, to be taken by it.
+    pub asks: Vec<Ask>,
     /// The sample menu.
     pub samples: Vec<Sample>,
     /// The checkpoints that can be chosen.
     pub checkpoints: Vec<CheckpointChoice>,
     /// Where models run, as [`crate::models::device::choose`] reads it.
     pub device: String,
+    history: History,
     /// Counts the requests, so that late answers to old ones are recognised.
     generation: u64,
+    /// What was asked last.
+    asked: Option<Question>,
     last_good_picture: PictureSource,
+    last_good_checkpoints: std::collections::BTreeMap<String, String>,
     worker: Option<Worker>,
 }
 
 impl App {
     /// The program with a state, without a worker yet.
     #[must_use]
-    pub fn new(mut state: AppState) -> Self {
-        state.checkpoint = state.checkpoint.map(one_name);
+    pub fn new(state: AppState) -> Self {
         let built_in = crate::models::builtin::list().into_iter().map(one_name);
-        let mut folders: Vec<_> = built_in.filter(|folder| runs(folder)).collect();
-        folders.extend(state.checkpoint.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>());
+        let choice = |folder: PathBuf| {
+            let method = method_of(&folder)?;
+            let name = folder.file_name()?.to_string_lossy().into_owned();
+            Some(CheckpointChoice { method, name, folder })
+        };
         let mut app = Self {
             last_good_picture: state.picture.clone(),
+            last_good_checkpoints: state.checkpoints.clone(),
             state,
+            desk: Desk::default(),
             picture: None,
             picture_name: String::new(),
             evidence: None,
+            plane: None,
+            figures: None,
             problem: None,
+            news: None,
             busy: false,
+            progress: None,
             elapsed: None,
-            hovered_patch: None,
-            hovered_point: None,
+            hovered: None,
+            help: "heatmap",
+            palette_is_open: false,
+            asks: Vec::new(),
             samples: samples::samples(),
-            checkpoints: folders.into_iter().map(CheckpointChoice::from).collect(),
+            checkpoints: built_in.filter_map(choice).collect(),
             device: "auto".to_owned(),
+            history: History::default(),
             generation: 0,
+            asked: None,
             worker: None,
         };
-        if app.state.checkpoint.is_none() {
-            app.state.checkpoint = app.checkpoints.first().map(|choice| choice.folder.clone());
+        for (method, name) in app.state.checkpoints.clone() {
+            if let Some(entry) = METHODS.iter().find(|entry| entry.key == method) {
+                app.list(entry.key, &name);
+            }
         }
         if app.state.sentence.is_empty()
             && let PictureSource::Sample(key) = app.state.picture.clone()
@@ -97,6 +168,38 @@ impl App {
             app.take_caption(&key);
         }
         app
+    }
+
+    /// A copy to draw from on another thread: everything that is shown, without worker and history.
+    #[must_use]
+    pub fn still(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            desk: self.desk.clone(),
+            picture: self.picture.clone(),
+            picture_name: self.picture_name.clone(),
+            evidence: self.evidence.clone(),
+            plane: self.plane.clone(),
+            figures: self.figures.clone(),
+            samples: self.samples.clone(),
+            checkpoints: self.checkpoints.clone(),
+            device: self.device.clone(),
+            help: self.help,
+            last_good_picture: self.last_good_picture.clone(),
+            last_good_checkpoints: self.last_good_checkpoints.clone(),
+            problem: None,
+            news: None,
+            busy: false,
+            progress: None,
+            elapsed: None,
+            hovered: None,
+            palette_is_open: false,
+            asks: Vec::new(),
+            history: History::default(),
+            generation: 0,
+            asked: None,
+            worker: None,
+        }
     }
 
     /// Starts the worker, which calls `wake` whenever there is something to [`Self::receive`], and asks for the first
@@ -112,7 +215,8 @@ impl App {
 
     /// Computes at once what the state asks for, on the calling thread (which needs a deep stack); for the board.
     pub fn compute_now(&mut self) {
-        let request = self.request();
+        self.generation += 1;
+        let request = Request { generation: self.generation, question: self.question() };
         let mut reports = Vec::new();
         let mut computer = compute::Computer::default();
         computer.run(&request, &crate::taps::CancelToken::default(), &mut |report| reports.push(report));
@@ -130,44 +234,133 @@ impl App {
         }
     }
 
-    /// Changes the state.
+    /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
-        if command::apply(self, command) {
+        command::apply(self, command);
+        self.measure_pairs();
+        if self.worker.is_some() && self.asked.as_ref() != Some(&self.question()) {
             self.refresh();
         }
+    }
+
+    /// Whether there is something to undo.
+    #[must_use]
+    pub fn can_undo(&self) -> bool {
+        self.history.can_undo()
+    }
+
+    /// Whether there is something to redo.
+    #[must_use]
+    pub fn can_redo(&self) -> bool {
+        self.history.can_redo()
     }
 
     /// The chosen attribution.
     #[must_use]
     pub fn layer(&self) -> Layer {
-        self.state.layer
+        self.state.map.layer
     }
 
     /// Which language everything is said in, as an index into pairs of texts.
     #[must_use]
     pub fn language_index(&self) -> usize {
-        usize::from(self.state.language == Language::Chinese)
+        usize::from(self.state.look.language == Language::Chinese)
     }
 
-    fn request(&mut self) -> Request {
-        self.generation += 1;
-        Request {
-            generation: self.generation,
-            picture: self.state.picture.clone(),
-            sentence: self.state.sentence.clone(),
-            selection: self.state.selection,
-            language: self.state.language,
-            checkpoint: self.state.checkpoint.clone(),
+    /// How strongly `thing` is lit: by the pointer, wherever it is, or by what is selected.
+    #[must_use]
+    pub fn light(&self, thing: Thing) -> Light {
+        let touched = |by: Thing| by.touches(thing) || self.reads(by, thing);
+        if self.hovered.is_some_and(touched) {
+            Light::Hovered
+        } else if self.state.selected.things().any(touched) {
+            Light::Selected
+        } else {
+            Light::None
+        }
+    }
+
+    /// Whether the words `by` stand in the text `thing`. A whole text isn't lit by the sentence itself.
+    fn reads(&self, by: Thing, thing: Thing) -> bool {
+        let (Thing::Words(start, end), Thing::Text(text)) = (by, thing) else { return false };
+        let words = self.state.sentence.get(start..end).map(str::trim).unwrap_or_default();
+        let (Some(evidence), false) = (&self.evidence, words.is_empty()) else { return false };
+        evidence.scores.texts.get(text).is_some_and(|text| holds(text, words))
+    }
+
+    /// The checkpoint that a method runs: the chosen one, or the first there is.
+    #[must_use]
+    pub fn checkpoint(&self, method: &str) -> Option<&CheckpointChoice> {
+        let of_method = || self.checkpoints.iter().filter(|choice| choice.method == method);
+        let chosen = self.state.checkpoints.get(method);
+        let chosen = chosen.and_then(|name| of_method().find(|choice| choice.name == *name));
+        chosen.or_else(|| of_method().next())
+    }
+
+    /// The caption of a picture of the comparison.
+    #[must_use]
+    pub fn caption_of(&self, compared: &state::Compared) -> String {
+        if let Some(caption) = &compared.caption {
+            return caption.clone();
+        }
+        let PictureSource::Sample(key) = &compared.picture else { return String::new() };
+        let sample = self.samples.iter().find(|sample| sample.key == *key);
+        sample.map(|sample| sample.captions[self.language_index()].clone()).unwrap_or_default()
+    }
+
+    /// The phrase whose map is shown: that under the pointer, where its map is there, or the one that was asked for.
+    #[must_use]
+    pub fn phrase<'a>(&'a self, evidence: &'a Evidence) -> &'a str {
+        if let Some(Thing::Words(start, end)) = self.hovered
+            && let Some(word) = self.state.sentence.get(start..end)
+            && let Some((known, _)) = evidence.maps.get_key_value(word.trim())
+        {
+            return known;
+        }
+        &evidence.phrase
+    }
+
+    fn question(&self) -> Question {
+        let state = &self.state;
+        let space = &state.space;
+        let caption = |compared: &state::Compared| (compared.picture.clone(), self.caption_of(compared));
+        let method = METHODS.first().map_or("", |method| method.key);
+        Question {
+            picture: state.picture.clone(),
+            sentence: state.sentence.clone(),
+            words: state.selected.words,
+            language: state.look.language,
+            comparison: state.comparison.iter().map(caption).collect(),
+            checkpoint: self.checkpoint(method).map(|choice| choice.folder.clone()),
             device: self.device.clone(),
+            plane: PlaneQuestion {
+                reduction: space.reduction.0,
+                seed: space.seed,
+                shift: if space.reduction.0 == "pca" { 0.0 } else { space.shift },
+            },
+            attention: (state.attention.tower.tower(), state.attention.layer),
         }
     }
 
     fn refresh(&mut self) {
-        let request = self.request();
+        let question = self.question();
+        self.generation += 1;
         if let Some(worker) = &self.worker {
-            worker.ask(request);
+            worker.ask(Request { generation: self.generation, question: question.clone() });
+            self.asked = Some(question);
             self.busy = true;
+            self.progress = Some(Progress { share: 0.0, since: Instant::now() });
         }
+    }
+
+    fn cancel(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.cancel();
+        }
+        // What still comes of it is late.
+        self.generation += 1;
+        self.busy = false;
+        self.progress = None;
     }
 
     fn take(&mut self, generation: u64, report: Report) {
@@ -181,20 +374,45 @@ impl App {
                 self.picture_name = name;
             }
             Report::Evidence(evidence) => {
+                self.last_good_checkpoints = self.state.checkpoints.clone();
                 self.evidence = Some(Arc::new(*evidence));
                 self.problem = None;
+                self.figures = None;
+                self.measure_pairs();
             }
-            Report::Failed { message, picture } => {
-                self.problem = Some(message);
-                if picture {
-                    // What was shown before stays, and so does the state that belongs to it.
-                    self.state.picture = self.last_good_picture.clone();
+            Report::Plane(plane) => self.plane = Some(plane),
+            Report::Progress(share) => {
+                if let Some(progress) = &mut self.progress {
+                    progress.share = share;
                 }
+            }
+            Report::Failed { message, blame } => {
+                self.problem = Some(message);
+                // What was shown before stays, and so does the state that belongs to it.
+                match blame {
+                    Blame::Picture => self.state.picture = self.last_good_picture.clone(),
+                    Blame::Checkpoint => self.state.checkpoints = self.last_good_checkpoints.clone(),
+                    Blame::Other => return,
+                }
+                self.history.take_back(&self.state);
+                self.asked = Some(self.question());
             }
             Report::Done(elapsed) => {
                 self.busy = false;
+                self.progress = None;
                 self.elapsed = Some(elapsed);
             }
+        }
+    }
+
+    /// Measures the pairs anew where evidence, shift or temperature have changed.
+    fn measure_pairs(&mut self) {
+        let Some(evidence) = &self.evidence else { return };
+        let scores = &evidence.scores;
+        let factor = self.state.matrix.factor.unwrap_or(scores.factor);
+        let shift = self.state.space.shift;
+        if !self.figures.as_ref().is_some_and(|figures| figures.factor == factor && figures.shift == shift) {
+            self.figures = Some(Arc::new(PairFigures::new(&evidence.cloud, shift, factor, scores.bias)));
         }
     }
 
@@ -203,26 +421,82 @@ impl App {
         let index = self.language_index();
         if let Some(sample) = self.samples.iter().find(|sample| sample.key == key) {
             self.state.sentence = sample.captions[index].clone();
-            self.state.selection = sample.suggested_selection(index);
+            self.state.selected.words = sample.suggested_selection(index);
+        }
+    }
+
+    fn set_checkpoint(&mut self, folder: PathBuf) {
+        let folder = one_name(folder);
+        let known = self.checkpoints.iter().find(|choice| choice.folder == folder).cloned();
+        // One that no method can run is handed to the first: what is wrong with it is said when it is opened.
+        let method = || method_of(&folder).or(METHODS.first().map(|method| method.key));
+        let name = folder.display().to_string();
+        let Some((method, name)) =
+            known.map(|choice| (choice.method, choice.name)).or_else(|| method().map(|method| (method, name)))
+        else {
+            return;
+        };
+        self.list(method, &name);
+        self.state.checkpoints.insert(method.to_owned(), name);
+        // Patches of another grid, heads of another tower.
+        self.state.selected.patch = None;
+        self.state.attention.layer = None;
+        self.state.attention.head = 0;
+    }
+
+    /// Makes a checkpoint one of those that can be chosen.
+    fn list(&mut self, method: &'static str, name: &str) {
+        if !self.checkpoints.iter().any(|choice| choice.method == method && choice.name == name) {
+            let folder = one_name(PathBuf::from(name));
+            self.checkpoints.push(CheckpointChoice { method, name: name.to_owned(), folder });
+        }
+    }
+
+    /// Compares with the present picture and sentence, too.
+    fn add_present(&mut self) {
+        let compared = state::Compared {
+            picture: self.state.picture.clone(),
+            caption: Some(self.state.sentence.trim().to_owned()),
+        };
+        let known = self.state.comparison.contains(&compared);
+        if !known && !self.state.sentence.trim().is_empty() && self.state.comparison.len() < state::MOST_COMPARED {
+            self.state.comparison.push(compared);
         }
     }
 }
 
-impl From<std::path::PathBuf> for CheckpointChoice {
-    fn from(folder: std::path::PathBuf) -> Self {
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
-        Self { folder, name }
-    }
+/// Whether `text` holds `words` as whole words; in scripts without spaces, anywhere.
+fn holds(text: &str, words: &str) -> bool {
+    let is_letter = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
+    text.match_indices(words).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + words.len()..].chars().next();
+        let inside = is_letter(before) && is_letter(words.chars().next())
+            || is_letter(after) && is_letter(words.chars().next_back());
+        !inside
+    })
 }
 
 /// The folder by the one name that it has whatever way leads to it, so that none is listed twice; a folder that isn't
 /// there keeps the name it was given.
-fn one_name(folder: std::path::PathBuf) -> std::path::PathBuf {
+fn one_name(folder: PathBuf) -> PathBuf {
     std::fs::canonicalize(&folder).unwrap_or(folder)
 }
 
-/// Whether a method can run the checkpoint in `folder`.
-fn runs(folder: &std::path::Path) -> bool {
-    let class = Checkpoint::open(folder).map(|checkpoint| checkpoint.class().to_owned());
-    class.is_ok_and(|class| METHODS.iter().any(|method| method.classes.contains(&class.as_str())))
+/// The key of the method that can run the checkpoint in `folder`.
+fn method_of(folder: &std::path::Path) -> Option<&'static str> {
+    let checkpoint = Checkpoint::open(folder).ok()?;
+    let class = checkpoint.class();
+    METHODS.iter().find(|method| method.classes.contains(&class)).map(|method| method.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_whole() {
+        assert!(holds("a red ball", "red ball") && holds("一只猫和一个红色的球", "猫"));
+        assert!(!holds("a catfish", "cat") && !holds("a cat", "a ca"));
+    }
 }

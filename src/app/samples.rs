@@ -3,10 +3,8 @@
 use image::RgbImage;
 use serde::Deserialize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::methods::Pair;
 use crate::models::picture::Picture;
 use crate::world::{Language, Scene, read_scene};
 
@@ -95,19 +93,9 @@ impl Sample {
     }
 }
 
-/// The scenes of the sample menu with their captions in one language, to compare with.
+/// The scenes of the sample menu, by their keys: what is compared with at first.
 #[must_use]
-pub fn comparison(samples: &[Sample], language: Language) -> Vec<Pair> {
-    let index = usize::from(language == Language::Chinese);
-    let scenes = samples.iter().filter_map(|sample| match &sample.source {
-        SampleSource::Scene(scene) => Some((sample, scene)),
-        SampleSource::Photograph(_) => None,
-    });
-    scenes
-        .map(|(sample, scene)| Pair {
-            key: sample.key.clone(),
-            picture: Arc::new(scene.draw()),
-            caption: sample.captions[index].clone(),
-        })
-        .collect()
+pub fn scene_keys() -> Vec<String> {
+    let scenes = samples().into_iter().filter(|sample| matches!(sample.source, SampleSource::Scene(_)));
+    scenes.map(|sample| sample.key).collect()
 }

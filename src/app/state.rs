@@ -1,58 +1,93 @@
-//! What the person chose. Kept between sessions.
+//! What the person chose. Kept between sessions, saved into session files, and what undo goes back over.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::layout::Layout;
+use super::thing::{Selected, TowerName};
 use crate::world::Language;
 
-/// Everything that a person can choose.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Everything that a person can choose, in parts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppState {
     /// The picture.
     pub picture: PictureSource,
     /// The sentence; empty at the very first start, when the sample's caption is taken.
     pub sentence: String,
-    /// The selected words, as bytes of the sentence.
-    pub selection: Option<(usize, usize)>,
-    /// The selected patch.
-    pub patch: Option<usize>,
-    /// Which map is shown large.
-    pub layer: Layer,
-    /// How strongly the map covers the picture, from 0 to 1.
-    pub opacity: f32,
-    /// Whether the map is drawn smooth instead of patch by patch.
-    pub smooth: bool,
-    /// What the colours of a map are measured against.
-    pub scale: Scale,
-    /// The language of the interface and of the sample captions.
-    pub language: Language,
-    /// Light or dark.
-    pub theme: Theme,
-    /// The folder of the checkpoint.
-    pub checkpoint: Option<PathBuf>,
+    /// What is selected in them.
+    pub selected: Selected,
+    /// Pictures with captions to compare with.
+    pub comparison: Vec<Compared>,
+    /// The checkpoint of each method, by the method's key: the name of a built-in checkpoint, or a folder.
+    pub checkpoints: BTreeMap<String, String>,
+    /// How maps are drawn.
+    pub map: MapState,
+    /// The similarity matrix.
+    pub matrix: MatrixState,
+    /// The embedding space.
+    pub space: SpaceState,
+    /// The attention explorer.
+    pub attention: AttentionState,
+    /// Which views are where.
+    pub layout: Layout,
+    /// Language, theme and size.
+    pub look: Look,
 }
 
-impl Default for AppState {
-    fn default() -> Self {
-        Self {
-            picture: PictureSource::Sample("scene-000101".into()),
-            sentence: String::new(),
-            selection: None,
-            patch: None,
-            layer: Layer::default(),
-            opacity: 0.65,
-            smooth: true,
-            scale: Scale::Shared,
-            language: Language::English,
-            theme: Theme::Dark,
-            checkpoint: None,
-        }
+impl AppState {
+    /// The state of the very first start.
+    #[must_use]
+    pub fn first() -> Self {
+        let scenes = super::samples::scene_keys();
+        let compared = |key| Compared { picture: PictureSource::Sample(key), caption: None };
+        Self { comparison: scenes.into_iter().map(compared).collect(), ..Self::default() }
+    }
+
+    /// Brings values that a file may hold back into what the program can draw.
+    pub fn mend(&mut self) {
+        let finite = |value: f32, low: f32, high: f32, usual: f32| {
+            if value.is_finite() { value.clamp(low, high) } else { usual }
+        };
+        let usual = Self::default();
+        self.map.opacity = finite(self.map.opacity, 0.0, 1.0, usual.map.opacity);
+        self.look.zoom = finite(self.look.zoom, LEAST_ZOOM, MOST_ZOOM, 1.0);
+        self.space.shift = finite(self.space.shift, -MOST_SHIFT, MOST_SHIFT, 0.0);
+        self.matrix.factor = self.matrix.factor.map(|factor| finite(factor, LEAST_FACTOR, MOST_FACTOR, 1.0));
+        self.comparison.truncate(MOST_COMPARED);
+        let cut = |text: &mut String| {
+            let end = (0..=LONGEST_SENTENCE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            if text.len() > LONGEST_SENTENCE {
+                text.truncate(end);
+            }
+        };
+        cut(&mut self.sentence);
+        self.comparison.iter_mut().filter_map(|compared| compared.caption.as_mut()).for_each(cut);
+        let words = self.selected.words;
+        self.selected.words = words.filter(|(start, end)| self.sentence.get(*start..*end).is_some_and(|w| !w.is_empty()));
+        self.layout.mend();
     }
 }
 
-/// Where the picture comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The sizes that the interface can be drawn in.
+pub const LEAST_ZOOM: f32 = 0.5;
+/// See [`LEAST_ZOOM`].
+pub const MOST_ZOOM: f32 = 3.0;
+/// How far a cloud can be moved, in modality gaps.
+pub const MOST_SHIFT: f32 = 2.0;
+/// The factors between cosine and logit that the temperature slider offers.
+pub const LEAST_FACTOR: f32 = 0.5;
+/// See [`LEAST_FACTOR`].
+pub const MOST_FACTOR: f32 = 200.0;
+/// Pairs to compare with; the matrix grows with their square.
+pub const MOST_COMPARED: usize = 256;
+/// Bytes of a sentence; a book that was pasted by accident is cut here.
+pub const LONGEST_SENTENCE: usize = 20_000;
+
+/// Where a picture comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PictureSource {
     /// A sample, by its key.
     Sample(String),
@@ -60,33 +95,215 @@ pub enum PictureSource {
     File(PathBuf),
 }
 
-/// Which attribution is shown large, by its key in [`crate::attribution::ATTRIBUTIONS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layer(pub &'static str);
-
-impl Default for Layer {
-    /// Relevancy: the raw cosine of a plainly trained model misleads.
+impl Default for PictureSource {
     fn default() -> Self {
-        Self("relevancy")
+        Self::Sample("scene-000101".into())
     }
 }
 
-impl Serialize for Layer {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0)
+/// A picture with its caption, to compare with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The picture.
+    pub picture: PictureSource,
+    /// Its caption; `None` takes that of the sample, in the language of the interface.
+    pub caption: Option<String>,
+}
+
+/// How maps are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MapState {
+    /// Which map is shown large.
+    pub layer: Layer,
+    /// Another one beside it, as large.
+    pub beside: Option<Layer>,
+    /// How strongly a map covers the picture, from 0 to 1.
+    pub opacity: f32,
+    /// Whether a map is drawn smooth instead of patch by patch.
+    pub smooth: bool,
+    /// What the colours of a map are measured against.
+    pub scale: Scale,
+    /// The colours.
+    pub colours: Colours,
+    /// Whether patches with an outlying norm are marked.
+    pub sinks: bool,
+}
+
+impl Default for MapState {
+    fn default() -> Self {
+        Self {
+            layer: Layer::default(),
+            beside: None,
+            opacity: 0.65,
+            smooth: true,
+            scale: Scale::Shared,
+            colours: Colours::Inferno,
+            sinks: true,
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Layer {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // An attribution that a newer or older version knew is no reason to lose the rest of the state.
-        let key = String::deserialize(deserializer)?;
-        Ok(crate::attribution::named(&key).map_or_else(Self::default, |attribution| Self(attribution.key)))
+/// A colour map: all are perceptually uniform, and readable with the common forms of colour blindness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Colours {
+    /// Black, purple, orange, yellow.
+    #[default]
+    Inferno,
+    /// Black, purple, pink, cream.
+    Magma,
+    /// Purple, green, yellow.
+    Viridis,
+    /// Blue, grey, yellow: made for colour-blind eyes.
+    Cividis,
+}
+
+impl Colours {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Inferno, Self::Magma, Self::Viridis, Self::Cividis];
+}
+
+/// The similarity matrix.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MatrixState {
+    /// What a cell says.
+    pub reading: Reading,
+    /// Factor between cosine and logit (one over the temperature); `None` takes the model's.
+    pub factor: Option<f32>,
+}
+
+/// What a cell of the similarity matrix says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reading {
+    /// The cosine of picture and caption.
+    #[default]
+    Cosine,
+    /// The share of the caption among all captions for this picture: softmax along a row.
+    OverTexts,
+    /// The share of the picture among all pictures for this caption: softmax along a column.
+    OverPictures,
+}
+
+impl Reading {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Cosine, Self::OverTexts, Self::OverPictures];
+}
+
+/// The embedding space.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpaceState {
+    /// How it is brought to two dimensions, by the key in [`crate::reduction::REDUCTIONS`].
+    pub reduction: ReductionName,
+    /// Where t-SNE and UMAP begin.
+    pub seed: u64,
+    /// How points are drawn.
+    pub drawn: Drawn,
+    /// Whether a line joins each picture with its caption.
+    pub pairs: bool,
+    /// How far the texts are moved along the modality gap, in gaps: at 1 the mean text lies on the mean picture.
+    pub shift: f32,
+}
+
+impl Default for SpaceState {
+    fn default() -> Self {
+        let reduction = ReductionName::default();
+        Self { reduction, seed: 0, drawn: Drawn::Thumbnails, pairs: true, shift: 0.0 }
     }
+}
+
+/// How points of the embedding space are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drawn {
+    /// Pictures as small pictures, texts as points.
+    Thumbnails,
+    /// Texts as words, pictures as points.
+    Words,
+    /// Everything as points.
+    Points,
+}
+
+impl Drawn {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Thumbnails, Self::Words, Self::Points];
+}
+
+/// The attention explorer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttentionState {
+    /// Which tower's attention.
+    pub tower: TowerName,
+    /// The layer that is shown large; `None` is the last.
+    pub layer: Option<usize>,
+    /// The head that is shown large.
+    pub head: usize,
+}
+
+/// Language, theme and size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Look {
+    /// The language of the interface and of the sample captions.
+    pub language: Language,
+    /// Light or dark.
+    pub theme: Theme,
+    /// Size of everything, 1 is usual.
+    pub zoom: f32,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { language: Language::English, theme: Theme::Dark, zoom: 1.0 }
+    }
+}
+
+/// A name that stands for an entry of a registry. A name that a newer or older version knew is no reason to lose the rest
+/// of the state: it is read as the usual one.
+macro_rules! name_of {
+    ($(#[$doc:meta])* $name:ident, $usual:literal, $known:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub &'static str);
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self($usual)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let key = String::deserialize(deserializer)?;
+                Ok($known(&key).map_or_else(Self::default, |entry| Self(entry.key)))
+            }
+        }
+    };
+}
+
+name_of! {
+    /// An attribution, by its key in [`crate::attribution::ATTRIBUTIONS`]. The usual one is relevancy: the raw cosine of a
+    /// plainly trained model misleads.
+    Layer, "relevancy", crate::attribution::named
+}
+name_of! {
+    /// A reduction, by its key in [`crate::reduction::REDUCTIONS`].
+    ReductionName, "pca", crate::reduction::named
 }
 
 /// What the colours of a map are measured against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scale {
     /// The highest value among all words of the sentence: maps can be compared.
     Shared,
@@ -96,6 +313,7 @@ pub enum Scale {
 
 /// Light or dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Theme {
     /// Light.
     Light,

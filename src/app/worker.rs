@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::compute::{Computer, Report, Request};
+use super::compute::{Blame, Computer, Report, Request};
 use crate::error::{Error, Result};
 use crate::taps::CancelToken;
 
@@ -77,6 +77,13 @@ impl Worker {
         self.shared.arrived.notify_one();
     }
 
+    /// Gives up whatever was asked for.
+    pub fn cancel(&self) {
+        let mut desk = self.shared.desk();
+        desk.under_way.cancel();
+        desk.waiting = None;
+    }
+
     /// The next report, if one is there.
     #[must_use]
     pub fn next(&self) -> Option<(u64, Report)> {
@@ -117,7 +124,7 @@ fn work<Memory>(
                 "the computation broke off, which is a defect of the program; please report it together with \
                            the picture and the text"
                     .to_owned();
-            emit(Report::Failed { message, picture: false });
+            emit(Report::Failed { message, blame: Blame::Other });
             emit(Report::Done(std::time::Duration::ZERO));
         }
     }
@@ -150,25 +157,17 @@ fn give_way() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::PictureSource;
-    use crate::world::Language;
+    use crate::app::{App, AppState};
     use std::time::{Duration, Instant};
 
     fn request(generation: u64, sentence: &str) -> Request {
-        Request {
-            generation,
-            picture: PictureSource::Sample(String::new()),
-            sentence: sentence.to_owned(),
-            selection: None,
-            language: Language::English,
-            checkpoint: None,
-            device: "cpu".to_owned(),
-        }
+        let app = App::new(AppState { sentence: sentence.to_owned(), ..AppState::default() });
+        Request { generation, question: app.question() }
     }
 
     /// Panics, waits to be cancelled, or answers, as the sentence says.
     fn act(_: &mut (), request: &Request, cancel: &CancelToken, emit: &mut dyn FnMut(Report)) {
-        match request.sentence.as_str() {
+        match request.question.sentence.as_str() {
             "panic" => panic!("on purpose"),
             "wait" => {
                 while !cancel.is_cancelled() {
@@ -194,7 +193,7 @@ mod tests {
     fn a_panic_becomes_an_error_and_the_worker_goes_on() {
         let worker = Worker::start_with(|| (), act, || ()).expect("a thread");
         worker.ask(request(1, "panic"));
-        assert!(matches!(wait_for(&worker), (1, Report::Failed { picture: false, .. })));
+        assert!(matches!(wait_for(&worker), (1, Report::Failed { blame: Blame::Other, .. })));
         assert!(matches!(wait_for(&worker), (1, Report::Done(_))));
         worker.ask(request(2, "answer"));
         assert!(matches!(wait_for(&worker), (2, Report::Done(_))));

@@ -7,7 +7,6 @@ use crate::error::Result;
 /// The registry's entry.
 pub const CLASS_ATTENTION: Attribution = Attribution {
     key: "class-attention",
-    title: ["Class attention", "汇总注意力"],
     help: [
         include_str!("../../assets/help/class-attention.en.md"),
         include_str!("../../assets/help/class-attention.zh.md"),
@@ -15,7 +14,6 @@ pub const CLASS_ATTENTION: Attribution = Attribution {
     needs_gradients: false,
     depends_on_text: false,
     signed: false,
-    unit: ["share of attention", "注意力份额"],
     paper: "Caron et al. 2021, arXiv 2104.14294",
     map,
 };

@@ -6,21 +6,24 @@ use crate::error::{Error, Result};
 /// The registry's entry.
 pub const COSINE: Attribution = Attribution {
     key: "cosine",
-    title: ["Patch-text cosine", "图块与文本的余弦"],
     help: [include_str!("../../assets/help/cosine.en.md"), include_str!("../../assets/help/cosine.zh.md")],
     needs_gradients: false,
     depends_on_text: true,
     signed: true,
-    unit: ["cosine", "余弦"],
     paper: "Li et al. 2023, arXiv 2304.05653",
     map,
 };
 
 fn map(subject: &Subject<'_>) -> Result<Vec<f32>> {
-    let width = subject.text.len();
+    closeness(subject, subject.text)
+}
+
+/// Inner product of each patch with `direction`, a vector of the shared space.
+pub(super) fn closeness(subject: &Subject<'_>, direction: &[f32]) -> Result<Vec<f32>> {
+    let width = direction.len();
     if width == 0 || !subject.patches.len().is_multiple_of(width) {
         return Err(Error::unusable("patches and text don't lie in one space", "take both from one model"));
     }
-    let dot = |patch: &[f32]| patch.iter().zip(subject.text).map(|(a, b)| a * b).sum();
+    let dot = |patch: &[f32]| patch.iter().zip(direction).map(|(a, b)| a * b).sum();
     Ok(subject.patches.chunks_exact(width).map(dot).collect())
 }

@@ -5,6 +5,7 @@
 
 pub mod class_attention;
 pub mod cosine;
+pub mod cosine_corrected;
 mod matrix;
 pub mod relevancy;
 pub mod relevancy_last;
@@ -26,20 +27,20 @@ pub struct Subject<'a> {
     pub patches: &'a [f32],
     /// The text in the shared space, unit length, `[projection]`.
     pub text: &'a [f32],
+    /// The empty text in the shared space, unit length, `[projection]`: what every text has in common.
+    pub neutral: &'a [f32],
     /// How many positions precede the patches in the vision tower: 1 for CLIP, 0 for SigLIP.
     pub class_tokens: usize,
     /// Number of vision blocks.
     pub depth: usize,
 }
 
-/// A way to tell which patches matter. Pairs of texts are English and Chinese.
+/// A way to tell which patches matter. Its name on the screen and what a number of it is stand in the language files.
 #[derive(Clone, Copy, Debug)]
 pub struct Attribution {
     /// Its name on the command line and in files.
     pub key: &'static str,
-    /// Its name on the screen.
-    pub title: [&'static str; 2],
-    /// What it shows and what it can't, as Markdown.
+    /// What it shows and what it can't, as Markdown, in English and Chinese.
     pub help: [&'static str; 2],
     /// Whether the recording must hold gradients.
     pub needs_gradients: bool,
@@ -47,8 +48,6 @@ pub struct Attribution {
     pub depends_on_text: bool,
     /// Whether a number can be below zero.
     pub signed: bool,
-    /// What a number of the map is.
-    pub unit: [&'static str; 2],
     /// Where it was published.
     pub paper: &'static str,
     /// The map: one number a patch, row by row, never rescaled. Fails if the recording lacks something, and names it.
@@ -56,8 +55,14 @@ pub struct Attribution {
 }
 
 /// Every attribution.
-pub const ATTRIBUTIONS: &[Attribution] =
-    &[cosine::COSINE, class_attention::CLASS_ATTENTION, rollout::ROLLOUT, relevancy::RELEVANCY, relevancy_last::LAST];
+pub const ATTRIBUTIONS: &[Attribution] = &[
+    cosine::COSINE,
+    cosine_corrected::CORRECTED,
+    class_attention::CLASS_ATTENTION,
+    rollout::ROLLOUT,
+    relevancy::RELEVANCY,
+    relevancy_last::LAST,
+];
 
 /// The attribution with this key.
 #[must_use]

@@ -7,12 +7,10 @@ use crate::error::Result;
 /// The registry's entry.
 pub const RELEVANCY: Attribution = Attribution {
     key: "relevancy",
-    title: ["Relevancy", "相关性传播"],
     help: [include_str!("../../assets/help/relevancy.en.md"), include_str!("../../assets/help/relevancy.zh.md")],
     needs_gradients: true,
     depends_on_text: true,
     signed: false,
-    unit: ["gradient x attention, added up", "梯度×注意力的累积"],
     paper: "Chefer et al. 2021, arXiv 2103.15679",
     map,
 };

@@ -7,7 +7,6 @@ use crate::error::Result;
 /// The registry's entry.
 pub const LAST: Attribution = Attribution {
     key: "relevancy-last",
-    title: ["Relevancy, last layer", "相关性（仅最后一层）"],
     help: [
         include_str!("../../assets/help/relevancy-last.en.md"),
         include_str!("../../assets/help/relevancy-last.zh.md"),
@@ -15,7 +14,6 @@ pub const LAST: Attribution = Attribution {
     needs_gradients: true,
     depends_on_text: true,
     signed: false,
-    unit: ["gradient x attention", "梯度×注意力"],
     paper: "Chefer et al. 2021, arXiv 2103.15679 (the CLIP notebook)",
     map,
 };

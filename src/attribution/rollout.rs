@@ -7,12 +7,10 @@ use crate::error::Result;
 /// The registry's entry.
 pub const ROLLOUT: Attribution = Attribution {
     key: "rollout",
-    title: ["Attention rollout", "注意力展开"],
     help: [include_str!("../../assets/help/rollout.en.md"), include_str!("../../assets/help/rollout.zh.md")],
     needs_gradients: false,
     depends_on_text: false,
     signed: false,
-    unit: ["share of the rolled-out attention", "展开后的注意力份额"],
     paper: "Abnar and Zuidema 2020, arXiv 2005.00928",
     map,
 };

@@ -37,6 +37,9 @@ pub struct Board {
     /// Draw the map patch by patch.
     #[arg(long)]
     patches: bool,
+    /// The view that fills the board alone: heatmap, attention, embedding, matrix or ranking.
+    #[arg(long, value_name = "NAME")]
+    view: Option<String>,
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -74,6 +77,9 @@ impl Board {
     pub fn run(&self) -> Result<()> {
         let mut app = App::new(self.state()?);
         app.device.clone_from(&self.device);
+        if let Some(checkpoint) = &self.checkpoint {
+            app.apply(Command::SetCheckpoint(checkpoint.clone()));
+        }
         if let Some(text) = &self.text {
             app.apply(Command::SetSentence(text.clone()));
         }
@@ -83,6 +89,14 @@ impl Board {
             })?;
             app.apply(Command::SelectWords { start, end: start + word.len(), extend: false });
         }
+        if let Some(key) = &self.view {
+            let view = ui::views::named(key).ok_or_else(|| {
+                let keys: Vec<&str> = ui::views::VIEWS.iter().map(|view| view.key()).collect();
+                Error::unusable(format!("there is no view '{key}'"), format!("name one of {}", keys.join(", ")))
+            })?;
+            app.apply(Command::ToggleMaximised(view.method(), view.key()));
+            app.apply(Command::ShowHelp(view.key()));
+        }
         draw(&mut app, &self.output, f32::from(self.width), f32::from(self.height), self.scale.clamp(1, 4))
     }
 
@@ -91,30 +105,27 @@ impl Board {
             let keys: Vec<&str> = ATTRIBUTIONS.iter().map(|attribution| attribution.key).collect();
             Error::unusable(format!("there is no map '{}'", self.map), format!("name one of {}", keys.join(", ")))
         })?;
-        let usual = AppState::default();
+        let mut state = AppState::first();
         let picture = match &self.image {
-            None => usual.picture,
+            None => state.picture,
             // A path wins over a sample of the same name.
             Some(image) if Path::new(image).exists() || image.contains(['/', '.', '\\']) => {
                 PictureSource::File(PathBuf::from(image))
             }
             Some(image) => PictureSource::Sample(image.clone()),
         };
-        Ok(AppState {
-            picture,
-            layer: Layer(map.key),
-            smooth: !self.patches,
-            checkpoint: self.checkpoint.clone(),
-            theme: match self.theme {
-                ThemeName::Light => Theme::Light,
-                ThemeName::Dark => Theme::Dark,
-            },
-            language: match self.language {
-                LanguageName::English => Language::English,
-                LanguageName::Chinese => Language::Chinese,
-            },
-            ..AppState::default()
-        })
+        state.picture = picture;
+        state.map.layer = Layer(map.key);
+        state.map.smooth = !self.patches;
+        state.look.theme = match self.theme {
+            ThemeName::Light => Theme::Light,
+            ThemeName::Dark => Theme::Dark,
+        };
+        state.look.language = match self.language {
+            LanguageName::English => Language::English,
+            LanguageName::Chinese => Language::Chinese,
+        };
+        Ok(state)
     }
 }
 
@@ -136,14 +147,14 @@ fn draw(app: &mut App, output: &Path, width: f32, height: f32, scale: u8) -> Res
 pub fn open_window() -> Result<()> {
     let opened = match missing_display() {
         Some(reason) => Err(reason),
-        None => std::panic::catch_unwind(|| ui::window::open(None))
+        None => std::panic::catch_unwind(|| ui::window::open(Vec::new()))
             .unwrap_or_else(|_| Err(eframe::Error::AppCreation("the display broke off".into())))
             .map_err(|error| error.to_string()),
     };
     let Err(reason) = opened else { return Ok(()) };
     let output = PathBuf::from("alignscope-board.png");
     tell(format!("no window can be opened ({reason}); {ADVICE}; drawing the board to a file instead"));
-    draw(&mut App::new(AppState::default()), &output, 1600.0, 1000.0, 1)
+    draw(&mut App::new(AppState::first()), &output, 1600.0, 1000.0, 1)
 }
 
 #[cfg(target_os = "linux")]

@@ -126,6 +126,7 @@ fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word
             row,
             patches: pass.patches.row(row),
             text: pass.texts.row(row),
+            neutral: &pass.neutral,
             class_tokens: model.class_tokens(),
             depth: model.depths().0,
         };

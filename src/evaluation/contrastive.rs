@@ -171,7 +171,8 @@ impl Run<'_> {
                 row,
                 patches: pass.patches.row(row),
                 text: pass.texts.row(row),
-                class_tokens: model.class_tokens(),
+                neutral: &pass.neutral,
+            class_tokens: model.class_tokens(),
                 depth: model.depths().0,
             };
             for (attribution, hits) in ATTRIBUTIONS.iter().zip(&mut *hits) {

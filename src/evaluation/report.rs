@@ -6,7 +6,6 @@ use std::fmt;
 use super::Share;
 use super::pointing::Pointing;
 use super::retrieval::Retrieval;
-use crate::attribution;
 use crate::world::{Language, Split};
 
 /// The figures of one checkpoint.
@@ -85,12 +84,11 @@ impl fmt::Display for Report {
         for (headline, share) in POINTS {
             writeln!(formatter, "{headline}")?;
             for map in &maps {
-                let title = attribution::named(map).map_or("Random map", |attribution| attribution.title[0]);
                 let cell = |(split, language): (&SplitReport, Language)| {
                     let is_it = |pointing: &&Pointing| pointing.attribution == *map && pointing.language == language;
                     split.pointing.iter().find(is_it).map_or(String::new(), |pointing| cell(share(pointing)))
                 };
-                row(formatter, &format!("  {title}"), columns().map(cell))?;
+                row(formatter, &format!("  {map}"), columns().map(cell))?;
             }
         }
         Ok(())

@@ -5,24 +5,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::attention::{AttentionStack, AttentionWatch};
 use super::evidence::{Evidence, Heatmap, ModelFacts, PatchWords, WordMaps};
 use super::familiarity::{self, Familiarity};
-use super::{Cloud, CloudPoint, Input, Method, MethodEntry, PointKind, Scores, Stage};
+use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage, pairs};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
 use crate::models::tokenizer::Tokens;
-use crate::taps::{Array, CancelToken, Taps};
+use crate::taps::{Array, CancelToken, Point, Recorder, Site, SitePattern, Taps, Tower};
 use crate::world::{Language, all_phrases};
 
 /// The method's entry in the registry.
 pub const ENTRY: MethodEntry = MethodEntry {
     key: "contrastive",
-    title: ["Contrastive joint embedding", "对比式联合嵌入"],
-    summary: [
-        "Two encoders map the picture and the text into one space, in which matching pairs lie close together.",
-        "两个编码器把图像和文字映射到同一空间，相配的图文彼此靠近。",
-    ],
     help: [include_str!("../../assets/help/contrastive.en.md"), include_str!("../../assets/help/contrastive.zh.md")],
     classes: &["CLIPModel", "SiglipModel"],
     open: |folder, device| Ok(Box::new(Contrastive::open(folder, device)?)),
@@ -40,8 +36,9 @@ pub struct Contrastive {
     facts: ModelFacts,
     image: Option<Image>,
     texts: BTreeMap<String, Vec<f32>>,
-    comparison: BTreeMap<String, Vec<f32>>,
+    comparison: Vec<(Arc<image::RgbImage>, Vec<f32>)>,
     maps: BTreeMap<String, WordMaps>,
+    reading: Option<Reading>,
 }
 
 /// What is known of the present picture.
@@ -51,6 +48,14 @@ struct Image {
     embed: Vec<f32>,   // [projection]
     patches: Vec<f32>, // [patches, projection]
     early: Vec<f32>,   // [width]
+    norms: Vec<f32>,   // [patches]
+    attention: Arc<AttentionStack>,
+}
+
+/// What is known of the attention of the present sentence.
+struct Reading {
+    sentence: String,
+    attention: Arc<AttentionStack>,
 }
 
 impl Contrastive {
@@ -70,30 +75,66 @@ impl Contrastive {
             opened,
             image: None,
             texts: BTreeMap::new(),
-            comparison: BTreeMap::new(),
+            comparison: Vec::new(),
             maps: BTreeMap::new(),
+            reading: None,
         })
     }
 
-    /// Encodes the picture, unless it is the one already known.
-    fn see(&mut self, picture: &Arc<image::RgbImage>, cancel: &CancelToken) -> Result<()> {
-        if self.image.as_ref().is_some_and(|image| Arc::ptr_eq(&image.picture, picture)) {
+    /// Encodes the picture, unless it is the one already known and `layer` of its attention was kept.
+    fn see(&mut self, picture: &Arc<image::RgbImage>, layer: usize, cancel: &CancelToken) -> Result<()> {
+        let same = self.image.as_ref().is_some_and(|image| Arc::ptr_eq(&image.picture, picture));
+        if same && self.image.as_ref().is_some_and(|image| image.attention.patterns.contains_key(&layer)) {
             return Ok(());
         }
+        let encoder = self.opened.dual_encoder();
+        let (depth, leading) = (encoder.depths().0, encoder.class_tokens());
         let pixels = self.opened.pixels(&[picture])?;
-        let mut recorder = familiarity::recorder();
-        let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
-        let features = self.opened.dual_encoder().encode_image(&pixels, &mut taps)?;
+        let mut early = familiarity::recorder();
+        let last = Site::new(Tower::Vision, depth.saturating_sub(1), Point::ResidPost);
+        let mut late = Recorder::new(SitePattern::new(&last.to_string()));
+        let mut watch = AttentionWatch::new(Tower::Vision, depth, layer, leading, Some(encoder.grid().1));
+        let mut taps = Taps::none().with(&mut early).with(&mut late).with(&mut watch).cancelled_by(cancel);
+        let features = encoder.encode_image(&pixels, &mut taps)?;
         drop(taps);
+        let states = late.finish().get(last).cloned();
+        let norms = states.map_or_else(Vec::new, |states| {
+            let width = states.shape.last().copied().unwrap_or(1).max(1);
+            let norm = |state: &[f32]| state.iter().map(|value| value * value).sum::<f32>().sqrt();
+            states.data.chunks_exact(width).skip(leading).map(norm).collect()
+        });
         self.image = Some(Image {
             picture: Arc::clone(picture),
             pixels,
             embed: Array::from_tensor(&features.embed)?.data,
             patches: Array::from_tensor(&features.patches)?.data,
-            early: familiarity::features_of(&recorder.finish()).concat(),
+            early: familiarity::features_of(&early.finish()).concat(),
+            norms,
+            attention: Arc::new(watch.finish()),
         });
-        self.maps.clear();
+        if !same {
+            self.maps.clear();
+        }
         Ok(())
+    }
+
+    /// The text tower's attention over the sentence, unless it is already known and `layer` was kept.
+    fn attend(&mut self, sentence: &str, layer: usize, cancel: &CancelToken) -> Result<Arc<AttentionStack>> {
+        if let Some(reading) = &self.reading
+            && reading.sentence == sentence
+            && reading.attention.patterns.contains_key(&layer)
+        {
+            return Ok(Arc::clone(&reading.attention));
+        }
+        let encoder = self.opened.dual_encoder();
+        let batch = self.opened.texts(&[sentence])?;
+        let mut watch = AttentionWatch::new(Tower::Text, encoder.depths().1, layer, 0, None);
+        let mut taps = Taps::none().with(&mut watch).cancelled_by(cancel);
+        encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
+        drop(taps);
+        let attention = Arc::new(watch.finish());
+        self.reading = Some(Reading { sentence: sentence.to_owned(), attention: Arc::clone(&attention) });
+        Ok(attention)
     }
 
     /// The vectors of texts, `[projection]` each, of which only unknown ones are encoded.
@@ -116,17 +157,30 @@ impl Contrastive {
     }
 
     /// The vectors of the comparison's pictures, of which only unknown ones are encoded.
-    fn compare(&mut self, input: &Input, cancel: &CancelToken) -> Result<Vec<Vec<f32>>> {
-        for pair in input.comparison.iter() {
-            if !self.comparison.contains_key(&pair.key) {
-                let pixels = self.opened.pixels(&[&pair.picture])?;
-                let mut taps = Taps::none().cancelled_by(cancel);
-                let features = self.opened.dual_encoder().encode_image(&pixels, &mut taps)?;
-                self.comparison.insert(pair.key.clone(), Array::from_tensor(&features.embed)?.data);
+    fn compare(
+        &mut self,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(News),
+    ) -> Result<Vec<Vec<f32>>> {
+        let wanted = &input.comparison;
+        self.comparison.retain(|(known, _)| wanted.iter().any(|pair| Arc::ptr_eq(&pair.picture, known)));
+        let mut vectors = Vec::new();
+        for (done, pair) in wanted.iter().enumerate() {
+            let known = self.comparison.iter().find(|(known, _)| Arc::ptr_eq(&pair.picture, known));
+            if let Some((_, vector)) = known {
+                vectors.push(vector.clone());
+                continue;
             }
+            let pixels = self.opened.pixels(&[&pair.picture])?;
+            let mut taps = Taps::none().cancelled_by(cancel);
+            let features = self.opened.dual_encoder().encode_image(&pixels, &mut taps)?;
+            let vector = Array::from_tensor(&features.embed)?.data;
+            self.comparison.push((Arc::clone(&pair.picture), vector.clone()));
+            vectors.push(vector);
+            emit(News::Progress((done + 1) as f32 / (wanted.len() + 1) as f32));
         }
-        let known = input.comparison.iter().filter_map(|pair| self.comparison.get(&pair.key));
-        Ok(known.cloned().collect())
+        Ok(vectors)
     }
 
     /// All maps of `phrases` for the present picture, in one pass with gradients.
@@ -150,6 +204,7 @@ impl Contrastive {
                 row,
                 patches: &image.patches,
                 text: &vectors[row],
+                neutral: &pass.neutral,
                 class_tokens: encoder.class_tokens(),
                 depth: encoder.depths().0,
             };
@@ -175,25 +230,30 @@ impl Contrastive {
         let (vision, text) = encoder.depths();
         let projection = encoder.projection_size();
         let positions = rows * columns + encoder.class_tokens();
-        let stage = |name, shape: String| Stage { name, shape };
+        let stage = |key, shape: String| Stage { key, shape };
         vec![
-            stage(["pixels", "像素"], format!("3 × {height} × {width}")),
-            stage(["patches", "图块"], format!("{rows} × {columns} = {}", rows * columns)),
-            stage(["vision tower", "视觉编码器"], format!("{vision} × ({positions} × {positions})")),
-            stage(["picture vector", "图像向量"], format!("{projection}")),
-            stage(["tokens", "词元"], format!("{}", tokens.ids.len())),
-            stage(["text tower", "文本编码器"], format!("{text} × ({0} × {0})", tokens.ids.len())),
-            stage(["text vector", "文本向量"], format!("{projection}")),
+            stage("pixels", format!("3 × {height} × {width}")),
+            stage("patches", format!("{rows} × {columns} = {}", rows * columns)),
+            stage("vision-tower", format!("{vision} × ({positions} × {positions})")),
+            stage("picture-vector", format!("{projection}")),
+            stage("tokens", format!("{}", tokens.ids.len())),
+            stage("text-tower", format!("{text} × ({0} × {0})", tokens.ids.len())),
+            stage("text-vector", format!("{projection}")),
         ]
     }
 }
 
 impl Method for Contrastive {
-    fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(Evidence)) -> Result<()> {
+    fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<()> {
         if input.sentence.trim().is_empty() {
             return Err(Error::unusable("there is no text", "write a sentence about the picture"));
         }
-        self.see(&input.picture, cancel)?;
+        let (vision, text) = self.opened.dual_encoder().depths();
+        let layer_of = |tower: Tower, depth: usize| {
+            let asked = input.attention.1.filter(|_| input.attention.0 == tower);
+            asked.filter(|layer| *layer < depth).unwrap_or(depth.saturating_sub(1))
+        };
+        self.see(&input.picture, layer_of(Tower::Vision, vision), cancel)?;
         if self.maps.len() > TEXTS_KEPT {
             self.maps.clear();
         }
@@ -205,7 +265,8 @@ impl Method for Contrastive {
 
         let offered = self.offered(input.language, &words);
         let word_vectors = self.read(&offered, cancel)?;
-        let pictures = self.compare(input, cancel)?;
+        let read = self.attend(&sentence, layer_of(Tower::Text, text), cancel)?;
+        let compared = self.compare(input, cancel, emit)?;
         let mut captions: Vec<String> = input.comparison.iter().map(|pair| pair.caption.clone()).collect();
         captions.push(sentence.clone());
         let texts = self.read(&captions, cancel)?;
@@ -213,8 +274,10 @@ impl Method for Contrastive {
         let encoder = self.opened.dual_encoder();
         let factor = encoder.logit_factor()?;
         let Some(image) = &self.image else { return Ok(()) };
-        let scores = Scores::Similarity {
-            cosines: texts.iter().map(|text| dot(&image.embed, text)).collect(),
+        let mut pictures = compared;
+        pictures.push(image.embed.clone());
+        let scores = Scores {
+            cosines: pairs::similarity(&pictures, &texts),
             texts: captions.clone(),
             phrase: dot(&image.embed, &phrase_vector),
             factor,
@@ -230,22 +293,25 @@ impl Method for Contrastive {
             maps: self.maps_of(&phrase, &words),
             complete: false,
             patch_words: patch_words(image, offered, words.len(), &word_vectors),
-            cloud: cloud(input, pictures, &image.embed, captions, texts),
+            cloud: cloud(input, pictures, captions, texts),
+            attention: vec![Arc::clone(&image.attention), read],
+            norms: image.norms.clone(),
             scores,
             familiarity: self.familiarity.as_ref().map(|familiarity| familiarity.of(&image.early)),
         };
         // What was asked for is shown at once; the maps of the other words, which set the shared scale, follow.
         let missing = words.iter().any(|word| !self.maps.contains_key(word));
         if missing {
-            emit(evidence.clone());
+            emit(News::Evidence(Box::new(evidence.clone())));
             let together = if self.facts.parameters < SMALL_MODEL { 8 } else { 1 };
-            for chunk in words.chunks(together) {
+            for (done, chunk) in words.chunks(together).enumerate() {
                 self.form_maps(chunk, cancel)?;
+                emit(News::Progress(((done + 1) * together) as f32 / words.len().max(together) as f32));
             }
         }
         evidence.maps = self.maps_of(&phrase, &words);
         evidence.complete = true;
-        emit(evidence);
+        emit(News::Evidence(Box::new(evidence)));
         Ok(())
     }
 }
@@ -286,14 +352,22 @@ fn patch_words(image: &Image, words: Vec<String>, from_sentence: usize, vectors:
     PatchWords { scores: scores.collect(), words, from_sentence }
 }
 
-fn cloud(input: &Input, pictures: Vec<Vec<f32>>, image: &[f32], captions: Vec<String>, texts: Vec<Vec<f32>>) -> Cloud {
+fn cloud(input: &Input, pictures: Vec<Vec<f32>>, captions: Vec<String>, texts: Vec<Vec<f32>>) -> Cloud {
+    let listed = |pair: usize| input.comparison.get(pair).map(|pair| pair.at);
     let mut points = Vec::new();
-    for (pair, (vector, caption)) in pictures.into_iter().chain([image.to_vec()]).zip(&captions).enumerate() {
-        let picture = input.comparison.get(pair).map(|pair| Arc::clone(&pair.picture));
-        points.push(CloudPoint { kind: PointKind::Picture, pair, picture, label: caption.clone(), vector });
+    for (pair, (vector, caption)) in pictures.into_iter().zip(&captions).enumerate() {
+        let picture = input.comparison.get(pair).map_or(&input.picture, |pair| &pair.picture);
+        points.push(CloudPoint {
+            kind: PointKind::Picture,
+            pair,
+            listed: listed(pair),
+            picture: Some(Arc::clone(picture)),
+            label: caption.clone(),
+            vector,
+        });
     }
     for (pair, (label, vector)) in captions.into_iter().zip(texts).enumerate() {
-        points.push(CloudPoint { kind: PointKind::Text, pair, picture: None, label, vector });
+        points.push(CloudPoint { kind: PointKind::Text, pair, listed: listed(pair), picture: None, label, vector });
     }
     Cloud { points }
 }

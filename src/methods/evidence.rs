@@ -4,7 +4,9 @@ use image::RgbImage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::attention::AttentionStack;
 use crate::models::tokenizer::Tokens;
+use crate::taps::Tower;
 
 /// What a method says.
 #[derive(Clone, Debug)]
@@ -29,10 +31,36 @@ pub struct Evidence {
     pub cloud: Cloud,
     /// The method's output.
     pub scores: Scores,
+    /// The attention of each tower.
+    pub attention: Vec<Arc<AttentionStack>>,
+    /// Length of each patch's state behind the last block; outliers carry no local content.
+    pub norms: Vec<f32>,
     /// What happens at each stage.
     pub ledger: Vec<Stage>,
     /// How far the picture lies from what the checkpoint was trained on, where that is known.
     pub familiarity: Option<Familiar>,
+}
+
+/// How many times the median a patch's norm must be for the patch to be marked as a sink. Published outliers lie near 10
+/// times, all other patches within twice.
+const OUTLIER: f32 = 4.0;
+
+impl Evidence {
+    /// Patches with an outlying norm (Darcet et al. 2023, arXiv 2309.16588): they take attention and carry no local content.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<usize> {
+        let mut sorted = self.norms.clone();
+        sorted.sort_by(f32::total_cmp);
+        let Some(median) = sorted.get(sorted.len() / 2) else { return Vec::new() };
+        let norms = self.norms.iter().enumerate();
+        norms.filter(|(_, norm)| **norm > OUTLIER * median).map(|(patch, _)| patch).collect()
+    }
+
+    /// The attention of a tower.
+    #[must_use]
+    pub fn attention_of(&self, tower: Tower) -> Option<&AttentionStack> {
+        self.attention.iter().find(|stack| stack.tower == tower).map(Arc::as_ref)
+    }
 }
 
 /// Facts about a model.
@@ -103,7 +131,7 @@ impl PatchWords {
 }
 
 /// What a point of a cloud stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PointKind {
     /// A whole picture.
     Picture,
@@ -116,9 +144,11 @@ pub enum PointKind {
 pub struct CloudPoint {
     /// What it stands for.
     pub kind: PointKind,
-    /// Which pair of the comparison it belongs to; the person's own picture and sentence are the last pair.
+    /// Which pair it belongs to; the person's own picture and sentence are the last pair.
     pub pair: usize,
-    /// The picture, for a picture of the comparison.
+    /// Its place in the person's list of what to compare with; `None` for the own pair.
+    pub listed: Option<usize>,
+    /// The picture, for a picture.
     pub picture: Option<Arc<RgbImage>>,
     /// The text, or the caption of the picture.
     pub label: String,
@@ -134,19 +164,17 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Distance between the mean picture and the mean text (the modality gap, Liang et al. 2022).
+    /// The vectors of one kind, in the order of the pairs.
     #[must_use]
-    pub fn modality_gap(&self) -> f32 {
-        let mean = |kind: PointKind| -> Vec<f32> {
-            let of_kind: Vec<&CloudPoint> = self.points.iter().filter(|point| point.kind == kind).collect();
-            let width = of_kind.first().map_or(0, |point| point.vector.len());
-            let count = of_kind.len() as f32;
-            let at = |i: usize| of_kind.iter().map(|point| point.vector[i]).sum::<f32>() / count;
-            (0..width).map(at).collect()
-        };
-        let (pictures, texts) = (mean(PointKind::Picture), mean(PointKind::Text));
-        let squares = pictures.iter().zip(&texts).map(|(a, b)| (a - b) * (a - b));
-        squares.sum::<f32>().sqrt()
+    pub fn vectors(&self, kind: PointKind) -> Vec<Vec<f32>> {
+        let of_kind = self.points.iter().filter(|point| point.kind == kind);
+        of_kind.map(|point| point.vector.clone()).collect()
+    }
+
+    /// How many pairs there are, the person's own among them. Pictures stand first, then texts.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.points.len() / 2
     }
 
     /// The points nearest to point `at` by cosine in the real space, best first, as (index, cosine).
@@ -161,22 +189,34 @@ impl Cloud {
     }
 }
 
-/// The method's output.
-#[derive(Clone, Debug)]
-pub enum Scores {
-    /// A dual encoder's.
-    Similarity {
-        /// The captions of the comparison and, last, the sentence.
-        texts: Vec<String>,
-        /// Cosine of the picture with each of them.
-        cosines: Vec<f32>,
-        /// Cosine of the picture with the phrase.
-        phrase: f32,
-        /// Factor between cosine and logit, the inverse temperature.
-        factor: f32,
-        /// SigLIP's bias, added to the logit before a sigmoid; `None` where a softmax over the texts is meant.
-        bias: Option<f32>,
-    },
+/// What a dual encoder says of the pairs of the comparison and, last, of the person's own.
+#[derive(Clone, Debug, Default)]
+pub struct Scores {
+    /// The captions and, last, the sentence.
+    pub texts: Vec<String>,
+    /// Cosine of each picture with each text, `[pairs, pairs]`, pictures by row.
+    pub cosines: Vec<f32>,
+    /// Cosine of the person's own picture with the phrase.
+    pub phrase: f32,
+    /// Factor between cosine and logit, the inverse temperature.
+    pub factor: f32,
+    /// SigLIP's bias, added to the logit before a sigmoid; `None` where a softmax over the texts is meant.
+    pub bias: Option<f32>,
+}
+
+impl Scores {
+    /// Cosine of a picture with each text.
+    #[must_use]
+    pub fn of_picture(&self, picture: usize) -> &[f32] {
+        let count = self.texts.len();
+        self.cosines.get(picture * count..(picture + 1) * count).unwrap_or_default()
+    }
+
+    /// Cosine of the person's own picture with each text.
+    #[must_use]
+    pub fn own(&self) -> &[f32] {
+        self.of_picture(self.texts.len().saturating_sub(1))
+    }
 }
 
 /// What the model makes of `cosines`: the softmax over them times `factor`, as in CLIP, or, with a `bias`, the sigmoid of
@@ -195,8 +235,8 @@ pub fn probabilities(cosines: &[f32], factor: f32, bias: Option<f32>) -> Vec<f32
 /// A stage of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// What it is, in English and Chinese.
-    pub name: [&'static str; 2],
+    /// What it is: its key in the language files is `stage-` with this behind it.
+    pub key: &'static str,
     /// The shape of what comes out.
     pub shape: String,
 }

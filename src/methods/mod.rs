@@ -2,9 +2,11 @@
 //!
 //! Everything that the views draw comes from here; nothing above this layer sees a tensor.
 
+pub mod attention;
 pub mod contrastive;
 pub mod evidence;
 pub mod familiarity;
+pub mod pairs;
 
 use candle_core::Device;
 use image::RgbImage;
@@ -12,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::taps::CancelToken;
+use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
 
@@ -29,6 +31,9 @@ pub struct Input {
     pub language: Language,
     /// Pictures with captions to compare with.
     pub comparison: Arc<Vec<Pair>>,
+    /// The tower and layer whose attention is looked at (`None` is the last layer); the others are kept where there is
+    /// room.
+    pub attention: (Tower, Option<usize>),
 }
 
 impl Input {
@@ -43,8 +48,8 @@ impl Input {
 /// A picture with its caption.
 #[derive(Clone)]
 pub struct Pair {
-    /// A name that stays the same, to remember what was computed.
-    pub key: String,
+    /// Its place in the person's list.
+    pub at: usize,
     /// The picture.
     pub picture: Arc<RgbImage>,
     /// What it shows.
@@ -57,17 +62,22 @@ pub trait Method {
     ///
     /// # Errors
     /// If the work is cancelled, or the input can't be used.
-    fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(Evidence)) -> Result<()>;
+    fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<()>;
+}
+
+/// What comes out while a method computes.
+pub enum News {
+    /// Evidence; more complete evidence may follow.
+    Evidence(Box<Evidence>),
+    /// How far the work is, from 0 to 1.
+    Progress(f32),
 }
 
 /// One of the four ways.
 pub struct MethodEntry {
-    /// Its name on the command line.
+    /// Its name on the command line. Its title and what it does in one sentence stand in the language files, as
+    /// `method-` with the key behind it, and that with `-summary`.
     pub key: &'static str,
-    /// Its name in English and Chinese.
-    pub title: [&'static str; 2],
-    /// What it does, in one sentence, in English and Chinese.
-    pub summary: [&'static str; 2],
     /// Its help, Markdown, in English and Chinese.
     pub help: [&'static str; 2],
     /// The classes of checkpoints that work this way.

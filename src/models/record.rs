@@ -40,6 +40,8 @@ pub struct PairPass {
     pub patches: Array,
     /// Each text in the shared space, unit length, `[pairs, projection]`.
     pub texts: Array,
+    /// The empty text in the shared space, unit length, `[projection]`.
+    pub neutral: Vec<f32>,
 }
 
 impl Opened {
@@ -96,7 +98,10 @@ impl Opened {
         let cosines = (&image.embed * texts)?.sum_all()?;
         let score = (cosines * f64::from(model.logit_factor()?))?;
         cancel.check()?;
+        let empty = self.texts(&[""])?;
+        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::none())?;
         Ok(PairPass {
+            neutral: Array::from_tensor(&neutral.embed)?.data,
             recording: probe.backward(&score)?,
             patches: Array::from_tensor(&image.patches)?,
             texts: Array::from_tensor(texts)?,

@@ -14,7 +14,7 @@ const FRAMES: usize = 4;
 #[must_use]
 pub fn draw(app: &App, width: f32, height: f32, scale: f32) -> RgbaImage {
     let mut screen = Screen::default();
-    let chosen = match app.state.theme {
+    let chosen = match app.state.look.theme {
         Theme::Light => egui::Theme::Light,
         Theme::Dark => egui::Theme::Dark,
     };

@@ -3,8 +3,13 @@
 //! Nothing here changes the program's state: panels and views read [`crate::app::App`] and hand back commands.
 
 pub mod board;
+pub mod catalogue;
+pub mod columns;
+pub mod dialogs;
+pub mod export;
 pub mod fonts;
 pub mod offscreen;
+pub mod palette;
 pub mod panels;
 pub mod raster;
 pub mod screen;

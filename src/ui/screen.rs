@@ -1,126 +1,123 @@
 //! The whole screen: the same for the window, the board and the tests.
 
-use egui::{CentralPanel, Frame, Margin, Panel, RichText, ScrollArea, Ui, vec2};
+use egui::{CentralPanel, Context, Frame, Margin, Panel, Ui};
 use egui_commonmark::CommonMarkCache;
 
-use super::panels::inputs::{self, Ask};
-use super::panels::{inspector, notices, status};
+use super::catalogue::catalogue;
+use super::columns;
+use super::palette::Palette;
+use super::panels::{bar, inputs, inspector, notices, status};
 use super::textures::Textures;
-use super::views::{Brush, VIEWS, View};
-use super::{texts, theme};
-use crate::app::{App, Command, Theme};
-use crate::methods::{Evidence, METHODS};
+use super::views::Brush;
+use crate::app::{App, Ask, Command, Theme};
 
-/// What is kept between frames: textures and laid-out texts, nothing that a person chose.
+/// What is kept between frames: textures, laid-out texts and what is being typed; nothing that a person chose.
 #[derive(Default)]
 pub struct Screen {
     textures: Textures,
     markdown: CommonMarkCache,
+    palette: Palette,
 }
 
 impl Screen {
-    /// Draws one frame; gives the commands that the person's input means, and what to ask for.
-    pub fn show(&mut self, ui: &mut Ui, app: &App) -> (Vec<Command>, Option<Ask>) {
-        ui.ctx().set_theme(match app.state.theme {
-            Theme::Light => egui::Theme::Light,
-            Theme::Dark => egui::Theme::Dark,
-        });
+    /// Draws one frame; gives the commands that the person's input means.
+    pub fn show(&mut self, ui: &mut Ui, app: &App) -> Vec<Command> {
+        look(ui.ctx(), app);
         let mut commands = Vec::new();
-        inputs::dropped(ui, &mut commands);
-        let mut ask = inputs::shortcuts(ui, &mut commands);
+        given(ui, &mut commands);
+        keys(ui, app, &mut commands);
         let mut brush = Brush { app, textures: &mut self.textures, commands: &mut commands };
         let palette = brush.palette();
-        let bar = Frame::new().fill(palette.card).inner_margin(Margin::symmetric(14, 7));
-        let side = Frame::new().fill(palette.card).inner_margin(Margin { left: 14, right: 12, top: 0, bottom: 8 });
-        Panel::top("top").frame(bar).show(ui, |ui| status::top(ui, &mut brush));
-        let line = Frame::new().fill(palette.card).inner_margin(Margin::symmetric(14, 4));
-        Panel::bottom("status").frame(line).show(ui, |ui| status::bottom(ui, &brush));
-        let width = ui.available_width();
-        Panel::left("inputs").frame(side).default_size((width * 0.22).min(292.0)).size_range(230.0..=420.0).show(
-            ui,
-            |ui| {
-                ask = ask.or(inputs::show(ui, &mut brush));
-            },
-        );
-        Panel::right("inspector").frame(side).default_size((width * 0.22).min(330.0)).size_range(240.0..=560.0).show(
-            ui,
-            |ui| {
-                inspector::show(ui, &mut brush, &mut self.markdown);
-            },
-        );
-        let middle = Frame::new().fill(palette.ground).inner_margin(Margin::same(14));
+        let framed = |x: i8, y: i8| Frame::new().fill(palette.card).inner_margin(Margin::symmetric(x, y));
+        Panel::top("top").frame(framed(12, 6)).show(ui, |ui| bar::show(ui, &mut brush));
+        Panel::bottom("status").frame(framed(12, 4)).show(ui, |ui| status::show(ui, &mut brush));
+        let side = Frame::new().fill(palette.card).inner_margin(Margin { left: 12, right: 12, top: 0, bottom: 8 });
+        // A narrow window leaves the middle more than a third.
+        let most = (ui.available_width() * 0.32).max(150.0);
+        let desk = &app.desk;
+        let inputs = Panel::left("inputs")
+            .frame(side)
+            .default_size(desk.inputs_width.min(most))
+            .size_range(150.0..=most)
+            .show(ui, |ui| inputs::show(ui, &mut brush));
+        let inspector = Panel::right("inspector")
+            .frame(side)
+            .default_size(desk.inspector_width.min(most))
+            .size_range(150.0..=most)
+            .show(ui, |ui| inspector::show(ui, &mut brush, &mut self.markdown));
+        let middle = Frame::new().fill(palette.ground).inner_margin(Margin::same(12));
         CentralPanel::default().frame(middle).show(ui, |ui| {
             notices::show(ui, &mut brush);
-            column(ui, &mut brush);
+            columns::show(ui, &mut brush);
         });
-        (commands, ask)
+        self.palette.show(ui, &mut brush);
+        if ui.input(|input| input.pointer.any_released()) {
+            commands.push(Command::Settle);
+        }
+        let (inputs, inspector) = (inputs.response.rect.width(), inspector.response.rect.width());
+        let moved = |now: f32, known: f32| (now - known).abs() > 1.0 && (known <= most || now < most - 1.0);
+        if ui.input(|input| input.pointer.any_released())
+            && (moved(inputs, desk.inputs_width) || moved(inspector, desk.inspector_width))
+        {
+            commands.push(Command::SetDesk { inputs, inspector, window: None });
+        }
+        commands
     }
 }
 
-/// Space between cards.
-const GAP: f32 = 12.0;
-/// Below this width of the middle the views stand one above the other.
-const SIDE_BY_SIDE: f32 = 700.0;
-/// What a view that fills its column is taller than three quarters of its width, where views are stacked.
-const STACKED: f32 = 420.0;
-
-/// The contrastive column: what the method is, and its views.
-fn column(ui: &mut Ui, brush: &mut Brush<'_>) {
-    let palette = brush.palette();
-    let index = brush.app.language_index();
-    let Some(method) = METHODS.first() else { return };
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(method.title[index]).font(theme::title_font(18.0)));
-        if let Some(evidence) = &brush.app.evidence {
-            ui.label(RichText::new(&evidence.model.name).color(palette.accent));
-        }
+/// Theme and size as the state has them.
+fn look(ctx: &Context, app: &App) {
+    let look = &app.state.look;
+    ctx.set_theme(match look.theme {
+        Theme::Light => egui::Theme::Light,
+        Theme::Dark => egui::Theme::Dark,
     });
-    ui.label(RichText::new(method.summary[index]).color(palette.weak));
-    ui.add_space(6.0);
-    let Some(evidence) = brush.app.evidence.clone() else {
-        if brush.app.problem.is_none() {
-            ui.label(RichText::new(brush.say(texts::WAITING)).color(palette.weak));
-        }
-        return;
-    };
-    let space = ui.available_size();
-    ui.spacing_mut().item_spacing = vec2(GAP, GAP);
-    if space.x < SIDE_BY_SIDE {
-        // Too narrow for two: one above the other, as tall as they need, to be scrolled through.
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            let width = ui.available_width() - GAP;
-            for view in VIEWS {
-                card(ui, *view, &evidence, brush, vec2(width, width * 0.75 + STACKED * view.share_of_height()));
-            }
-        });
-        return;
+    if (ctx.zoom_factor() - look.zoom).abs() > 1e-3 {
+        ctx.set_zoom_factor(look.zoom);
     }
-    let Some((first, others)) = VIEWS.split_first() else { return };
-    // The map has one side for itself, the other views share the other.
-    let width = (space.x - GAP) / 2.0;
-    ui.horizontal_top(|ui| {
-        card(ui, *first, &evidence, brush, vec2(width, space.y));
-        ui.vertical(|ui| {
-            for view in others {
-                let share = view.share_of_height();
-                card(ui, *view, &evidence, brush, vec2(width, (space.y - GAP) * share));
-            }
-        });
-    });
 }
 
-fn card(ui: &mut Ui, view: &dyn View, evidence: &Evidence, brush: &mut Brush<'_>, size: egui::Vec2) {
-    let frame = theme::card(&brush.palette());
-    let inner = size - frame.total_margin().sum();
-    let title = view.title()[brush.app.language_index()];
-    ui.allocate_ui(size, |ui| {
-        frame.show(ui, |ui| {
-            ui.set_min_size(inner);
-            ui.set_max_size(inner);
-            ui.vertical(|ui| {
-                ui.label(RichText::new(title).font(theme::title_font(14.0)));
-                ui.push_id(view.key(), |ui| view.show(ui, evidence, brush));
-            });
+/// Turns files that were dropped onto the window, and pictures that were pasted, into commands.
+fn given(ui: &Ui, commands: &mut Vec<Command>) {
+    let (files, pasted) = ui.input(|input| {
+        let pasted = input.events.iter().find_map(|event| match event {
+            egui::Event::PasteImage(picture) => Some(std::sync::Arc::clone(picture)),
+            _ => None,
         });
+        (input.raw.dropped_files.clone(), pasted)
     });
+    // One picture at a time: the last of several.
+    if let Some(file) = files.last() {
+        let path = file.path().to_path_buf();
+        let is_session = path.extension().is_some_and(|ending| ending == "json");
+        commands.push(match path.is_dir() {
+            true => Command::SetCheckpoint(path),
+            false if is_session => Command::OpenSession(path),
+            false => Command::OpenPicture(path),
+        });
+    }
+    if let Some(picture) = pasted {
+        let [width, height] = picture.size;
+        let bytes = picture.pixels.iter().flat_map(|pixel| [pixel.r(), pixel.g(), pixel.b()]).collect();
+        if let Some(picture) = image::RgbImage::from_raw(width as u32, height as u32, bytes) {
+            commands.push(Command::Ask(Ask::KeepPasted(std::sync::Arc::new(picture))));
+        }
+    }
+}
+
+/// The keys of all commands, those with more modifiers first: egui would take Ctrl-Shift-O for Ctrl-O otherwise.
+fn keys(ui: &Ui, app: &App, commands: &mut Vec<Command>) {
+    let mut entries: Vec<_> = catalogue(app).into_iter().filter_map(|entry| Some((entry.keys?, entry))).collect();
+    entries.sort_by_key(|(keys, _)| std::cmp::Reverse(usize::from(keys.modifiers.shift)));
+    for (keys, entry) in entries {
+        // Escape closes what is open before it clears the selection.
+        let taken = keys.logical_key == egui::Key::Escape && (app.palette_is_open || egui::Popup::is_any_open(ui.ctx()));
+        if !taken && entry.enabled && ui.input_mut(|input| input.consume_shortcut(&keys)) {
+            commands.push(entry.command);
+        }
+    }
+    let again = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::Y);
+    if app.can_redo() && ui.input_mut(|input| input.consume_shortcut(&again)) {
+        commands.push(Command::Redo);
+    }
 }

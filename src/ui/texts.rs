@@ -1,127 +1,385 @@
-//! What the window says, in English and Chinese.
+//! What the window says. The words stand in one file for each language, `assets/languages`; here are their keys.
 
-/// A text in English and Chinese.
-pub type Text = [&'static str; 2];
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::world::Language;
+
+/// A text, by its key in the language files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text(pub &'static str);
 
 /// The name of the program.
 pub const PROGRAM: &str = "Alignscope";
-/// Under the name.
-pub const CLAIM: Text = ["where words land in the picture", "词语落在图像的何处"];
-/// Section of the inputs.
-pub const PICTURE: Text = ["Picture", "图像"];
-/// Opens a file.
-pub const OPEN: Text = ["Open…", "打开…"];
-/// Under the samples.
-pub const DROP_HINT: Text = ["or drop a picture onto the window", "或将图像拖入窗口"];
-/// Section of the inputs.
-pub const SENTENCE: Text = ["Text", "文本"];
-/// Accessible name of the sentence field.
-pub const SENTENCE_FIELD: Text = ["Text about the picture", "关于图像的文本"];
-/// Under the sentence field.
-pub const WORDS_HINT: Text = [
-    "Click a word to see where it lands; shift-click selects a run of words.",
-    "点击词语查看其位置；按住 Shift 可选择一段词语。",
+
+/// A language with its own name and its file.
+const FILES: [(Language, &str, &str, &str); 2] = [
+    (Language::English, "en", "English", include_str!("../../assets/languages/en.json")),
+    (Language::Chinese, "zh", "中文", include_str!("../../assets/languages/zh.json")),
 ];
-/// Selects no single word.
-pub const WHOLE_TEXT: Text = ["Whole text", "整句"];
-/// Section of the inputs.
-pub const CHECKPOINT: Text = ["Checkpoint", "模型权重"];
-/// Opens a folder.
-pub const OPEN_FOLDER: Text = ["Open folder…", "打开文件夹…"];
-/// Section of the inputs.
-pub const MAP: Text = ["Map", "热图"];
-/// Slider.
-pub const OPACITY: Text = ["Opacity", "不透明度"];
-/// Switch.
-pub const SMOOTH: Text = ["Smooth", "平滑"];
-/// Switch.
-pub const PATCHES: Text = ["Patches", "图块"];
-/// Switch.
-pub const SHARED_SCALE: Text = ["One scale for all words", "所有词共用刻度"];
-/// Its explanation.
-pub const SHARED_SCALE_HINT: Text = [
-    "Colours are measured against the highest value among all words of the text, so that maps can be compared. Off: each map against its own highest value, which makes weak maps look strong.",
-    "颜色以全句所有词中的最大值为基准，便于比较。关闭后每张热图以自身最大值为基准，弱的热图也会显得很强。",
-];
-/// Title of the heatmap view.
-pub const HEATMAP: Text = ["Where the words land", "词语落在何处"];
-/// Title of the embedding view.
-pub const EMBEDDING: Text = ["Embedding-space projection (PCA)", "嵌入空间投影（PCA）"];
-/// Legend.
-pub const PICTURES: Text = ["pictures", "图像"];
-/// Legend.
-pub const TEXTS: Text = ["texts", "文本"];
-/// Number under the cloud.
-pub const GAP: Text = ["modality gap", "模态间隙"];
-/// Number under the map.
-pub const MASS: Text = ["sum", "总和"];
-/// Number under the map.
-pub const PEAK: Text = ["peak", "峰值"];
-/// Section of the inspector.
-pub const DETAILS: Text = ["Details", "详情"];
-/// Section of the inspector.
-pub const HELP: Text = ["How to read this", "如何解读"];
-/// Section of the inspector.
-pub const METHOD: Text = ["The method", "方法"];
-/// Section of the inspector.
-pub const LEDGER: Text = ["Stages", "各阶段"];
-/// Score.
-pub const COSINE_TEXT: Text = ["cosine with the text", "与全文的余弦"];
-/// Score.
-pub const COSINE_PHRASE: Text = ["cosine with", "余弦："];
-/// Score.
-pub const TEMPERATURE: Text = ["logit scale (1 / temperature)", "logit 缩放（1/温度）"];
-/// Title of a patch.
-pub const PATCH: Text = ["Patch", "图块"];
-/// Before the words of a patch.
-pub const NEAREST_WORDS: Text = ["Words nearest to this patch, by cosine", "与该图块余弦最近的词"];
-/// Before the neighbours of a point.
-pub const NEIGHBOURS: Text = ["Nearest in the real space, by cosine", "真实空间中余弦最近"];
-/// Where nothing is selected.
-pub const NO_PATCH: Text = [
-    "Move over the picture to see a patch's numbers and its nearest words; click to keep it.",
-    "在图像上移动可查看图块的数值和最近的词；点击可固定。",
-];
-/// Status.
-pub const READY: Text = ["ready", "就绪"];
-/// Status.
-pub const COMPUTING: Text = ["computing…", "计算中…"];
-/// Notice.
-pub const CUT: Text =
-    ["The text is longer than the model reads; the end was cut off.", "文本超过模型可读的长度，末尾已被截去。"];
-/// Notice, followed by the words.
-pub const UNKNOWN_WORDS: Text = ["The checkpoint doesn't know:", "模型不认识："];
-/// Notice, first part.
-pub const STRANGE: Text = [
-    "This checkpoint knows nothing but stickers, and this picture lies outside of its world",
-    "该模型只认识贴纸世界，而这张图像在其之外",
-];
-/// Notice, before the numbers.
-pub const STRANGE_DISTANCE: Text = ["distance", "距离"];
-/// Notice, between the numbers.
-pub const STRANGE_USUAL: Text = ["99.9 % of sticker scenes lie within", "99.9% 的贴纸场景小于"];
-/// Notice, last part.
-pub const STRANGE_ADVICE: Text = [
-    "The maps below say little. For photographs open a real checkpoint (a Hugging Face folder of CLIP or SigLIP) with Checkpoint, Open folder…",
-    "下面的热图意义不大。对照片请用“模型权重 / 打开文件夹…”打开真实模型（CLIP 或 SigLIP 的 Hugging Face 文件夹）。",
-];
-/// Closes a notice.
-pub const DISMISS: Text = ["Dismiss", "关闭"];
-/// Theme switch.
-pub const LIGHT: Text = ["Light", "浅色"];
-/// Theme switch.
-pub const DARK: Text = ["Dark", "深色"];
-/// Accessible name of the picture under the map.
-pub const MAP_PICTURE: Text = ["Picture with the map of", "图像与热图："];
-/// Facts about a model.
-pub const PARAMETERS: Text = ["parameters", "参数"];
-/// Title of the attribution strip.
-pub const ALL_MAPS: Text = ["The same words, by other maps", "同样的词，其他热图"];
-/// Title of the ranking view.
-pub const RANKING: Text = ["Which caption fits the picture?", "哪句说明最合适？"];
-/// Completed by the number of texts.
-pub const SOFTMAX_OVER: Text = ["softmax over all texts here:", "对这里全部文本做 softmax，文本数："];
-/// Where the model gives each text a probability of its own.
-pub const SIGMOID_OF_EACH: Text = ["sigmoid of each text alone", "每句文本单独做 sigmoid"];
-/// Before there is anything.
-pub const WAITING: Text = ["The first map is being computed…", "正在计算第一张热图…"];
+
+/// The short and the full name of a language, in itself.
+#[must_use]
+pub fn name_of(language: Language) -> [&'static str; 2] {
+    FILES.iter().find(|(known, ..)| *known == language).map_or(["en", ""], |(_, short, name, _)| [short, name])
+}
+
+/// What `key` means in `language`. A key that a file lacks (a test forbids it) is shown itself.
+#[must_use]
+pub fn say<'a>(language: Language, key: &'a str) -> &'a str {
+    let at = FILES.iter().position(|(known, ..)| *known == language).unwrap_or(0);
+    tables().get(at).and_then(|table| table.get(key)).map_or(key, String::as_str)
+}
+
+/// All keys of a language's file.
+#[must_use]
+pub fn keys(language: Language) -> Vec<&'static str> {
+    let at = FILES.iter().position(|(known, ..)| *known == language).unwrap_or(0);
+    tables().get(at).map(|table| table.keys().map(String::as_str).collect()).unwrap_or_default()
+}
+
+fn tables() -> &'static [HashMap<String, String>] {
+    static TABLES: OnceLock<Vec<HashMap<String, String>>> = OnceLock::new();
+    TABLES.get_or_init(|| FILES.iter().map(|(.., file)| serde_json::from_str(file).unwrap_or_default()).collect())
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
+        $($(#[$doc])* pub const $name: Text = Text($key);)*
+        /// Every text that the code names.
+        pub const ALL: &[Text] = &[$($name),*];
+    };
+}
+
+texts! {
+    /// Under the name.
+    CLAIM = "claim";
+    /// Section of the inputs.
+    PICTURE = "picture";
+    /// Opens a file.
+    OPEN = "open";
+    /// Under the samples.
+    DROP_HINT = "drop-hint";
+    /// Section of the inputs.
+    SENTENCE = "sentence";
+    /// Accessible name of the sentence field.
+    SENTENCE_FIELD = "sentence-field";
+    /// Under the sentence field.
+    WORDS_HINT = "words-hint";
+    /// Selects no single word.
+    WHOLE_TEXT = "whole-text";
+    /// Section of the inputs.
+    CHECKPOINT = "checkpoint";
+    /// Opens a folder.
+    OPEN_FOLDER = "open-folder";
+    /// Section of the inputs.
+    MAP = "map";
+    /// Slider.
+    OPACITY = "opacity";
+    /// Switch.
+    SMOOTH = "smooth";
+    /// Switch.
+    PATCHES = "patches";
+    /// Switch.
+    SHARED_SCALE = "shared-scale";
+    /// Its explanation.
+    SHARED_SCALE_HINT = "shared-scale-hint";
+    /// Legend.
+    PICTURES = "pictures";
+    /// Legend.
+    TEXTS = "texts";
+    /// Number under the cloud.
+    GAP = "gap";
+    /// Number under the map.
+    MASS = "mass";
+    /// Number under the map.
+    PEAK = "peak";
+    /// Section of the inspector.
+    DETAILS = "details";
+    /// Section of the inspector.
+    HELP = "help";
+    /// Section of the inspector.
+    METHOD = "method";
+    /// Section of the inspector.
+    LEDGER = "ledger";
+    /// Score.
+    COSINE_TEXT = "cosine-text";
+    /// Score.
+    COSINE_PHRASE = "cosine-phrase";
+    /// Score.
+    TEMPERATURE = "temperature";
+    /// Title of a patch.
+    PATCH = "patch";
+    /// Before the words of a patch.
+    NEAREST_WORDS = "nearest-words";
+    /// Before the neighbours of a point.
+    NEIGHBOURS = "neighbours";
+    /// Where nothing is selected.
+    NO_PATCH = "no-patch";
+    /// Status.
+    READY = "ready";
+    /// Status.
+    COMPUTING = "computing";
+    /// Notice.
+    CUT = "cut";
+    /// Notice, followed by the words.
+    UNKNOWN_WORDS = "unknown-words";
+    /// Notice, first part.
+    STRANGE = "strange";
+    /// Notice, before the numbers.
+    STRANGE_DISTANCE = "strange-distance";
+    /// Notice, between the numbers.
+    STRANGE_USUAL = "strange-usual";
+    /// Closes a notice.
+    DISMISS = "dismiss";
+    /// Theme switch.
+    LIGHT = "light";
+    /// Theme switch.
+    DARK = "dark";
+    /// Accessible name of the picture under the map.
+    MAP_PICTURE = "map-picture";
+    /// Facts about a model.
+    PARAMETERS = "parameters";
+    /// Title of the attribution strip.
+    ALL_MAPS = "all-maps";
+    /// Completed by the number of texts.
+    SOFTMAX_OVER = "softmax-over";
+    /// Where the model gives each text a probability of its own.
+    SIGMOID_OF_EACH = "sigmoid-of-each";
+    /// Before there is anything.
+    WAITING = "waiting";
+    /// Menu.
+    FILE = "menu-file";
+    /// Menu.
+    EDIT = "menu-edit";
+    /// Menu.
+    VIEW = "menu-view";
+    /// Menu.
+    MAPS = "menu-map";
+    /// Menu.
+    SPACE = "menu-space";
+    /// Submenu.
+    SAMPLES = "menu-samples";
+    /// Submenu.
+    RECENT = "menu-recent";
+    /// Submenu.
+    EXPORT = "menu-export";
+    /// Submenu.
+    BESIDE = "menu-beside";
+    /// Submenu.
+    COLOURS = "menu-colours";
+    /// Submenu.
+    LANGUAGE = "menu-language";
+    /// Command.
+    OPEN_PICTURE = "open-picture";
+    /// Command.
+    OPEN_CHECKPOINT = "open-checkpoint";
+    /// Command.
+    OPEN_SESSION = "open-session";
+    /// Command.
+    SAVE_SESSION = "save-session";
+    /// Command.
+    QUIT = "quit";
+    /// Command.
+    UNDO = "undo";
+    /// Command.
+    REDO = "redo";
+    /// Command.
+    SELECT_SENTENCE = "select-sentence";
+    /// Command.
+    SELECT_NOTHING = "select-nothing";
+    /// Command.
+    ADD_PRESENT = "add-present";
+    /// Command.
+    ADD_PICTURES = "add-pictures";
+    /// Command.
+    RESET_COMPARISON = "reset-comparison";
+    /// Command.
+    RESET_LAYOUT = "reset-layout";
+    /// Command.
+    ZOOM_IN = "zoom-in";
+    /// Command.
+    ZOOM_OUT = "zoom-out";
+    /// Command.
+    ZOOM_RESET = "zoom-reset";
+    /// Command.
+    PALETTE = "palette";
+    /// Field of the palette.
+    PALETTE_FIELD = "palette-field";
+    /// The palette finds nothing.
+    PALETTE_EMPTY = "palette-empty";
+    /// Command, followed by a name.
+    SHOW = "show";
+    /// Command, followed by a name.
+    MAXIMISE = "maximise";
+    /// Undoes the above.
+    RESTORE = "restore";
+    /// Command, followed by a name.
+    CLOSE = "close";
+    /// Command, followed by a name.
+    OPEN_THIS = "open-this";
+    /// Command, followed by a name.
+    SAMPLE = "sample";
+    /// Command, followed by a name.
+    RUN_CHECKPOINT = "run-checkpoint";
+    /// Command.
+    NO_BESIDE = "no-beside";
+    /// Command, followed by a name.
+    MAP_OF = "map-of";
+    /// Command.
+    MARK_SINKS = "mark-sinks";
+    /// Its explanation.
+    SINKS_HINT = "sinks-hint";
+    /// Command, followed by a name.
+    REDUCE_BY = "reduce-by";
+    /// Command.
+    NEW_SEED = "new-seed";
+    /// Command.
+    JOIN_PAIRS = "join-pairs";
+    /// Command.
+    CANCEL = "cancel";
+    /// What is exported.
+    THE_BOARD = "the-board";
+    /// Format.
+    AS_PICTURE = "as-picture";
+    /// Format.
+    AS_CSV = "as-csv";
+    /// Format.
+    AS_NPZ = "as-npz";
+    /// Format.
+    AS_PAGE = "as-page";
+    /// Section of the inputs.
+    COMPARISON = "comparison";
+    /// Its explanation.
+    COMPARISON_HINT = "comparison-hint";
+    /// Accessible name of a caption field, followed by a number.
+    CAPTION_FIELD = "caption-field";
+    /// Command, followed by a caption.
+    REMOVE = "remove";
+    /// The person's own pair.
+    OWN = "own";
+    /// Mark for an own pair in the export.
+    SCALE_RANGE = "scale-range";
+    /// Reading of the matrix.
+    READING_COSINE = "reading-cosine";
+    /// Reading of the matrix.
+    READING_OVER_TEXTS = "reading-over-texts";
+    /// Reading of the matrix.
+    READING_OVER_PICTURES = "reading-over-pictures";
+    /// Reading of SigLIP's matrix.
+    READING_SIGMOID = "reading-sigmoid";
+    /// Slider.
+    FACTOR = "factor";
+    /// Command.
+    MODELS_FACTOR = "models-factor";
+    /// Number.
+    LOSS = "loss";
+    /// Its explanation.
+    LOSS_HINT = "loss-hint";
+    /// Number.
+    TEXT_FOUND = "text-found";
+    /// Number.
+    PICTURE_FOUND = "picture-found";
+    /// Slider.
+    SHIFT = "shift";
+    /// Its explanation.
+    SHIFT_HINT = "shift-hint";
+    /// Ways to draw points.
+    DRAWN_THUMBNAILS = "drawn-thumbnails";
+    /// Ways to draw points.
+    DRAWN_WORDS = "drawn-words";
+    /// Ways to draw points.
+    DRAWN_POINTS = "drawn-points";
+    /// Axis of a principal component, followed by number and share.
+    COMPONENT = "component";
+    /// Under a t-SNE or UMAP plot.
+    NO_AXES = "no-axes";
+    /// Name of a tower.
+    VISION_TOWER = "tower-vision";
+    /// Name of a tower.
+    TEXT_TOWER = "tower-text";
+    /// A layer, followed by its number.
+    LAYER = "layer";
+    /// A head, followed by its number.
+    HEAD = "head";
+    /// A query, followed by its name.
+    QUERY = "query";
+    /// A key, followed by its name.
+    KEY = "key";
+    /// The class token as query.
+    CLASS_ROW = "class-row";
+    /// The mean over all patches as query.
+    MEAN_ROW = "mean-row";
+    /// Number of a head.
+    ENTROPY = "entropy";
+    /// Unit.
+    BITS = "bits";
+    /// Number of a head.
+    DISTANCE = "distance-mean";
+    /// Unit.
+    IN_PATCHES = "in-patches";
+    /// Unit.
+    IN_TOKENS = "in-tokens";
+    /// The layer wasn't kept.
+    LAYER_IS_COMING = "layer-is-coming";
+    /// How to use the explorer.
+    ATTENTION_HINT = "attention-hint";
+    /// A position that isn't a patch.
+    CLASS_TOKEN = "class-token";
+    /// Norm of a patch.
+    NORM = "norm";
+    /// A patch is a sink.
+    IS_SINK = "is-sink";
+    /// Kind of a point.
+    A_PICTURE = "a-picture";
+    /// Kind of a point.
+    A_TEXT = "a-text";
+    /// A pair in the matrix.
+    A_CELL = "a-cell";
+    /// Number of a cell.
+    COSINE = "cosine";
+    /// Number of a cell.
+    RANK_IN_ROW = "rank-in-row";
+    /// Number of a cell.
+    RANK_IN_COLUMN = "rank-in-column";
+    /// Words.
+    THE_WORDS = "the-words";
+    /// Chooses the help.
+    HELP_OF = "help-of";
+    /// Nothing is on the board.
+    EMPTY_BOARD = "empty-board";
+    /// Time left.
+    LEFT = "left";
+    /// News, followed by a path.
+    WRITTEN = "written";
+    /// There is no file dialog.
+    NO_DIALOG = "no-dialog";
+    /// Pictures, filter of the file dialog.
+    FILTER_PICTURES = "filter-pictures";
+    /// Name of the plot.
+    PLOT = "plot";
+    /// Name of the grid of heads.
+    HEADS = "heads";
+    /// Name of the matrix.
+    MATRIX_OF = "matrix-of";
+    /// The board's footer in an exported page.
+    PAGE_FOOTER = "page-footer";
+    /// Link in an exported page.
+    PAGE_NUMBERS = "page-numbers";
+    /// Fact in an exported page.
+    MODEL = "model";
+    /// Title of the exported texts.
+    SELECTED = "selected-words";
+    /// Command, followed by a path.
+    SAVE_BOARD_AS = "save-board-as";
+    /// Command, followed by a path.
+    SAVE_SESSION_AS = "save-session-as";
+    /// Warning, last part of the strange picture's notice.
+    STRANGE_ADVICE = "strange-advice";
+    /// Light theme.
+    USE_LIGHT = "use-light";
+    /// Dark theme.
+    USE_DARK = "use-dark";
+    /// What the scale is measured against.
+    OWN_SCALE = "own-scale";
+}

@@ -5,6 +5,14 @@ use egui::{Color32, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle,
 
 use super::fonts::semibold;
 use crate::app::Theme;
+use crate::app::state::Colours;
+
+/// Space between things that belong together; all spaces are multiples of it.
+pub const SMALL_GAP: f32 = 4.0;
+/// Space between things.
+pub const GAP: f32 = 8.0;
+/// Space between parts.
+pub const LARGE_GAP: f32 = 12.0;
 
 /// The colours of one theme.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +95,8 @@ pub fn install(ctx: &egui::Context) {
             style.text_styles.insert(text_style, FontId::new(size, FontFamily::Proportional));
         }
         style.text_styles.insert(TextStyle::Heading, FontId::new(17.0, semibold()));
-        style.spacing.item_spacing = egui::vec2(8.0, 6.0);
-        style.spacing.button_padding = egui::vec2(9.0, 4.0);
+        style.spacing.item_spacing = egui::vec2(GAP, GAP - 2.0);
+        style.spacing.button_padding = egui::vec2(GAP, SMALL_GAP);
         style.spacing.interact_size.y = 24.0;
         style.spacing.scroll = egui::style::ScrollStyle::thin();
     });
@@ -141,18 +149,32 @@ pub fn title_font(size: f32) -> FontId {
     FontId::new(size, semibold())
 }
 
-/// The colour of a value from 0 to 1: inferno, perceptually uniform and readable for colour-blind eyes.
+/// The colour of a value from 0 to 1.
 #[must_use]
-pub fn heat(value: f32) -> Color32 {
-    let colour = colorous::INFERNO.eval_continuous(f64::from(value.clamp(0.0, 1.0)));
+pub fn heat(colours: Colours, value: f32) -> Color32 {
+    let map = match colours {
+        Colours::Inferno => colorous::INFERNO,
+        Colours::Magma => colorous::MAGMA,
+        Colours::Viridis => colorous::VIRIDIS,
+        Colours::Cividis => colorous::CIVIDIS,
+    };
+    let value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
+    let colour = map.eval_continuous(f64::from(value));
     Color32::from_rgb(colour.r, colour.g, colour.b)
 }
 
 /// The colour laid over a patch: low values darken the picture, high ones tint it and let it through.
 #[must_use]
-pub fn veil(value: f32, opacity: f32) -> Color32 {
-    let value = value.clamp(0.0, 1.0);
-    let colour = heat(value);
+pub fn veil(colours: Colours, value: f32, opacity: f32) -> Color32 {
+    let value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
+    let colour = heat(colours, value);
     let cover = opacity * (1.0 - 0.55 * value);
     Color32::from_rgba_unmultiplied(colour.r(), colour.g(), colour.b(), (cover * 255.0).round() as u8)
+}
+
+/// Black or white, whichever can be read on `ground`.
+#[must_use]
+pub fn ink_on(ground: Color32) -> Color32 {
+    let brightness = 0.299 * f32::from(ground.r()) + 0.587 * f32::from(ground.g()) + 0.114 * f32::from(ground.b());
+    if brightness > 140.0 { Color32::BLACK } else { Color32::WHITE }
 }

@@ -1,34 +1,30 @@
-//! What the person gives: picture, text, checkpoint, and how maps are drawn.
+//! What the person gives: picture, text, checkpoint, what to compare with, and how maps are drawn.
 
 use egui::{
-    Button, Key, Modifiers, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, TextEdit, Ui, WidgetInfo,
-    vec2,
+    Button, CollapsingHeader, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, TextEdit, Ui, WidgetInfo, vec2,
 };
 
+use super::comparison;
 use crate::app::samples::SampleSource;
-use crate::app::{Command, PictureSource, Scale};
+use crate::app::state::Colours;
+use crate::app::{Ask, Command, Light, PictureSource, Scale, Thing};
+use crate::ui::catalogue::{colours_key, tooltip};
 use crate::ui::texts;
 use crate::ui::theme::title_font;
 use crate::ui::views::Brush;
 
-/// What only the window can do: ask for a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// For a picture.
-    Picture,
-    /// For the folder of a checkpoint.
-    Checkpoint,
-}
-
-/// Draws the inputs; says what the person wants to be asked for.
-pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) -> Option<Ask> {
-    let mut ask = None;
+/// Draws the inputs.
+pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         section(ui, brush, texts::PICTURE);
         samples(ui, brush);
-        ui.horizontal(|ui| {
-            if ui.button(brush.say(texts::OPEN)).clicked() {
-                ask = Some(Ask::Picture);
+        ui.horizontal_wrapped(|ui| {
+            let response = ui.button(brush.say(texts::OPEN));
+            let response = response.on_hover_ui(|ui| {
+                ui.label(tooltip(ui.ctx(), brush.app, &Command::Ask(Ask::Picture)));
+            });
+            if response.clicked() {
+                brush.commands.push(Command::Ask(Ask::Picture));
             }
             ui.label(RichText::new(brush.say(texts::DROP_HINT)).color(brush.palette().weak).small());
         });
@@ -36,13 +32,13 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) -> Option<Ask> {
         sentence(ui, brush);
         chips(ui, brush);
         section(ui, brush, texts::CHECKPOINT);
-        if checkpoint(ui, brush) {
-            ask = Some(Ask::Checkpoint);
-        }
+        checkpoint(ui, brush);
         section(ui, brush, texts::MAP);
         drawing(ui, brush);
+        ui.add_space(8.0);
+        let title = RichText::new(brush.say(texts::COMPARISON)).font(title_font(14.0));
+        CollapsingHeader::new(title).id_salt("comparison").show(ui, |ui| comparison::show(ui, brush));
     });
-    ask
 }
 
 fn section(ui: &mut Ui, brush: &Brush<'_>, title: texts::Text) {
@@ -122,7 +118,7 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
     let app = brush.app;
     let palette = brush.palette();
     let Some(evidence) = &app.evidence else { return };
-    let selection = app.state.selection;
+    let selection = app.state.selected.words;
     ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
     ui.horizontal_wrapped(|ui| {
         let all = Button::selectable(selection.is_none(), brush.say(texts::WHOLE_TEXT));
@@ -137,11 +133,16 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
             if !tokens.known[at] {
                 text = text.color(palette.warning).strikethrough();
             }
-            let response: Response = ui.add(Button::selectable(inside, text).fill(if inside {
-                palette.accent.gamma_multiply(0.4)
-            } else {
-                palette.raised
-            }));
+            let fill = if inside { palette.accent.gamma_multiply(0.4) } else { word_tint(brush, &evidence.tokens.texts[at]) };
+            let response: Response = ui.add(Button::selectable(inside, text).fill(fill));
+            if app.light(Thing::Words(start, end)) == Light::Hovered {
+                ui.painter().rect_stroke(response.rect, 5.0, Stroke::new(1.5, palette.strong), StrokeKind::Inside);
+            }
+            if response.hovered() {
+                brush.hover(Thing::Words(start, end));
+            } else if app.hovered == Some(Thing::Words(start, end)) && ui.ui_contains_pointer() {
+                brush.commands.push(Command::Hover(None));
+            }
             if response.clicked() {
                 let extend = ui.input(|input| input.modifiers.shift);
                 brush.commands.push(Command::SelectWords { start, end, extend });
@@ -151,62 +152,72 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
     ui.label(RichText::new(brush.say(texts::WORDS_HINT)).color(palette.weak).small());
 }
 
-/// Says whether a folder is to be asked for.
-fn checkpoint(ui: &mut Ui, brush: &mut Brush<'_>) -> bool {
+/// Words that a patch under the pointer lies near to glow: patch -> words.
+fn word_tint(brush: &Brush<'_>, token: &str) -> egui::Color32 {
+    let palette = brush.palette();
+    let Some(Thing::Patch(patch)) = brush.app.hovered else { return palette.raised };
+    let Some(evidence) = &brush.app.evidence else { return palette.raised };
+    let words = &evidence.patch_words;
+    let place = words.words.iter().take(words.from_sentence).position(|word| word == token.trim());
+    let score = place.and_then(|place| words.scores.get(patch * words.words.len() + place)).copied().unwrap_or(0.0);
+    palette.raised.lerp_to_gamma(palette.second, score.clamp(0.0, 1.0))
+}
+
+fn checkpoint(ui: &mut Ui, brush: &mut Brush<'_>) {
     let app = brush.app;
     ui.spacing_mut().item_spacing = vec2(6.0, 6.0);
-    let mut ask = false;
     ui.horizontal_wrapped(|ui| {
         for choice in &app.checkpoints {
-            let selected = app.state.checkpoint.as_ref() == Some(&choice.folder);
-            let button = Button::selectable(selected, &choice.name);
+            let chosen = app.checkpoint(choice.method) == Some(choice);
+            let button = Button::selectable(chosen, choice.title());
             if ui.add(button).on_hover_text(choice.folder.display().to_string()).clicked() {
                 brush.commands.push(Command::SetCheckpoint(choice.folder.clone()));
             }
         }
-        ask = ui.button(brush.say(texts::OPEN_FOLDER)).clicked();
+        if ui.button(brush.say(texts::OPEN_FOLDER)).clicked() {
+            brush.commands.push(Command::Ask(Ask::Checkpoint));
+        }
     });
-    ask
 }
 
 /// How maps are drawn.
 fn drawing(ui: &mut Ui, brush: &mut Brush<'_>) {
-    let state = &brush.app.state;
+    let state = brush.app.state.map.clone();
     ui.spacing_mut().item_spacing = vec2(8.0, 6.0);
     let mut opacity = state.opacity;
-    let name = brush.say(texts::OPACITY);
-    let slider = ui.add(egui::Slider::new(&mut opacity, 0.0..=1.0).text(name).show_value(false));
-    if slider.changed() {
-        brush.commands.push(Command::SetOpacity(opacity));
-    }
     ui.horizontal(|ui| {
+        let name = brush.say(texts::OPACITY);
+        ui.spacing_mut().slider_width = (ui.available_width() * 0.5).clamp(60.0, 140.0);
+        let slider = ui.add(egui::Slider::new(&mut opacity, 0.0..=1.0).text(name).show_value(false));
+        if slider.changed() {
+            brush.commands.push(Command::SetOpacity(opacity));
+        }
+    });
+    ui.horizontal_wrapped(|ui| {
         for (smooth, text) in [(true, texts::SMOOTH), (false, texts::PATCHES)] {
             if ui.add(Button::selectable(state.smooth == smooth, brush.say(text))).clicked() {
                 brush.commands.push(Command::SetSmooth(smooth));
             }
         }
     });
+    let name = brush.say(texts::COLOURS);
+    let shown = brush.word(colours_key(state.colours));
+    let response = egui::ComboBox::from_id_salt("colours").selected_text(shown).show_ui(ui, |ui| {
+        for colours in Colours::ALL {
+            if ui.selectable_label(state.colours == colours, brush.word(colours_key(colours))).clicked() {
+                brush.commands.push(Command::SetColours(colours));
+            }
+        }
+    });
+    response.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
     let mut shared = state.scale == Scale::Shared;
     let response = ui.checkbox(&mut shared, brush.say(texts::SHARED_SCALE));
     if response.on_hover_text(brush.say(texts::SHARED_SCALE_HINT)).changed() {
         brush.commands.push(Command::SetScale(if shared { Scale::Shared } else { Scale::Own }));
     }
-}
-
-/// Turns files that were dropped onto the window into commands.
-pub fn dropped(ui: &Ui, commands: &mut Vec<Command>) {
-    let files = ui.input(|input| input.raw.dropped_files.clone());
-    // One picture at a time: the last of several.
-    let Some(file) = files.last() else { return };
-    let path = file.path().to_path_buf();
-    commands.push(if path.is_dir() { Command::SetCheckpoint(path) } else { Command::OpenPicture(path) });
-}
-
-/// Keyboard: Escape selects the whole text again.
-pub fn shortcuts(ui: &Ui, commands: &mut Vec<Command>) -> Option<Ask> {
-    if ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Escape)) {
-        commands.extend([Command::SelectSentence, Command::SelectPatch(None)]);
+    let mut sinks = state.sinks;
+    let response = ui.checkbox(&mut sinks, brush.say(texts::MARK_SINKS));
+    if response.on_hover_text(brush.say(texts::SINKS_HINT)).changed() {
+        brush.commands.push(Command::MarkSinks(sinks));
     }
-    let open = ui.input_mut(|input| input.consume_key(Modifiers::COMMAND, Key::O));
-    open.then_some(Ask::Picture)
 }

@@ -1,16 +1,19 @@
 //! Numbers of what is under the pointer or selected, and the help of the views.
 
-use egui::{RichText, ScrollArea, Ui};
+use egui::{CollapsingHeader, ComboBox, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_commonmark::{CommonMarkCache, CommonMarkViewer};
 
+use crate::app::{Command, Thing};
 use crate::attribution::ATTRIBUTIONS;
-use crate::methods::{Evidence, METHODS, Scores};
+use crate::methods::pairs::Over;
+use crate::methods::{Evidence, METHODS};
+use crate::ui::catalogue::title_key;
 use crate::ui::texts;
 use crate::ui::theme::title_font;
-use crate::ui::views::{Brush, VIEWS, bar, number};
+use crate::ui::views::{Brush, VIEWS, bar, head_facts, named, number};
 
 /// Words and neighbours that are listed.
-const LISTED: usize = 8;
+const LISTED: usize = 6;
 
 /// Draws the inspector.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) {
@@ -19,39 +22,19 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) 
         if let Some(evidence) = &evidence {
             title(ui, brush.say(texts::DETAILS));
             scores(ui, brush, evidence);
-            if let Some(point) = brush.app.hovered_point {
-                neighbours(ui, brush, evidence, point);
-            } else {
-                patch(ui, brush, evidence);
-            }
+            details(ui, brush, evidence);
         }
-        title(ui, brush.say(texts::HELP));
+        help(ui, brush, markdown);
         let index = brush.app.language_index();
-        for view in VIEWS {
-            egui::CollapsingHeader::new(RichText::new(view.title()[index]).strong())
-                .id_salt(view.key())
-                .default_open(view.key() == "heatmap")
-                .show(ui, |ui| {
-                    ui.push_id(view.key(), |ui| {
-                        CommonMarkViewer::new().show(ui, markdown, view.help(brush.app)[index])
-                    });
-                });
-        }
         if let (Some(method), Some(evidence)) = (METHODS.first(), &evidence) {
-            egui::CollapsingHeader::new(RichText::new(brush.say(texts::METHOD)).strong()).id_salt("method").show(
-                ui,
-                |ui| {
-                    CommonMarkViewer::new().show(ui, markdown, method.help[index]);
-                },
-            );
-            egui::CollapsingHeader::new(RichText::new(brush.say(texts::LEDGER)).strong()).id_salt("ledger").show(
-                ui,
-                |ui| {
-                    for stage in &evidence.ledger {
-                        row(ui, brush, stage.name[index], &stage.shape);
-                    }
-                },
-            );
+            CollapsingHeader::new(RichText::new(brush.say(texts::METHOD)).strong()).id_salt("method").show(ui, |ui| {
+                CommonMarkViewer::new().show(ui, markdown, method.help[index]);
+            });
+            CollapsingHeader::new(RichText::new(brush.say(texts::LEDGER)).strong()).id_salt("ledger").show(ui, |ui| {
+                for stage in &evidence.ledger {
+                    row(ui, brush, &brush.word(&format!("stage-{}", stage.key)), &stage.shape);
+                }
+            });
         }
     });
 }
@@ -62,45 +45,101 @@ fn title(ui: &mut Ui, text: &str) {
     ui.add_space(2.0);
 }
 
+/// The help of one view, which can be chosen.
+fn help(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) {
+    let index = brush.app.language_index();
+    title(ui, brush.say(texts::HELP));
+    let Some(view) = named(brush.app.help) else { return };
+    let name = brush.say(texts::HELP_OF);
+    let response = ComboBox::from_id_salt("help")
+        .selected_text(brush.word(&title_key(view)))
+        .width(ui.available_width() - 8.0)
+        .show_ui(ui, |ui| {
+            for other in VIEWS {
+                let chosen = other.key() == view.key();
+                if ui.selectable_label(chosen, brush.word(&title_key(*other))).clicked() {
+                    brush.commands.push(Command::ShowHelp(other.key()));
+                }
+            }
+        });
+    response.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+    ui.add_space(4.0);
+    ui.push_id(view.key(), |ui| CommonMarkViewer::new().show(ui, markdown, view.help(brush.app)[index]));
+    ui.add_space(8.0);
+}
+
 /// A name on the left, a number on the right.
 fn row(ui: &mut Ui, brush: &Brush<'_>, name: &str, value: &str) {
     ui.horizontal(|ui| {
-        ui.label(RichText::new(name).color(brush.palette().weak));
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| ui.label(value));
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            ui.label(value);
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(RichText::new(name).color(brush.palette().weak)).truncate());
+            });
+        });
     });
 }
 
 fn scores(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
-    let Scores::Similarity { cosines, phrase, factor, .. } = &evidence.scores;
-    let sentence = cosines.last().copied().unwrap_or(0.0);
+    let scores = &evidence.scores;
+    let sentence = scores.own().last().copied().unwrap_or(0.0);
     row(ui, brush, brush.say(texts::COSINE_TEXT), &number(sentence));
-    if brush.app.state.selection.is_some() {
+    if brush.app.state.selected.words.is_some() {
         let name = format!("{} “{}”", brush.say(texts::COSINE_PHRASE), evidence.phrase);
-        row(ui, brush, &name, &number(*phrase));
+        row(ui, brush, &name, &number(scores.phrase));
     }
-    row(ui, brush, brush.say(texts::TEMPERATURE), &number(*factor));
+    row(ui, brush, brush.say(texts::TEMPERATURE), &number(scores.factor));
     ui.separator();
 }
 
-fn patch(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
-    let count = evidence.grid.0 * evidence.grid.1;
-    let chosen = brush.app.hovered_patch.or(brush.app.state.patch).filter(|patch| *patch < count);
-    let Some(patch) = chosen else {
-        ui.label(RichText::new(brush.say(texts::NO_PATCH)).color(brush.palette().weak));
-        return;
+/// What the pointer is over, else what is selected.
+fn details(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
+    let selected = &brush.app.state.selected;
+    let shown: Vec<Thing> = match brush.app.hovered {
+        Some(thing) => vec![thing],
+        None => selected.patch.map(Thing::Patch).into_iter().chain(selected.pair).collect(),
     };
-    let index = brush.app.language_index();
+    if shown.is_empty() {
+        ui.label(RichText::new(brush.say(texts::NO_PATCH)).color(brush.palette().weak));
+    }
+    for thing in shown {
+        match thing {
+            Thing::Patch(patch) => self::patch(ui, brush, evidence, patch),
+            Thing::Words(start, end) => words(ui, brush, evidence, start, end),
+            Thing::Picture(pair) => point(ui, brush, evidence, pair),
+            Thing::Text(pair) => point(ui, brush, evidence, evidence.cloud.pairs() + pair),
+            Thing::Cell { picture, text } => cell(ui, brush, evidence, picture, text),
+            Thing::Head { layer, head } => self::head(ui, brush, evidence, layer, head),
+        }
+        ui.add_space(6.0);
+    }
+}
+
+fn small(ui: &mut Ui, brush: &Brush<'_>, text: &str) {
+    ui.label(RichText::new(text).color(brush.palette().weak).small());
+}
+
+fn patch(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, patch: usize) {
+    if patch >= evidence.grid.0 * evidence.grid.1 {
+        return;
+    }
     let (row_of, column_of) = (patch / evidence.grid.1 + 1, patch % evidence.grid.1 + 1);
     ui.label(RichText::new(format!("{} {row_of} · {column_of}", brush.say(texts::PATCH))).strong());
-    if let Some(maps) = evidence.maps.get(&evidence.phrase) {
+    if evidence.sinks().contains(&patch) {
+        ui.label(RichText::new(brush.say(texts::IS_SINK)).color(brush.palette().warning));
+    }
+    if let Some(maps) = evidence.maps.get(brush.app.phrase(evidence)) {
         for attribution in ATTRIBUTIONS {
             if let Some(value) = maps.get(attribution.key).and_then(|map| map.values.get(patch)) {
-                row(ui, brush, attribution.title[index], &number(*value));
+                row(ui, brush, &brush.word(&format!("attribution-{}", attribution.key)), &number(*value));
             }
         }
     }
-    ui.add_space(6.0);
-    ui.label(RichText::new(brush.say(texts::NEAREST_WORDS)).color(brush.palette().weak).small());
+    if let Some(norm) = evidence.norms.get(patch) {
+        row(ui, brush, brush.say(texts::NORM), &number(*norm));
+    }
+    ui.add_space(4.0);
+    small(ui, brush, brush.say(texts::NEAREST_WORDS));
     let ranked = evidence.patch_words.ranked(patch);
     for (word, score) in ranked.into_iter().take(LISTED) {
         let own = word < evidence.patch_words.from_sentence;
@@ -108,12 +147,68 @@ fn patch(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
     }
 }
 
-fn neighbours(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, point: usize) {
-    let Some(chosen) = evidence.cloud.points.get(point) else { return };
-    ui.label(RichText::new(&chosen.label).strong());
-    ui.label(RichText::new(brush.say(texts::NEIGHBOURS)).color(brush.palette().weak).small());
-    for (other, cosine) in evidence.cloud.neighbours(point).into_iter().take(LISTED) {
-        let other = &evidence.cloud.points[other];
-        bar(ui, brush, &other.label, cosine, &number(cosine), other.pair == chosen.pair);
+fn words(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, start: usize, end: usize) {
+    let Some(words) = brush.app.state.sentence.get(start..end).map(str::trim) else { return };
+    ui.label(RichText::new(format!("{} “{words}”", brush.say(texts::THE_WORDS))).strong());
+    let Some(maps) = evidence.maps.get(words) else { return };
+    small(ui, brush, &format!("{} · {}", brush.say(texts::PEAK), brush.say(texts::MASS)));
+    for attribution in ATTRIBUTIONS {
+        if let Some(map) = maps.get(attribution.key) {
+            let peak = map.peak().map_or(0.0, |(_, value)| value);
+            let value = format!("{} · {}", number(peak), number(map.mass()));
+            row(ui, brush, &brush.word(&format!("attribution-{}", attribution.key)), &value);
+        }
     }
+}
+
+fn point(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, at: usize) {
+    let Some(chosen) = evidence.cloud.points.get(at) else { return };
+    let kind = if at < evidence.cloud.pairs() { texts::A_PICTURE } else { texts::A_TEXT };
+    small(ui, brush, brush.say(kind));
+    ui.label(RichText::new(&chosen.label).strong());
+    small(ui, brush, brush.say(texts::NEIGHBOURS));
+    for (other, cosine) in evidence.cloud.neighbours(at).into_iter().take(LISTED) {
+        let kind = if other < evidence.cloud.pairs() { texts::A_PICTURE } else { texts::A_TEXT };
+        let other = &evidence.cloud.points[other];
+        let label = format!("{} · {}", brush.say(kind), other.label);
+        bar(ui, brush, &label, cosine, &number(cosine), other.pair == chosen.pair);
+    }
+}
+
+fn cell(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, picture: usize, text: usize) {
+    let Some(figures) = &brush.app.figures else { return };
+    let count = figures.count;
+    let names = &evidence.scores.texts;
+    let (Some(of_picture), Some(of_text)) = (names.get(picture), names.get(text)) else { return };
+    if picture >= count || text >= count {
+        return;
+    }
+    small(ui, brush, brush.say(texts::A_CELL));
+    ui.label(RichText::new(format!("{} · {of_picture}", brush.say(texts::A_PICTURE))).strong());
+    ui.label(RichText::new(format!("{} · {of_text}", brush.say(texts::A_TEXT))).strong());
+    let at = picture * count + text;
+    let cosine = figures.cosines[at];
+    row(ui, brush, brush.say(texts::COSINE), &number(cosine));
+    let bias = evidence.scores.bias;
+    if bias.is_some() {
+        row(ui, brush, brush.say(texts::READING_SIGMOID), &number(figures.shares(Over::Texts, bias)[at]));
+    } else {
+        row(ui, brush, brush.say(texts::READING_OVER_TEXTS), &number(figures.shares(Over::Texts, None)[at]));
+        row(ui, brush, brush.say(texts::READING_OVER_PICTURES), &number(figures.shares(Over::Pictures, None)[at]));
+    }
+    let better = |others: &mut dyn Iterator<Item = usize>| others.filter(|at| figures.cosines[*at] > cosine).count() + 1;
+    let in_row = better(&mut (0..count).map(|text| picture * count + text));
+    let in_column = better(&mut (0..count).map(|picture| picture * count + text));
+    row(ui, brush, brush.say(texts::RANK_IN_ROW), &format!("{in_row} / {count}"));
+    row(ui, brush, brush.say(texts::RANK_IN_COLUMN), &format!("{in_column} / {count}"));
+}
+
+fn head(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, layer: usize, head: usize) {
+    let tower = brush.app.state.attention.tower;
+    let Some(stack) = evidence.attention_of(tower.tower()) else { return };
+    let at = layer * stack.heads + head;
+    let (Some(entropy), Some(distance)) = (stack.entropy.get(at), stack.distance.get(at)) else { return };
+    let name = format!("{} {} · {} {}", brush.say(texts::LAYER), layer + 1, brush.say(texts::HEAD), head + 1);
+    ui.label(RichText::new(name).strong());
+    ui.label(head_facts(brush, tower, *entropy, *distance));
 }

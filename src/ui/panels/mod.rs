@@ -1,5 +1,7 @@
 //! The panels around the board.
 
+pub mod bar;
+pub mod comparison;
 pub mod inputs;
 pub mod inspector;
 pub mod notices;

@@ -11,6 +11,9 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     if let Some(problem) = brush.app.problem.clone() {
         notice(ui, brush, &problem, true);
     }
+    if let Some(news) = brush.app.news.clone() {
+        told(ui, brush, &format!("{} {news}", brush.say(texts::WRITTEN)));
+    }
     let Some(evidence) = &brush.app.evidence else { return };
     if let Some(familiar) = evidence.familiarity.filter(|familiar| familiar.is_strange()) {
         let stop = if brush.app.language_index() == 0 { ". " } else { "。" };
@@ -34,6 +37,26 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     if tokens.cut {
         notice(ui, brush, brush.say(texts::CUT), false);
     }
+}
+
+/// Something that went well.
+fn told(ui: &mut Ui, brush: &mut Brush<'_>, text: &str) {
+    let palette = brush.palette();
+    Frame::new()
+        .fill(palette.card)
+        .stroke(Stroke::new(1.0, palette.line))
+        .corner_radius(CornerRadius::same(8))
+        .inner_margin(Margin::symmetric(12, 6))
+        .show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.horizontal_wrapped(|ui| {
+                ui.label(text);
+                if ui.small_button(brush.say(texts::DISMISS)).clicked() {
+                    brush.commands.push(Command::DismissProblem);
+                }
+            });
+        });
+    ui.add_space(6.0);
 }
 
 fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, dismissable: bool) {

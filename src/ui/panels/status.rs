@@ -1,45 +1,21 @@
-//! The line at the bottom, and the bar at the top.
+//! The line at the bottom: what the worker does, the model, the picture.
 
-use egui::{Button, RichText, Ui};
+use egui::{ProgressBar, RichText, Ui};
 
-use crate::app::{Command, Theme};
+use crate::app::Command;
 use crate::ui::texts;
-use crate::ui::theme::title_font;
 use crate::ui::views::Brush;
-use crate::world::Language;
 
-/// Name, language and theme.
-pub fn top(ui: &mut Ui, brush: &mut Brush<'_>) {
-    let palette = brush.palette();
-    ui.horizontal(|ui| {
-        ui.label(RichText::new(texts::PROGRAM).font(title_font(18.0)));
-        ui.label(RichText::new(brush.say(texts::CLAIM)).color(palette.weak));
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            for (theme, name) in [(Theme::Light, texts::LIGHT), (Theme::Dark, texts::DARK)] {
-                let selected = brush.app.state.theme == theme;
-                if ui.add(Button::selectable(selected, brush.say(name))).clicked() {
-                    brush.commands.push(Command::SetTheme(theme));
-                }
-            }
-            ui.separator();
-            for (language, name) in [(Language::Chinese, "中文"), (Language::English, "English")] {
-                let selected = brush.app.state.language == language;
-                if ui.add(Button::selectable(selected, name)).clicked() {
-                    brush.commands.push(Command::SetLanguage(language));
-                }
-            }
-        });
-    });
-}
+/// Work that takes longer than this says how long it still takes.
+const WORTH_SAYING: f32 = 0.5;
 
-/// What the worker does, the model, the picture.
-pub fn bottom(ui: &mut Ui, brush: &Brush<'_>) {
+/// Draws the line.
+pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     let palette = brush.palette();
     let app = brush.app;
     ui.horizontal(|ui| {
         if app.busy {
-            ui.add(egui::Spinner::new().size(12.0));
-            ui.label(RichText::new(brush.say(texts::COMPUTING)).small());
+            busy(ui, brush);
         } else {
             ui.label(RichText::new("●").color(palette.accent).small());
             let elapsed = app.elapsed.map(|elapsed| format!(" · {:.0} ms", elapsed.as_secs_f64() * 1000.0));
@@ -62,4 +38,24 @@ pub fn bottom(ui: &mut Ui, brush: &Brush<'_>) {
             ui.label(RichText::new(text).small().color(palette.weak));
         }
     });
+}
+
+/// How far the work is, the time left, and a way to stop it.
+fn busy(ui: &mut Ui, brush: &mut Brush<'_>) {
+    ui.label(RichText::new("○").small());
+    ui.label(RichText::new(brush.say(texts::COMPUTING)).small());
+    let Some(progress) = brush.app.progress else { return };
+    if progress.since.elapsed().as_secs_f32() < WORTH_SAYING {
+        return;
+    }
+    ui.ctx().request_repaint_after(std::time::Duration::from_millis(250));
+    let name = brush.say(texts::COMPUTING);
+    let response = ui.add(ProgressBar::new(progress.share).desired_width(120.0).desired_height(8.0));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, name));
+    if let Some(left) = progress.left() {
+        ui.label(RichText::new(format!("{} {:.0} s", brush.say(texts::LEFT), left.as_secs_f32().ceil())).small());
+    }
+    if ui.small_button(brush.say(texts::CANCEL)).clicked() {
+        brush.commands.push(Command::Cancel);
+    }
 }

@@ -1,15 +1,18 @@
-//! The embedding space of pictures and captions, projected onto its two main directions.
+//! The embedding space of pictures and captions, brought to two dimensions.
 
-use egui::{Color32, RichText, Ui, Vec2b};
-use egui_plot::{HoverPosition, Line, MarkerShape, Plot, PlotImage, PlotPoint, Points};
-use std::sync::Arc;
+use egui::{RichText, Role, Slider, Ui, WidgetInfo, vec2};
 
+use super::scatter::{self, Spot};
 use super::{Brush, View};
-use crate::app::{App, Command};
+use crate::app::state::{Drawn, MOST_SHIFT, ReductionName};
+use crate::app::{App, Command, Thing};
+use crate::export::numbers::{Axis, Numbers};
+use crate::methods::pairs::PairFigures;
 use crate::methods::{Cloud, Evidence, PointKind};
-use crate::reduction::{Plane, pca::pca};
-use crate::ui::texts::{self, Text};
-use crate::ui::theme::Palette;
+use crate::reduction::{Plane, REDUCTIONS, named};
+use crate::ui::catalogue::drawn_text;
+use crate::ui::texts;
+use crate::ui::theme::GAP;
 
 /// The view.
 pub struct EmbeddingView;
@@ -19,154 +22,134 @@ impl View for EmbeddingView {
         "embedding"
     }
 
-    fn title(&self) -> Text {
-        texts::EMBEDDING
-    }
-
-    fn help(&self, _app: &App) -> Text {
+    fn help(&self, _app: &App) -> [&'static str; 2] {
         [include_str!("../../../assets/help/embedding.en.md"), include_str!("../../../assets/help/embedding.zh.md")]
-    }
-
-    fn share_of_height(&self) -> f32 {
-        0.62
     }
 
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>) {
         let cloud = &evidence.cloud;
-        let vectors: Vec<&[f32]> = cloud.points.iter().map(|point| point.vector.as_slice()).collect();
-        let plane = pca(&vectors);
-        let palette = brush.palette();
-        facts(ui, brush, cloud, &palette);
-        plot(ui, brush, cloud, &plane, &palette);
+        reductions(ui, brush);
+        let (Some(figures), Some(plane)) = (brush.app.figures.clone(), brush.app.plane.clone()) else { return };
+        shift(ui, brush, &figures);
+        super::matrix::figures_line(ui, brush, &figures);
+        let places = places(cloud, &plane, &figures);
+        if places.len() != cloud.points.len() {
+            return; // the plane of this cloud is still being computed
+        }
+        let own = cloud.pairs().saturating_sub(1);
+        let mut spots = Vec::new();
+        for (at, point) in cloud.points.iter().enumerate() {
+            spots.push(Spot {
+                thing: thing(cloud, at),
+                at: places[at],
+                before: plane.points[at],
+                kind: point.kind,
+                pair: point.pair,
+                own: point.pair == own,
+                label: &point.label,
+                picture: point.picture.as_ref(),
+            });
+        }
+        scatter::show(ui, brush, &spots, &axes(brush, &plane));
+    }
+
+    fn numbers(&self, evidence: &Evidence, app: &App) -> Vec<Numbers> {
+        let cloud = &evidence.cloud;
+        let (Some(figures), Some(plane)) = (&app.figures, &app.plane) else { return Vec::new() };
+        let kind = |kind: PointKind| if kind == PointKind::Picture { "picture" } else { "text" };
+        let names = || cloud.points.iter().map(|point| format!("{}: {}", kind(point.kind), point.label));
+        let points = || Axis::labelled("point", names());
+        let places = places(cloud, plane, figures);
+        #[expect(clippy::cast_possible_truncation, reason = "places on the screen")]
+        let flat: Vec<f32> = places.iter().flatten().map(|value| *value as f32).collect();
+        let vectors: Vec<f32> = cloud.points.iter().flat_map(|point| point.vector.iter().copied()).collect();
+        let width = cloud.points.first().map_or(0, |point| point.vector.len());
+        let mut arrays = vec![Numbers::new("vector", [points(), Axis::numbered("dimension", width)], vectors)];
+        if places.len() == cloud.points.len() {
+            arrays.push(Numbers::new("place", [points(), Axis::labelled("axis", ["x", "y"])], flat));
+        }
+        arrays.push(Numbers::single("modality_gap", figures.gap));
+        arrays.push(Numbers::single("shift", figures.shift));
+        arrays
     }
 }
 
-/// Colours, and the modality gap as a number.
-fn facts(ui: &mut Ui, brush: &Brush<'_>, cloud: &Cloud, palette: &Palette) {
-    ui.horizontal_wrapped(|ui| {
-        for (kind, name) in [(PointKind::Picture, texts::PICTURES), (PointKind::Text, texts::TEXTS)] {
-            let (rect, _) = ui.allocate_exact_size(egui::vec2(10.0, 14.0), egui::Sense::hover());
-            let centre = rect.center();
-            match kind {
-                PointKind::Picture => ui.painter().circle_filled(centre, 4.0, palette.accent),
-                PointKind::Text => ui.painter().add(egui::Shape::convex_polygon(
-                    [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)].map(|(x, y)| centre + egui::vec2(x, y)).to_vec(),
-                    palette.second,
-                    egui::Stroke::NONE,
-                )),
-            };
-            ui.label(RichText::new(brush.say(name)).color(palette.weak));
+/// What a point of the cloud is: pictures stand first, then texts.
+fn thing(cloud: &Cloud, at: usize) -> Thing {
+    let pairs = cloud.pairs();
+    if at < pairs { Thing::Picture(at) } else { Thing::Text(at - pairs) }
+}
+
+/// Where each point lies, with the texts moved. A linear plane stays as it is and the moved texts go through it; where
+/// there are no axes the plane itself was made with the moved texts.
+fn places(cloud: &Cloud, plane: &Plane, figures: &PairFigures) -> Vec<[f64; 2]> {
+    let pairs = cloud.pairs();
+    match &plane.axes {
+        Some(axes) if figures.shift != 0.0 && plane.points.len() == 2 * pairs => {
+            let moved = figures.texts.iter().map(|text| axes.project(text));
+            plane.points.iter().take(pairs).copied().chain(moved).collect()
         }
-        ui.add_space(10.0);
-        ui.label(format!("{} {:.2}", brush.say(texts::GAP), cloud.modality_gap()));
+        _ => plane.points.clone(),
+    }
+}
+
+/// What stands at the axes.
+fn axes(brush: &Brush<'_>, plane: &Plane) -> [String; 2] {
+    let axis = |at: usize| match plane.shares.get(at) {
+        Some(share) => format!("{} {} ({:.0} %)", brush.say(texts::COMPONENT), at + 1, share * 100.0),
+        None if at == 0 => brush.say(texts::NO_AXES).to_owned(),
+        None => String::new(),
+    };
+    [axis(0), axis(1)]
+}
+
+fn reductions(ui: &mut Ui, brush: &mut Brush<'_>) {
+    let state = &brush.app.state.space;
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
+        for reduction in REDUCTIONS {
+            let name = ReductionName(reduction.key);
+            let response = ui.selectable_label(state.reduction == name, reduction.name);
+            if response.on_hover_text(reduction.paper).clicked() {
+                brush.commands.push(Command::SetReduction(name));
+            }
+        }
+        if named(state.reduction.0).is_some_and(|reduction| reduction.seeded)
+            && ui.button(format!("{} ({})", brush.say(texts::NEW_SEED), state.seed)).clicked()
+        {
+            brush.commands.push(Command::SetSeed(state.seed.wrapping_add(1)));
+        }
+        ui.separator();
+        for drawn in Drawn::ALL {
+            if ui.selectable_label(state.drawn == drawn, brush.say(drawn_text(drawn))).clicked() {
+                brush.commands.push(Command::SetDrawn(drawn));
+            }
+        }
+        let mut pairs = state.pairs;
+        if ui.checkbox(&mut pairs, brush.say(texts::JOIN_PAIRS)).changed() {
+            brush.commands.push(Command::JoinPairs(pairs));
+        }
     });
 }
 
-fn plot(ui: &mut Ui, brush: &mut Brush<'_>, cloud: &Cloud, plane: &Plane, palette: &Palette) {
-    let index = brush.app.language_index();
-    let own = cloud.points.iter().map(|point| point.pair).max().unwrap_or(0);
-    let at = |point: usize| -> [f64; 2] { plane.points.get(point).copied().unwrap_or_default() };
-    let spread = plane.points.iter().flat_map(|point| point.map(f64::abs)).fold(1e-6, f64::max);
-    let thumbnails: Vec<(egui::TextureId, PlotPoint, bool)> = thumbnails(ui, brush, cloud, own)
-        .into_iter()
-        .map(|(point, texture)| (texture, PlotPoint::from(at(point)), cloud.points[point].pair == own))
-        .collect();
-    let labels: Vec<String> = cloud.points.iter().map(|point| point.label.clone()).collect();
-    let share = |axis: usize| {
-        let share = plane.shares.get(axis).copied().unwrap_or(0.0) * 100.0;
-        match index {
-            0 => format!("component {} ({share:.0} %)", axis + 1),
-            _ => format!("第 {} 主成分（{share:.0}%）", axis + 1),
-        }
-    };
-    let of_kind = |kind: PointKind| -> Vec<usize> {
-        (0..cloud.points.len()).filter(|point| cloud.points[*point].kind == kind).collect()
-    };
-    let (pictures, texts_of) = (of_kind(PointKind::Picture), of_kind(PointKind::Text));
-    let (first_text, names) = (texts_of.first().copied().unwrap_or(0), labels.clone());
-    let response = Plot::new("embedding")
-        .data_aspect(1.0)
-        .show_grid(Vec2b::FALSE)
-        .show_axes(Vec2b::TRUE)
-        .x_axis_label(share(0))
-        .y_axis_label(share(1))
-        .x_axis_formatter(|_, _| String::new())
-        .y_axis_formatter(|_, _| String::new())
-        .show_background(false)
-        .set_margin_fraction(egui::vec2(0.08, 0.08))
-        .allow_scroll(false)
-        .label_formatter(move |hover| match hover {
-            HoverPosition::NearDataPoint { plot_name, index, .. } if *plot_name == "texts" => {
-                names.get(first_text + index).cloned()
-            }
-            HoverPosition::NearDataPoint { plot_name, index, .. } if *plot_name == "pictures" => {
-                names.get(*index).cloned()
-            }
-            _ => None,
-        })
-        .show(ui, |plot| {
-            for pair in 0..=own {
-                let ends: Vec<usize> =
-                    (0..cloud.points.len()).filter(|point| cloud.points[*point].pair == pair).collect();
-                if let [picture, text] = ends.as_slice() {
-                    let colour = if pair == own { palette.text } else { palette.line };
-                    let width = if pair == own { 2.0 } else { 1.2 };
-                    plot.line(
-                        Line::new("", vec![at(*picture), at(*text)]).color(colour).width(width).allow_hover(false),
-                    );
-                }
-            }
-            for (texture, centre, is_own) in thumbnails {
-                let side = (spread * if is_own { 0.24 } else { 0.16 }) as f32;
-                plot.image(PlotImage::new("", texture, centre, egui::vec2(side, side)).allow_hover(false));
-            }
-            let points = |name: &str, which: &[usize], shape: MarkerShape, colour: Color32, radius: f32| {
-                let series: Vec<[f64; 2]> = which.iter().map(|point| at(*point)).collect();
-                Points::new(name, series).shape(shape).color(colour).radius(radius)
-            };
-            plot.points(points("pictures", &pictures, MarkerShape::Circle, palette.accent, 3.0));
-            plot.points(points("texts", &texts_of, MarkerShape::Diamond, palette.second, 5.0));
-            if let (Some(picture), Some(text)) = (pictures.last(), texts_of.last()) {
-                // Under both ends of the own pair, free of its picture, and towards the middle, where there is room.
-                let [x, y] = at(*text);
-                let place = PlotPoint::new(x, y.min(at(*picture)[1]) - 0.19 * spread);
-                let anchor = if x > 0.0 { egui::Align2::RIGHT_CENTER } else { egui::Align2::LEFT_CENTER };
-                let label = RichText::new(short(&labels[*text])).color(palette.text);
-                plot.text(egui_plot::Text::new("", place, label).anchor(anchor).allow_hover(false));
-            }
-            plot.response().hover_pos().map(|pointer| plot.plot_from_screen(pointer))
+/// The modality gap as a number, and the slider that moves the texts along it.
+fn shift(ui: &mut Ui, brush: &mut Brush<'_>, figures: &PairFigures) {
+    let palette = brush.palette();
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(GAP, 4.0);
+        ui.label(RichText::new(brush.say(texts::GAP)).color(palette.weak));
+        ui.label(format!("{:.2}", figures.gap));
+        let mut shift = figures.shift;
+        let name = brush.say(texts::SHIFT);
+        ui.label(RichText::new(name).color(palette.weak));
+        let slider = Slider::new(&mut shift, -1.0..=MOST_SHIFT).step_by(0.05).fixed_decimals(2);
+        let response = ui.add(slider).on_hover_text(brush.say(texts::SHIFT_HINT));
+        response.widget_info(|| WidgetInfo {
+            role: Role::Slider,
+            ..WidgetInfo::slider(true, f64::from(figures.shift), name)
         });
-    let hovered = response.inner.and_then(|pointer| nearest(plane, pointer, spread));
-    if hovered != brush.app.hovered_point {
-        brush.commands.push(Command::HoverPoint(hovered));
-    }
-}
-
-/// The point under the pointer, if one is near.
-fn nearest(plane: &Plane, pointer: PlotPoint, spread: f64) -> Option<usize> {
-    let distance = |point: &[f64; 2]| (point[0] - pointer.x).hypot(point[1] - pointer.y);
-    let points = plane.points.iter().enumerate();
-    let best = points.min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))?;
-    (distance(best.1) < 0.1 * spread).then_some(best.0)
-}
-
-/// Textures of the pictures in the cloud, by the index of their point.
-fn thumbnails(ui: &Ui, brush: &mut Brush<'_>, cloud: &Cloud, own: usize) -> Vec<(usize, egui::TextureId)> {
-    let mut found = Vec::new();
-    for (index, point) in cloud.points.iter().enumerate().filter(|(_, point)| point.kind == PointKind::Picture) {
-        let picture = if point.pair == own { brush.app.picture.clone() } else { point.picture.clone() };
-        let Some(picture) = picture else { continue };
-        let name = format!("thumbnail {}", if point.pair == own { "own" } else { &point.label });
-        found.push((index, brush.textures.thumbnail(ui.ctx(), &name, &Arc::clone(&picture))));
-    }
-    found
-}
-
-/// A label that isn't wider than the plot.
-fn short(text: &str) -> String {
-    const LONGEST: usize = 42;
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
-    }
-    text.chars().take(LONGEST - 1).chain(['…']).collect()
+        if response.changed() {
+            brush.commands.push(Command::SetShift(shift));
+        }
+    });
 }

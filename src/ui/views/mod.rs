@@ -1,17 +1,23 @@
 //! The views: each draws one part of the evidence.
 
+mod attention;
 mod embedding;
 mod heatmap;
+mod map_picture;
+mod matrix;
 mod parts;
 mod ranking;
+mod scatter;
 
+pub(in crate::ui) use attention::facts as head_facts;
 pub(in crate::ui) use parts::{bar, number};
 
 use egui::Ui;
 
 use super::textures::Textures;
 use super::theme::{Palette, palette};
-use crate::app::{App, Command};
+use crate::app::{App, Command, Light, Thing};
+use crate::export::numbers::Numbers;
 use crate::methods::Evidence;
 
 /// What a view draws with.
@@ -28,29 +34,74 @@ impl Brush<'_> {
     /// The colours of the present theme.
     #[must_use]
     pub fn palette(&self) -> Palette {
-        palette(self.app.state.theme)
+        palette(self.app.state.look.theme)
     }
 
     /// The text in the present language.
     #[must_use]
     pub fn say(&self, text: super::texts::Text) -> &'static str {
-        text[self.app.language_index()]
+        super::texts::say(self.app.state.look.language, text.0)
+    }
+
+    /// What a key of the language files means in the present language.
+    #[must_use]
+    pub fn word(&self, key: &str) -> String {
+        super::texts::say(self.app.state.look.language, key).to_owned()
+    }
+
+    /// Takes down that the pointer is over `thing`, if it hasn't been already.
+    pub fn hover(&mut self, thing: Thing) {
+        if self.app.hovered != Some(thing) {
+            self.commands.push(Command::Hover(Some(thing)));
+        }
+    }
+
+    /// Takes down that the pointer has left, if what it was over belongs to this view.
+    pub fn leave(&mut self, is_own: impl Fn(Thing) -> bool) {
+        if self.app.hovered.is_some_and(is_own) {
+            self.commands.push(Command::Hover(None));
+        }
+    }
+
+    /// The line around something that is lit, and `None` around what isn't.
+    #[must_use]
+    pub fn outline(&self, thing: Thing) -> Option<egui::Stroke> {
+        let palette = self.palette();
+        match self.app.light(thing) {
+            Light::None => None,
+            Light::Selected => Some(egui::Stroke::new(2.0, palette.accent)),
+            Light::Hovered => Some(egui::Stroke::new(2.0, palette.strong)),
+        }
     }
 }
 
 /// One part of the evidence, drawn.
 pub trait View: Sync {
-    /// Its name in layouts and snapshots.
+    /// Its name in layouts and snapshots. Its title stands in the language files, as `view-` with the key behind it.
     fn key(&self) -> &'static str;
-    /// Its title in English and Chinese.
-    fn title(&self) -> super::texts::Text;
+    /// The key of the method whose column it stands in.
+    fn method(&self) -> &'static str {
+        "contrastive"
+    }
     /// What it shows, how to read it, what it can't show, and the paper: Markdown, in English and Chinese.
-    fn help(&self, app: &App) -> super::texts::Text;
-    /// How much of its column's height it takes, from 0 to 1.
-    fn share_of_height(&self) -> f32;
+    fn help(&self, app: &App) -> [&'static str; 2];
     /// Draws it into the space that `ui` has.
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>);
+    /// The numbers that it shows.
+    fn numbers(&self, evidence: &Evidence, app: &App) -> Vec<Numbers>;
 }
 
-/// Every view of the contrastive column.
-pub const VIEWS: &[&dyn View] = &[&heatmap::HeatmapView, &embedding::EmbeddingView, &ranking::RankingView];
+/// Every view, in the order of their keys on the keyboard.
+pub const VIEWS: &[&dyn View] = &[
+    &heatmap::HeatmapView,
+    &attention::AttentionView,
+    &embedding::EmbeddingView,
+    &matrix::MatrixView,
+    &ranking::RankingView,
+];
+
+/// The view with this key.
+#[must_use]
+pub fn named(key: &str) -> Option<&'static dyn View> {
+    VIEWS.iter().copied().find(|view| view.key() == key)
+}

@@ -1,14 +1,16 @@
 //! Small parts that several views and panels draw.
 
-use egui::{Rect, Sense, Ui, pos2, vec2};
+use egui::{Painter, Rect, Response, Sense, Ui, pos2, vec2};
 
 use super::Brush;
+use crate::app::state::Colours;
+use crate::ui::theme::heat;
 
 /// A label over a bar of length `share` (0 to 1), with `value` at its end; what `stands_out` is marked with the accent's
 /// colour.
-pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str, stands_out: bool) {
+pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str, stands_out: bool) -> Response {
     let palette = brush.palette();
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::click());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{label}: {value}")));
     let painter = ui.painter_at(rect);
     let length = rect.width() * share.clamp(0.0, 1.0);
@@ -26,6 +28,17 @@ pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str,
     job.wrap = egui::text::TextWrapping::truncate_at_width(room);
     let galley = painter.layout_job(job);
     painter.galley(pos2(rect.left() + 6.0, rect.top() + 3.0), galley, palette.text);
+    response
+}
+
+/// The colours of a colour map, from left to right.
+pub fn colour_bar(painter: &Painter, colours: Colours, rect: Rect) {
+    const STEPS: usize = 48;
+    let width = rect.width() / STEPS as f32;
+    for step in 0..STEPS {
+        let part = Rect::from_min_size(rect.min + vec2(width * step as f32, 0.0), vec2(width + 0.5, rect.height()));
+        painter.rect_filled(part.intersect(rect), 0.0, heat(colours, step as f32 / (STEPS - 1) as f32));
+    }
 }
 
 /// A number with three digits that matter.

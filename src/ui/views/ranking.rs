@@ -1,12 +1,13 @@
 //! Which caption fits the picture best: what a contrastive model was trained to say.
 
-use egui::{RichText, ScrollArea, Ui};
+use egui::{RichText, ScrollArea, StrokeKind, Ui};
 
 use super::{Brush, View, bar};
-use crate::app::App;
+use crate::app::{App, Command, Thing};
+use crate::export::numbers::{Axis, Numbers};
+use crate::methods::Evidence;
 use crate::methods::evidence::probabilities;
-use crate::methods::{Evidence, Scores};
-use crate::ui::texts::{self, Text};
+use crate::ui::texts;
 
 /// The view.
 pub struct RankingView;
@@ -16,35 +17,49 @@ impl View for RankingView {
         "ranking"
     }
 
-    fn title(&self) -> Text {
-        texts::RANKING
-    }
-
-    fn help(&self, _app: &App) -> Text {
+    fn help(&self, _app: &App) -> [&'static str; 2] {
         [include_str!("../../../assets/help/ranking.en.md"), include_str!("../../../assets/help/ranking.zh.md")]
     }
 
-    fn share_of_height(&self) -> f32 {
-        0.38
-    }
-
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>) {
-        let Scores::Similarity { texts: captions, cosines, factor, bias, .. } = &evidence.scores;
+        let scores = &evidence.scores;
+        let (captions, cosines) = (&scores.texts, scores.own());
         let own = captions.len().saturating_sub(1);
-        let shares = probabilities(cosines, *factor, *bias);
+        let shares = probabilities(cosines, scores.factor, scores.bias);
         let mut order: Vec<usize> = (0..captions.len()).collect();
         order.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]));
-        let hint = match bias {
+        let hint = match scores.bias {
             None => format!("{} {}", brush.say(texts::SOFTMAX_OVER), captions.len()),
             Some(_) => brush.say(texts::SIGMOID_OF_EACH).to_owned(),
         };
         ui.label(RichText::new(hint).color(brush.palette().weak).small());
+        let mut hovered = false;
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
             for at in order {
                 let value = format!("{:.1} %   cos {:.2}", shares[at] * 100.0, cosines[at]);
-                bar(ui, brush, &captions[at], shares[at], &value, at == own);
+                let response = bar(ui, brush, &captions[at], shares[at], &value, at == own);
+                if let Some(stroke) = brush.outline(Thing::Text(at)) {
+                    ui.painter().rect_stroke(response.rect, 3.0, stroke, StrokeKind::Inside);
+                }
+                if response.hovered() {
+                    hovered = true;
+                    brush.hover(Thing::Text(at));
+                }
+                if response.clicked() {
+                    brush.commands.push(Command::SelectPair(Some(Thing::Text(at))));
+                }
             }
         });
+        if !hovered && ui.ui_contains_pointer() {
+            brush.leave(|thing| matches!(thing, Thing::Text(_)));
+        }
+    }
+
+    fn numbers(&self, evidence: &Evidence, _app: &App) -> Vec<Numbers> {
+        let scores = &evidence.scores;
+        let axis = || [Axis::labelled("caption", scores.texts.iter().cloned())];
+        let shares = probabilities(scores.own(), scores.factor, scores.bias);
+        vec![Numbers::new("cosine", axis(), scores.own().to_vec()), Numbers::new("share", axis(), shares)]
     }
 }

@@ -1,0 +1,392 @@
+//! Everything that a person can ask for now, as a list: menus, keys, tooltips, the palette and the tests are made from it.
+
+use egui::{Key, KeyboardShortcut, Modifiers};
+
+use super::texts::{self, Text, name_of};
+use super::views::{VIEWS, View};
+use crate::app::state::{Colours, Drawn, Reading};
+use crate::app::{App, Ask, Command, Export, Format, Layer, PictureSource, Scale, Theme};
+use crate::attribution::ATTRIBUTIONS;
+use crate::reduction::REDUCTIONS;
+use crate::world::Language;
+
+/// A menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Menu {
+    /// Files.
+    File,
+    /// What was given.
+    Edit,
+    /// What is shown.
+    View,
+    /// How maps are drawn.
+    Map,
+    /// The similarity matrix and the embedding space.
+    Space,
+}
+
+impl Menu {
+    /// All menus, from left to right.
+    pub const ALL: [Self; 5] = [Self::File, Self::Edit, Self::View, Self::Map, Self::Space];
+
+    /// Its name.
+    #[must_use]
+    pub fn title(self) -> Text {
+        match self {
+            Self::File => texts::FILE,
+            Self::Edit => texts::EDIT,
+            Self::View => texts::VIEW,
+            Self::Map => texts::MAPS,
+            Self::Space => texts::SPACE,
+        }
+    }
+}
+
+/// A command with everything that is said of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What is done.
+    pub command: Command,
+    /// Its name, in the present language.
+    pub title: String,
+    /// The menu in which it stands.
+    pub menu: Menu,
+    /// The menu inside of that.
+    pub submenu: Option<String>,
+    /// Its keys.
+    pub keys: Option<KeyboardShortcut>,
+    /// Whether it can be done now.
+    pub enabled: bool,
+    /// For something that is one way or the other: whether it is this way.
+    pub chosen: Option<bool>,
+    /// Whether a line stands above it in the menu.
+    pub apart: bool,
+}
+
+impl Entry {
+    fn keys(mut self, modifiers: Modifiers, key: Key) -> Self {
+        self.keys = Some(KeyboardShortcut::new(modifiers, key));
+        self
+    }
+
+    fn within(mut self, submenu: impl Into<String>) -> Self {
+        self.submenu = Some(submenu.into());
+        self
+    }
+
+    fn chosen(mut self, chosen: bool) -> Self {
+        self.chosen = Some(chosen);
+        self
+    }
+
+    fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    fn apart(mut self) -> Self {
+        self.apart = true;
+        self
+    }
+}
+
+const CONTROL: Modifiers = Modifiers::COMMAND;
+const CONTROL_SHIFT: Modifiers = Modifiers::COMMAND.plus(Modifiers::SHIFT);
+/// Keys of the views, in their order.
+const DIGITS: [Key; 9] =
+    [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
+
+/// The list.
+#[must_use]
+pub fn catalogue(app: &App) -> Vec<Entry> {
+    let mut list = List { app, entries: Vec::new() };
+    list.files();
+    list.exports();
+    list.edits();
+    list.views();
+    list.maps();
+    list.space();
+    list.entries
+}
+
+/// A tooltip for a widget that does `command`: its name and its keys.
+#[must_use]
+pub fn tooltip(ctx: &egui::Context, app: &App, command: &Command) -> String {
+    let entry = catalogue(app).into_iter().find(|entry| entry.command == *command);
+    entry.map_or_else(String::new, |entry| match entry.keys {
+        Some(keys) => format!("{} ({})", entry.title, ctx.format_shortcut(&keys)),
+        None => entry.title,
+    })
+}
+
+struct List<'a> {
+    app: &'a App,
+    entries: Vec<Entry>,
+}
+
+impl List<'_> {
+    fn language(&self) -> Language {
+        self.app.state.look.language
+    }
+
+    fn say(&self, text: Text) -> String {
+        texts::say(self.language(), text.0).to_owned()
+    }
+
+    fn word(&self, key: &str) -> String {
+        texts::say(self.language(), key).to_owned()
+    }
+
+    fn put(&mut self, menu: Menu, text: Text, command: Command, change: impl FnOnce(Entry) -> Entry) {
+        let title = self.say(text);
+        self.put_named(menu, title, command, change);
+    }
+
+    fn put_named(&mut self, menu: Menu, title: String, command: Command, change: impl FnOnce(Entry) -> Entry) {
+        let (submenu, keys, enabled, chosen, apart) = (None, None, true, None, false);
+        self.entries.push(change(Entry { command, title, menu, submenu, keys, enabled, chosen, apart }));
+    }
+
+    fn files(&mut self) {
+        let app = self.app;
+        let menu = Menu::File;
+        self.put(menu, texts::OPEN_PICTURE, Command::Ask(Ask::Picture), |entry| entry.keys(CONTROL, Key::O));
+        let (recent, samples) = (self.say(texts::RECENT), self.say(texts::SAMPLES));
+        for path in &app.desk.recent {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            let title = format!("{} {name}", self.say(texts::OPEN_THIS));
+            self.put_named(menu, title, Command::OpenPicture(path.clone()), |entry| entry.within(&recent));
+        }
+        for sample in &app.samples {
+            let title = format!("{} · {}", sample.key, sample.captions[app.language_index()]);
+            let chosen = app.state.picture == PictureSource::Sample(sample.key.clone());
+            let command = Command::OpenSample(sample.key.clone());
+            self.put_named(menu, title, command, |entry| entry.within(&samples).chosen(chosen));
+        }
+        self.put(menu, texts::OPEN_CHECKPOINT, Command::Ask(Ask::Checkpoint), Entry::apart);
+        for choice in &app.checkpoints {
+            let title = format!("{} {}", self.say(texts::RUN_CHECKPOINT), choice.title());
+            let chosen = app.checkpoint(choice.method) == Some(choice);
+            self.put_named(menu, title, Command::SetCheckpoint(choice.folder.clone()), |entry| entry.chosen(chosen));
+        }
+        self.put(menu, texts::OPEN_SESSION, Command::Ask(Ask::OpenSession), |entry| {
+            entry.keys(CONTROL_SHIFT, Key::O).apart()
+        });
+        self.put(menu, texts::SAVE_SESSION, Command::Ask(Ask::SaveSession), |entry| entry.keys(CONTROL, Key::S));
+    }
+
+    fn exports(&mut self) {
+        let menu = Menu::File;
+        let submenu = self.say(texts::EXPORT);
+        let board = self.say(texts::THE_BOARD);
+        let views: Vec<(Option<&'static str>, String)> =
+            VIEWS.iter().map(|view| (Some(view.key()), self.word(&title_key(*view)))).collect();
+        for (view, name) in std::iter::once((None, board)).chain(views) {
+            for format in Format::ALL {
+                // The page holds everything; numbers belong to a view.
+                let fits = match format {
+                    Format::Png(_) => true,
+                    Format::Csv | Format::Npz => view.is_some(),
+                    Format::Html => view.is_none(),
+                };
+                if !fits {
+                    continue;
+                }
+                let how = match format {
+                    Format::Png(scale) => format!("{} {scale}×", self.say(texts::AS_PICTURE)),
+                    Format::Csv => self.say(texts::AS_CSV),
+                    Format::Npz => self.say(texts::AS_NPZ),
+                    Format::Html => self.say(texts::AS_PAGE),
+                };
+                let command = Command::Ask(Ask::Export(Export { view, format }, None));
+                let title = format!("{submenu} · {name} · {how}");
+                self.put_named(menu, title, command, |entry| {
+                    let entry = entry.within(&submenu);
+                    if view.is_none() && format == Format::Png(2) { entry.keys(CONTROL, Key::E) } else { entry }
+                });
+            }
+        }
+        self.put(menu, texts::QUIT, Command::Ask(Ask::Quit), |entry| entry.keys(CONTROL, Key::Q).apart());
+    }
+
+    fn edits(&mut self) {
+        let app = self.app;
+        let menu = Menu::Edit;
+        self.put(menu, texts::UNDO, Command::Undo, |entry| entry.keys(CONTROL, Key::Z).enabled(app.can_undo()));
+        self.put(menu, texts::REDO, Command::Redo, |entry| entry.keys(CONTROL_SHIFT, Key::Z).enabled(app.can_redo()));
+        self.put(menu, texts::SELECT_SENTENCE, Command::SelectSentence, |entry| {
+            entry.apart().enabled(app.state.selected.words.is_some())
+        });
+        self.put(menu, texts::SELECT_NOTHING, Command::SelectNothing, |entry| entry.keys(Modifiers::NONE, Key::Escape));
+        self.put(menu, texts::ADD_PRESENT, Command::AddPresent, Entry::apart);
+        self.put(menu, texts::ADD_PICTURES, Command::Ask(Ask::Compared), |entry| entry);
+        self.put(menu, texts::RESET_COMPARISON, Command::ResetComparison, |entry| entry);
+        self.put(menu, texts::CANCEL, Command::Cancel, |entry| entry.apart().enabled(app.busy));
+        self.put(menu, texts::PALETTE, Command::TogglePalette, |entry| entry.keys(CONTROL, Key::K).apart());
+    }
+
+    fn views(&mut self) {
+        let app = self.app;
+        let menu = Menu::View;
+        let layout = &app.state.layout;
+        for (view, digit) in VIEWS.iter().zip(DIGITS) {
+            let title = format!("{} · {}", self.say(texts::SHOW), self.word(&title_key(*view)));
+            let shown = layout.has(view.method(), view.key());
+            self.put_named(menu, title, Command::ShowView(view.method(), view.key()), |entry| {
+                entry.keys(CONTROL, digit).chosen(shown)
+            });
+        }
+        for view in VIEWS {
+            let name = self.word(&title_key(*view));
+            let this = (view.method().to_owned(), view.key().to_owned());
+            let large = layout.maximised.as_ref() == Some(&this);
+            let submenu = self.say(texts::MAXIMISE);
+            let title = format!("{} · {name}", self.say(if large { texts::RESTORE } else { texts::MAXIMISE }));
+            let command = Command::ToggleMaximised(view.method(), view.key());
+            self.put_named(menu, title, command, |entry| entry.within(submenu).chosen(large));
+            let submenu = self.say(texts::CLOSE);
+            let shown = layout.has(view.method(), view.key());
+            let title = format!("{submenu} · {name}");
+            let command = Command::CloseView(view.method(), view.key());
+            self.put_named(menu, title, command, |entry| entry.within(submenu).enabled(shown));
+            let submenu = self.say(texts::HELP);
+            let title = format!("{submenu} · {name}");
+            let chosen = app.help == view.key();
+            self.put_named(menu, title, Command::ShowHelp(view.key()), |entry| entry.within(submenu).chosen(chosen));
+        }
+        self.put(menu, texts::RESET_LAYOUT, Command::ResetLayout, |entry| entry);
+        let language = self.language();
+        for (key, other) in [(Key::L, Language::English), (Key::J, Language::Chinese)] {
+            let [_, name] = name_of(other);
+            self.put_named(menu, name.to_owned(), Command::SetLanguage(other), |entry| {
+                let entry = entry.chosen(language == other).keys(CONTROL_SHIFT, key);
+                if other == Language::English { entry.apart() } else { entry }
+            });
+        }
+        for (theme, text) in [(Theme::Light, texts::USE_LIGHT), (Theme::Dark, texts::USE_DARK)] {
+            let chosen = app.state.look.theme == theme;
+            self.put(menu, text, Command::SetTheme(theme), |entry| {
+                let entry = entry.chosen(chosen);
+                if theme == Theme::Light { entry.apart().keys(CONTROL_SHIFT, Key::B) } else { entry.keys(CONTROL_SHIFT, Key::D) }
+            });
+        }
+        let zoom = app.state.look.zoom;
+        let step = |by: f32| Command::SetZoom(((zoom + by) * 10.0).round() / 10.0);
+        self.put(menu, texts::ZOOM_IN, step(0.1), |entry| entry.keys(CONTROL, Key::Plus).apart());
+        self.put(menu, texts::ZOOM_OUT, step(-0.1), |entry| entry.keys(CONTROL, Key::Minus));
+        self.put(menu, texts::ZOOM_RESET, Command::SetZoom(1.0), |entry| entry.keys(CONTROL, Key::Num0));
+    }
+
+    fn maps(&mut self) {
+        let map = &self.app.state.map;
+        let menu = Menu::Map;
+        for attribution in ATTRIBUTIONS {
+            let title = self.word(&format!("attribution-{}", attribution.key));
+            let chosen = map.layer.0 == attribution.key;
+            self.put_named(menu, title, Command::SetLayer(Layer(attribution.key)), |entry| entry.chosen(chosen));
+        }
+        let submenu = self.say(texts::BESIDE);
+        self.put(menu, texts::NO_BESIDE, Command::SetBeside(None), |entry| {
+            entry.within(&submenu).chosen(map.beside.is_none())
+        });
+        for attribution in ATTRIBUTIONS {
+            let title = format!("{submenu} · {}", self.word(&format!("attribution-{}", attribution.key)));
+            let layer = Some(Layer(attribution.key));
+            self.put_named(menu, title, Command::SetBeside(layer), |entry| {
+                entry.within(&submenu).chosen(map.beside == layer)
+            });
+        }
+        let submenu = self.say(texts::COLOURS);
+        for colours in Colours::ALL {
+            let title = self.word(colours_key(colours));
+            self.put_named(menu, title, Command::SetColours(colours), |entry| {
+                entry.within(&submenu).chosen(map.colours == colours)
+            });
+        }
+        for (scale, text) in [(Scale::Shared, texts::SHARED_SCALE), (Scale::Own, texts::OWN_SCALE)] {
+            self.put(menu, text, Command::SetScale(scale), |entry| {
+                let entry = entry.chosen(map.scale == scale);
+                if scale == Scale::Shared { entry.apart() } else { entry }
+            });
+        }
+        for (smooth, text) in [(true, texts::SMOOTH), (false, texts::PATCHES)] {
+            self.put(menu, text, Command::SetSmooth(smooth), |entry| {
+                let entry = entry.chosen(map.smooth == smooth);
+                if smooth { entry.apart() } else { entry }
+            });
+        }
+        self.put(menu, texts::MARK_SINKS, Command::MarkSinks(!map.sinks), |entry| entry.chosen(map.sinks).apart());
+    }
+
+    fn space(&mut self) {
+        let (space, matrix) = (&self.app.state.space, &self.app.state.matrix);
+        let menu = Menu::Space;
+        for reduction in REDUCTIONS {
+            let title = format!("{} {}", self.say(texts::REDUCE_BY), reduction.name);
+            let name = crate::app::state::ReductionName(reduction.key);
+            let chosen = space.reduction == name;
+            self.put_named(menu, title, Command::SetReduction(name), |entry| entry.chosen(chosen));
+        }
+        let seeded = crate::reduction::named(space.reduction.0).is_some_and(|reduction| reduction.seeded);
+        let seed = Command::SetSeed(space.seed.wrapping_add(1));
+        self.put(menu, texts::NEW_SEED, seed, |entry| entry.enabled(seeded));
+        for drawn in Drawn::ALL {
+            let title = self.say(drawn_text(drawn));
+            let chosen = space.drawn == drawn;
+            self.put_named(menu, title, Command::SetDrawn(drawn), |entry| {
+                let entry = entry.chosen(chosen);
+                if drawn == Drawn::Thumbnails { entry.apart() } else { entry }
+            });
+        }
+        self.put(menu, texts::JOIN_PAIRS, Command::JoinPairs(!space.pairs), |entry| entry.chosen(space.pairs));
+        let sigmoid = self.app.evidence.as_ref().is_some_and(|evidence| evidence.scores.bias.is_some());
+        for reading in Reading::ALL {
+            let Some(text) = reading_text(reading, sigmoid) else { continue };
+            let chosen = matrix.reading == reading;
+            self.put(menu, text, Command::SetReading(reading), |entry| {
+                let entry = entry.chosen(chosen);
+                if reading == Reading::Cosine { entry.apart() } else { entry }
+            });
+        }
+        self.put(menu, texts::MODELS_FACTOR, Command::SetFactor(None), |entry| entry.enabled(matrix.factor.is_some()));
+    }
+}
+
+/// The key of a view's title.
+#[must_use]
+pub fn title_key(view: &dyn View) -> String {
+    format!("view-{}", view.key())
+}
+
+/// The key of a colour map's name.
+#[must_use]
+pub fn colours_key(colours: Colours) -> &'static str {
+    match colours {
+        Colours::Inferno => "colours-inferno",
+        Colours::Magma => "colours-magma",
+        Colours::Viridis => "colours-viridis",
+        Colours::Cividis => "colours-cividis",
+    }
+}
+
+/// What a way to draw points is called.
+#[must_use]
+pub fn drawn_text(drawn: Drawn) -> Text {
+    match drawn {
+        Drawn::Thumbnails => texts::DRAWN_THUMBNAILS,
+        Drawn::Words => texts::DRAWN_WORDS,
+        Drawn::Points => texts::DRAWN_POINTS,
+    }
+}
+
+/// What a reading of the matrix is called; `None` where a model doesn't have it: a sigmoid knows no direction.
+#[must_use]
+pub fn reading_text(reading: Reading, sigmoid: bool) -> Option<Text> {
+    match (reading, sigmoid) {
+        (Reading::Cosine, _) => Some(texts::READING_COSINE),
+        (Reading::OverTexts, false) => Some(texts::READING_OVER_TEXTS),
+        (Reading::OverPictures, false) => Some(texts::READING_OVER_PICTURES),
+        (Reading::OverTexts, true) => Some(texts::READING_SIGMOID),
+        (Reading::OverPictures, true) => None,
+    }
+}

@@ -1,0 +1,68 @@
+//! The screen over an app with its worker, as the tests drive it.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use alignscope::app::state::Look;
+use alignscope::app::{App, AppState, Theme};
+use alignscope::ui::screen::Screen;
+use alignscope::ui::theme;
+use alignscope::world::Language;
+use egui_kittest::{Harness, HarnessBuilder, SnapshotOptions};
+
+use crate::common::RasterRenderer;
+
+/// Waits until the worker has answered.
+pub fn settle(app: &mut App) {
+    let begin = Instant::now();
+    while app.busy {
+        app.receive();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(begin.elapsed() < Duration::from_secs(300), "the worker doesn't answer");
+    }
+    // A time on the screen would make every drawing another.
+    app.elapsed = None;
+}
+
+/// An app with its worker, which has computed the first evidence.
+pub fn app(state: AppState) -> App {
+    let mut app = App::new(state);
+    app.start(|| ()).expect("a worker");
+    settle(&mut app);
+    app
+}
+
+pub fn state(theme: Theme, language: Language) -> AppState {
+    AppState { look: Look { theme, language, ..Look::default() }, ..AppState::first() }
+}
+
+/// Other processors round a model's numbers differently, which may move a colour by a level or two; a changed letter is
+/// more than that.
+pub fn tolerant() -> SnapshotOptions {
+    SnapshotOptions::new().threshold(1.0).max_failed_pixels(10)
+}
+
+pub fn builder<State>() -> HarnessBuilder<State> {
+    Harness::builder().with_context_setup(theme::install).renderer(RasterRenderer::default())
+}
+
+/// The whole screen over an app; what it asks for is applied, and its worker waited for.
+pub fn screen_of(app: App, size: [f32; 2], pixels_per_point: f32) -> (Harness<'static>, Rc<RefCell<App>>) {
+    let app = Rc::new(RefCell::new(app));
+    let shared = Rc::clone(&app);
+    let mut screen = Screen::default();
+    let builder = builder().with_size(size).with_pixels_per_point(pixels_per_point);
+    let harness = builder.build_ui(move |ui| {
+        let commands = screen.show(ui, &shared.borrow());
+        let mut app = shared.borrow_mut();
+        commands.into_iter().for_each(|command| app.apply(command));
+        settle(&mut app);
+    });
+    (harness, app)
+}
+
+pub fn screen(app: App) -> (Harness<'static>, Rc<RefCell<App>>) {
+    screen_of(app, [1600.0, 1000.0], 1.0)
+}

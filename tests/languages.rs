@@ -1,0 +1,66 @@
+//! The files of the languages: every text is there in each of them, and nothing else.
+
+use std::collections::BTreeSet;
+
+use alignscope::app::state::Colours;
+use alignscope::attribution::ATTRIBUTIONS;
+use alignscope::methods::METHODS;
+use alignscope::ui::catalogue::{colours_key, title_key};
+use alignscope::ui::texts::{ALL, keys, say};
+use alignscope::ui::views::VIEWS;
+use alignscope::world::Language;
+
+/// Every key that the program asks for.
+fn asked() -> BTreeSet<String> {
+    let mut asked: BTreeSet<String> = ALL.iter().map(|text| text.0.to_owned()).collect();
+    asked.extend(VIEWS.iter().map(|view| title_key(*view)));
+    asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));
+    for attribution in ATTRIBUTIONS {
+        asked.insert(format!("attribution-{}", attribution.key));
+        asked.insert(format!("attribution-{}-unit", attribution.key));
+    }
+    for method in METHODS {
+        asked.insert(format!("method-{}", method.key));
+        asked.insert(format!("method-{}-summary", method.key));
+    }
+    for stage in ["pixels", "patches", "vision-tower", "picture-vector", "tokens", "text-tower", "text-vector"] {
+        asked.insert(format!("stage-{stage}"));
+    }
+    asked
+}
+
+#[test]
+fn no_key_is_missing_and_none_is_left_over() {
+    let asked = asked();
+    for language in Language::ALL {
+        let there: BTreeSet<String> = keys(language).into_iter().map(str::to_owned).collect();
+        let missing: Vec<_> = asked.difference(&there).collect();
+        let over: Vec<_> = there.difference(&asked).collect();
+        assert!(missing.is_empty(), "{language:?} lacks {missing:?}");
+        assert!(over.is_empty(), "{language:?} has {over:?}, which nothing asks for");
+    }
+}
+
+#[test]
+fn every_text_is_in_its_language() {
+    let is_chinese = |text: &str| text.chars().any(|letter| ('一'..='龥').contains(&letter));
+    // What is called the same in Chinese.
+    let same = ["reading-sigmoid"];
+    for key in asked() {
+        let (english, chinese) = (say(Language::English, &key), say(Language::Chinese, &key));
+        assert!(!english.trim().is_empty() && !is_chinese(english), "{key}: {english}");
+        assert!(is_chinese(chinese) || same.contains(&key.as_str()), "{key}: {chinese}");
+    }
+}
+
+#[test]
+fn every_view_is_explained_in_both_languages() {
+    let app = alignscope::app::App::new(alignscope::app::AppState::default());
+    let chinese = |text: &str| text.chars().filter(|letter| ('一'..='龥').contains(letter)).count();
+    for view in VIEWS {
+        let [english, translated] = view.help(&app);
+        assert!(english.split_whitespace().count() > 70 && chinese(english) == 0, "{} in English", view.key());
+        assert!(chinese(translated) > 100, "{} in Chinese", view.key());
+        assert!(english.contains("can't show") && english.contains("aper"), "{} says no limits or no paper", view.key());
+    }
+}
