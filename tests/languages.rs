@@ -61,6 +61,10 @@ fn every_view_is_explained_in_both_languages() {
         let [english, translated] = view.help(&app);
         assert!(english.split_whitespace().count() > 70 && chinese(english) == 0, "{} in English", view.key());
         assert!(chinese(translated) > 100, "{} in Chinese", view.key());
-        assert!(english.contains("can't show") && english.contains("aper"), "{} says no limits or no paper", view.key());
+        assert!(
+            english.contains("can't show") && english.contains("aper"),
+            "{} says no limits or no paper",
+            view.key()
+        );
     }
 }

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 use alignscope::app::samples::{SampleSource, samples};
 use alignscope::app::{App, AppState, Command, PictureSource, Theme};
+use alignscope::ui::columns;
 use alignscope::ui::textures::Textures;
 use alignscope::ui::views::{Brush, VIEWS};
-use alignscope::ui::columns;
 use alignscope::world::Language;
-use interface::{app, builder, screen, screen_of, settle, state, tolerant};
 use egui_kittest::SnapshotResults;
 use egui_kittest::kittest::Queryable;
+use interface::{app, builder, screen, screen_of, settle, state, tolerant};
 
 /// Each theme and each language once.
 fn looks() -> [(&'static str, AppState); 2] {

@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 use super::history::Gesture;
 use super::layout::Column;
-use super::state::{
-    Colours, Compared, Drawn, LEAST_ZOOM, Layer, LONGEST_SENTENCE, MOST_COMPARED, MOST_SHIFT, MOST_ZOOM, Reading,
-    ReductionName,
-};
+use super::state::{Colours, Compared, Drawn, Layer, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
 use super::{App, AppState, PictureSource, Scale, Theme, session};
 use crate::world::Language;
@@ -242,6 +239,8 @@ pub(super) fn apply(app: &mut App, command: Command) {
         }
         command => {
             change(app, command);
+            // Whatever a command holds, the state can be drawn.
+            app.state.mend();
             if app.state != before {
                 app.history.left(before.clone(), gesture);
             }
@@ -280,11 +279,7 @@ fn change(app: &mut App, command: Command) {
         },
         // Not among the things that are undone: they are how one undoes.
         Command::Undo | Command::Redo => {}
-        Command::SetSentence(mut sentence) => {
-            let end = (0..=LONGEST_SENTENCE).rev().find(|end| sentence.is_char_boundary(*end)).unwrap_or(0);
-            if sentence.len() > LONGEST_SENTENCE {
-                sentence.truncate(end);
-            }
+        Command::SetSentence(sentence) => {
             if state.sentence != sentence {
                 state.sentence = sentence;
                 state.selected.words = None;
@@ -305,7 +300,7 @@ fn change(app: &mut App, command: Command) {
         Command::Hover(thing) => app.hovered = thing,
         Command::SetLayer(layer) => state.map.layer = layer,
         Command::SetBeside(layer) => state.map.beside = layer,
-        Command::SetOpacity(opacity) => state.map.opacity = opacity.clamp(0.0, 1.0),
+        Command::SetOpacity(opacity) => state.map.opacity = opacity,
         Command::SetSmooth(smooth) => state.map.smooth = smooth,
         Command::SetScale(scale) => state.map.scale = scale,
         Command::SetColours(colours) => state.map.colours = colours,
@@ -316,7 +311,7 @@ fn change(app: &mut App, command: Command) {
         Command::SetSeed(seed) => state.space.seed = seed,
         Command::SetDrawn(drawn) => state.space.drawn = drawn,
         Command::JoinPairs(join) => state.space.pairs = join,
-        Command::SetShift(shift) => state.space.shift = shift.clamp(-MOST_SHIFT, MOST_SHIFT),
+        Command::SetShift(shift) => state.space.shift = shift,
         Command::SetTower(tower) => {
             if state.attention.tower != tower {
                 state.attention = super::state::AttentionState { tower, layer: None, head: 0 };
@@ -326,11 +321,7 @@ fn change(app: &mut App, command: Command) {
             state.attention.layer = Some(layer);
             state.attention.head = head;
         }
-        Command::AddCompared(compared) => {
-            if state.comparison.len() < MOST_COMPARED {
-                state.comparison.push(compared);
-            }
-        }
+        Command::AddCompared(compared) => state.comparison.push(compared),
         Command::AddPresent => app.add_present(),
         Command::RemoveCompared(at) => {
             if at < state.comparison.len() {
@@ -361,11 +352,12 @@ fn change(app: &mut App, command: Command) {
         Command::ResetLayout => state.layout.reset(),
         Command::SetLanguage(language) => set_language(app, language),
         Command::SetTheme(theme) => state.look.theme = theme,
-        Command::SetZoom(zoom) => state.look.zoom = zoom.clamp(LEAST_ZOOM, MOST_ZOOM),
+        Command::SetZoom(zoom) => state.look.zoom = zoom,
         Command::SetDesk { inputs, inspector, window } => {
             app.desk.inputs_width = inputs;
             app.desk.inspector_width = inspector;
             app.desk.window = window.or(app.desk.window);
+            app.desk.mend();
         }
         Command::ShowHelp(view) => app.help = view,
         Command::TogglePalette => app.palette_is_open = !app.palette_is_open,

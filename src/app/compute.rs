@@ -133,9 +133,8 @@ impl Computer {
         let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
         let comparison = self.comparison(question, cancel, emit).map_err(other)?;
-        let method = self
-            .method(question.checkpoint.as_ref(), &question.device)
-            .map_err(|error| (error, Blame::Checkpoint))?;
+        let method =
+            self.method(question.checkpoint.as_ref(), &question.device).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let input = Input {
             picture,

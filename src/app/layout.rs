@@ -99,8 +99,11 @@ fn home(column: &Column, method: &str, view: &str) -> Option<TileId> {
     neighbours.iter().find_map(tabs_of)
 }
 
+/// Two sides, each with places from top to bottom, each with its views.
+type Sides = [&'static [&'static [&'static str]]; 2];
+
 /// How a method's views stand at the first start: beside each other, each place with its views as tabs from top to bottom.
-const USUAL: &[(&str, [&[&[&str]]; 2], [f32; 2])] = &[(
+const USUAL: &[(&str, Sides, [f32; 2])] = &[(
     "contrastive",
     [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
     // Shares of the places on the right.

@@ -459,7 +459,7 @@ impl App {
             caption: Some(self.state.sentence.trim().to_owned()),
         };
         let known = self.state.comparison.contains(&compared);
-        if !known && !self.state.sentence.trim().is_empty() && self.state.comparison.len() < state::MOST_COMPARED {
+        if !known && !self.state.sentence.trim().is_empty() {
             self.state.comparison.push(compared);
         }
     }

@@ -44,7 +44,8 @@ impl Desk {
         self.recent.truncate(MOST_RECENT);
     }
 
-    fn mend(&mut self) {
+    /// Brings values that a file may hold back into what the window can have.
+    pub(super) fn mend(&mut self) {
         let usual = Self::default();
         let within = |value: f32, low: f32, high: f32, usual: f32| {
             if value.is_finite() { value.clamp(low, high) } else { usual }
@@ -110,7 +111,9 @@ pub fn kept(path: &Path) -> (AppState, Desk, Option<String>) {
                 Ok(()) => format!("it was set aside as {}", aside.display()),
                 Err(error) => format!("it can't be set aside ({error})"),
             };
-            first(Some(format!("the last session can't be restored ({error}); {set_aside}, and everything begins anew")))
+            first(Some(format!(
+                "the last session can't be restored ({error}); {set_aside}, and everything begins anew"
+            )))
         }
     }
 }

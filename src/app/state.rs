@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::layout::Layout;
-use super::thing::{Selected, TowerName};
+use super::thing::{Selected, Thing, TowerName};
 use crate::world::Language;
 
 /// Everything that a person can choose, in parts.
@@ -65,7 +65,9 @@ impl AppState {
         cut(&mut self.sentence);
         self.comparison.iter_mut().filter_map(|compared| compared.caption.as_mut()).for_each(cut);
         let words = self.selected.words;
-        self.selected.words = words.filter(|(start, end)| self.sentence.get(*start..*end).is_some_and(|w| !w.is_empty()));
+        self.selected.words =
+            words.filter(|(start, end)| self.sentence.get(*start..*end).is_some_and(|w| !w.is_empty()));
+        self.selected.pair.take_if(|thing| !matches!(thing, Thing::Picture(_) | Thing::Text(_) | Thing::Cell { .. }));
         self.layout.mend();
     }
 }

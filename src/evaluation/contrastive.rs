@@ -172,7 +172,7 @@ impl Run<'_> {
                 patches: pass.patches.row(row),
                 text: pass.texts.row(row),
                 neutral: &pass.neutral,
-            class_tokens: model.class_tokens(),
+                class_tokens: model.class_tokens(),
                 depth: model.depths().0,
             };
             for (attribution, hits) in ATTRIBUTIONS.iter().zip(&mut *hits) {

@@ -157,12 +157,7 @@ impl Contrastive {
     }
 
     /// The vectors of the comparison's pictures, of which only unknown ones are encoded.
-    fn compare(
-        &mut self,
-        input: &Input,
-        cancel: &CancelToken,
-        emit: &mut dyn FnMut(News),
-    ) -> Result<Vec<Vec<f32>>> {
+    fn compare(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<Vec<Vec<f32>>> {
         let wanted = &input.comparison;
         self.comparison.retain(|(known, _)| wanted.iter().any(|pair| Arc::ptr_eq(&pair.picture, known)));
         let mut vectors = Vec::new();

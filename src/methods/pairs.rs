@@ -202,7 +202,9 @@ impl PairFigures {
     pub fn shares(&self, over: Over, bias: Option<f32>) -> Vec<f32> {
         match bias {
             None => softmax(&self.cosines, self.count, self.factor, over),
-            Some(bias) => self.cosines.iter().map(|cosine| 1.0 / (1.0 + (-cosine * self.factor - bias).exp())).collect(),
+            Some(bias) => {
+                self.cosines.iter().map(|cosine| 1.0 / (1.0 + (-cosine * self.factor - bias).exp())).collect()
+            }
         }
     }
 }

@@ -267,7 +267,11 @@ impl List<'_> {
             let chosen = app.state.look.theme == theme;
             self.put(menu, text, Command::SetTheme(theme), |entry| {
                 let entry = entry.chosen(chosen);
-                if theme == Theme::Light { entry.apart().keys(CONTROL_SHIFT, Key::B) } else { entry.keys(CONTROL_SHIFT, Key::D) }
+                if theme == Theme::Light {
+                    entry.apart().keys(CONTROL_SHIFT, Key::B)
+                } else {
+                    entry.keys(CONTROL_SHIFT, Key::D)
+                }
             });
         }
         let zoom = app.state.look.zoom;

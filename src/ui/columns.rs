@@ -121,7 +121,9 @@ impl Behavior<String> for Board<'_, '_> {
         tabs: &egui_tiles::Tabs,
         _scroll: &mut f32,
     ) {
-        let Some(view) = tabs.active.and_then(|tile| tiles.get_pane(&tile)).and_then(|pane| named(pane)) else { return };
+        let Some(view) = tabs.active.and_then(|tile| tiles.get_pane(&tile)).and_then(|pane| named(pane)) else {
+            return;
+        };
         ui.add_space(6.0);
         ui.spacing_mut().item_spacing.x = 2.0;
         let name = self.brush.word(&title_key(view));
@@ -149,10 +151,6 @@ impl Behavior<String> for Board<'_, '_> {
                 }
             }
         });
-        let label = format!("{} · {name}", self.brush.say(texts::HELP));
-        if sign_button(ui, Sign::Help, &label).clicked() {
-            self.brush.commands.push(Command::ShowHelp(view.key()));
-        }
     }
 
     fn on_edit(&mut self, edit: EditAction) {
@@ -177,7 +175,7 @@ impl Behavior<String> for Board<'_, '_> {
     }
 
     fn tab_title_spacing(&self, _visuals: &Visuals) -> f32 {
-        12.0
+        10.0
     }
 
     fn tab_bar_color(&self, _visuals: &Visuals) -> Color32 {
@@ -225,7 +223,6 @@ enum Sign {
     Maximise,
     Restore,
     Export,
-    Help,
 }
 
 /// A small button with a drawn sign, so that it looks the same with every font.
@@ -259,10 +256,6 @@ fn sign_button(ui: &mut Ui, sign: Sign, label: &str) -> egui::Response {
             painter.line_segment([at(0.0, -5.0), at(0.0, 2.0)], stroke);
             painter.add(egui::Shape::line(vec![at(-3.0, -1.0), at(0.0, 2.0), at(3.0, -1.0)], stroke));
             painter.add(egui::Shape::line(vec![at(-5.0, 2.0), at(-5.0, 5.0), at(5.0, 5.0), at(5.0, 2.0)], stroke));
-        }
-        Sign::Help => {
-            let font = title_font(13.0);
-            painter.text(middle, egui::Align2::CENTER_CENTER, "?", font, stroke.color);
         }
     }
     response.on_hover_text(label.to_owned())

@@ -10,8 +10,8 @@ use super::views::{Brush, VIEWS, View, named};
 use super::{board, offscreen, texts, theme};
 use crate::app::{App, Export, Format, Theme};
 use crate::error::{Error, Result};
-use crate::export::numbers::csv;
 use crate::export::npz::npz;
+use crate::export::numbers::csv;
 use crate::export::page::{Page, Section, page};
 use crate::files;
 

@@ -46,7 +46,7 @@ impl Palette {
     }
 
     fn contents(&mut self, ui: &mut Ui, brush: &mut Brush<'_>) {
-        ui.set_width(WIDTH.min(ui.ctx().content_rect().width() - 60.0));
+        ui.set_width(WIDTH.min((ui.ctx().content_rect().width() - 60.0).max(100.0)));
         let (down, up, enter) = ui.input_mut(|input| {
             let mut pressed = |key| input.consume_key(Modifiers::NONE, key);
             (pressed(Key::ArrowDown), pressed(Key::ArrowUp), pressed(Key::Enter))
@@ -106,7 +106,7 @@ fn row(ui: &mut Ui, brush: &Brush<'_>, line: &Line, chosen: bool) -> egui::Respo
     let painter = ui.painter_at(rect);
     let keys = painter.layout_no_wrap(line.keys.clone(), font.clone(), palette.weak);
     let mut job = egui::text::LayoutJob::simple_singleline(line.title.clone(), font, palette.text);
-    job.wrap = egui::text::TextWrapping::truncate_at_width(rect.width() - keys.size().x - 30.0);
+    job.wrap = egui::text::TextWrapping::truncate_at_width((rect.width() - keys.size().x - 30.0).max(1.0));
     let title = painter.layout_job(job);
     painter.galley(egui::pos2(rect.left() + 10.0, middle - title.size().y / 2.0), title, palette.text);
     let at = egui::pos2(rect.right() - 10.0 - keys.size().x, middle - keys.size().y / 2.0);
@@ -123,8 +123,7 @@ fn lines(ui: &Ui, brush: &Brush<'_>, typed: &str) -> Vec<Line> {
         command: entry.command,
     };
     let is_palette = |entry: &Entry| entry.command == Command::TogglePalette;
-    let entries: Vec<Entry> =
-        catalogue(app).into_iter().filter(|entry| entry.enabled && !is_palette(entry)).collect();
+    let entries: Vec<Entry> = catalogue(app).into_iter().filter(|entry| entry.enabled && !is_palette(entry)).collect();
     if typed.trim().is_empty() {
         return entries.into_iter().map(line).collect();
     }
@@ -139,7 +138,8 @@ fn lines(ui: &Ui, brush: &Brush<'_>, typed: &str) -> Vec<Line> {
             pattern.score(title, &mut matcher).map(|score| (score, entry))
         })
         .collect();
-    scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    // Of equals the shorter is nearer to what was typed.
+    scored.sort_by_key(|(score, entry)| (std::cmp::Reverse(*score), entry.title.chars().count()));
     lines.extend(scored.into_iter().map(|(_, entry)| line(entry)));
     lines
 }

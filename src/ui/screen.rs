@@ -34,15 +34,16 @@ impl Screen {
         let side = Frame::new().fill(palette.card).inner_margin(Margin { left: 12, right: 12, top: 0, bottom: 8 });
         // A narrow window leaves the middle more than a third.
         let most = (ui.available_width() * 0.32).max(150.0);
+        let usual = ui.available_width() * 0.2;
         let desk = &app.desk;
         let inputs = Panel::left("inputs")
             .frame(side)
-            .default_size(desk.inputs_width.min(most))
+            .default_size(desk.inputs_width.min(usual))
             .size_range(150.0..=most)
             .show(ui, |ui| inputs::show(ui, &mut brush));
         let inspector = Panel::right("inspector")
             .frame(side)
-            .default_size(desk.inspector_width.min(most))
+            .default_size(desk.inspector_width.min(usual))
             .size_range(150.0..=most)
             .show(ui, |ui| inspector::show(ui, &mut brush, &mut self.markdown));
         let middle = Frame::new().fill(palette.ground).inner_margin(Margin::same(12));
@@ -111,7 +112,8 @@ fn keys(ui: &Ui, app: &App, commands: &mut Vec<Command>) {
     entries.sort_by_key(|(keys, _)| std::cmp::Reverse(usize::from(keys.modifiers.shift)));
     for (keys, entry) in entries {
         // Escape closes what is open before it clears the selection.
-        let taken = keys.logical_key == egui::Key::Escape && (app.palette_is_open || egui::Popup::is_any_open(ui.ctx()));
+        let taken =
+            keys.logical_key == egui::Key::Escape && (app.palette_is_open || egui::Popup::is_any_open(ui.ctx()));
         if !taken && entry.enabled && ui.input_mut(|input| input.consume_shortcut(&keys)) {
             commands.push(entry.command);
         }

@@ -26,7 +26,7 @@ pub fn name_of(language: Language) -> [&'static str; 2] {
 
 /// What `key` means in `language`. A key that a file lacks (a test forbids it) is shown itself.
 #[must_use]
-pub fn say<'a>(language: Language, key: &'a str) -> &'a str {
+pub fn say(language: Language, key: &str) -> &str {
     let at = FILES.iter().position(|(known, ..)| *known == language).unwrap_or(0);
     tables().get(at).and_then(|table| table.get(key)).map_or(key, String::as_str)
 }
@@ -280,6 +280,10 @@ texts! {
     TEXT_FOUND = "text-found";
     /// Number.
     PICTURE_FOUND = "picture-found";
+    /// Its explanation.
+    TEXT_FOUND_HINT = "text-found-hint";
+    /// Its explanation.
+    PICTURE_FOUND_HINT = "picture-found-hint";
     /// Slider.
     SHIFT = "shift";
     /// Its explanation.
@@ -380,6 +384,8 @@ texts! {
     USE_LIGHT = "use-light";
     /// Dark theme.
     USE_DARK = "use-dark";
+    /// How to use the strip of small maps.
+    STRIP_HINT = "strip-hint";
     /// What the scale is measured against.
     OWN_SCALE = "own-scale";
 }

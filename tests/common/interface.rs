@@ -50,10 +50,14 @@ pub fn builder<State>() -> HarnessBuilder<State> {
 
 /// The whole screen over an app; what it asks for is applied, and its worker waited for.
 pub fn screen_of(app: App, size: [f32; 2], pixels_per_point: f32) -> (Harness<'static>, Rc<RefCell<App>>) {
+    screen_by(builder().with_size(size).with_pixels_per_point(pixels_per_point), app)
+}
+
+/// [`screen_of`] with a harness of one's own.
+pub fn screen_by(builder: HarnessBuilder<()>, app: App) -> (Harness<'static>, Rc<RefCell<App>>) {
     let app = Rc::new(RefCell::new(app));
     let shared = Rc::clone(&app);
     let mut screen = Screen::default();
-    let builder = builder().with_size(size).with_pixels_per_point(pixels_per_point);
     let harness = builder.build_ui(move |ui| {
         let commands = screen.show(ui, &shared.borrow());
         let mut app = shared.borrow_mut();

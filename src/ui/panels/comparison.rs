@@ -40,7 +40,9 @@ fn line(ui: &mut Ui, brush: &mut Brush<'_>, at: usize) {
     ui.horizontal(|ui| {
         let (rect, response) = ui.allocate_exact_size(vec2(THUMBNAIL, THUMBNAIL), Sense::click());
         let mut caption = app.caption_of(compared);
-        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{} {caption}", brush.say(texts::OPEN_THIS))));
+        response.widget_info(|| {
+            WidgetInfo::labeled(Role::Button, true, format!("{} {caption}", brush.say(texts::OPEN_THIS)))
+        });
         match point.and_then(|point| point.picture.as_ref()) {
             Some(picture) => {
                 let texture = brush.textures.thumbnail(ui.ctx(), &format!("compared {at}"), picture);
@@ -63,7 +65,7 @@ fn line(ui: &mut Ui, brush: &mut Brush<'_>, at: usize) {
                 PictureSource::File(path) => Command::OpenPicture(path.clone()),
             });
         }
-        let width = ui.available_width() - 28.0;
+        let width = (ui.available_width() - 28.0).max(20.0);
         let field = TextEdit::singleline(&mut caption).desired_width(width).font(egui::TextStyle::Small);
         let response = ui.add(field);
         let name = format!("{} {}", brush.say(texts::CAPTION_FIELD), at + 1);

@@ -1,7 +1,8 @@
 //! What the person gives: picture, text, checkpoint, what to compare with, and how maps are drawn.
 
 use egui::{
-    Button, CollapsingHeader, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, TextEdit, Ui, WidgetInfo, vec2,
+    Button, CollapsingHeader, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, TextEdit, Ui,
+    WidgetInfo, vec2,
 };
 
 use super::comparison;
@@ -51,7 +52,7 @@ fn section(ui: &mut Ui, brush: &Brush<'_>, title: texts::Text) {
 fn samples(ui: &mut Ui, brush: &mut Brush<'_>) {
     const COLUMNS: usize = 4;
     let gap = 6.0;
-    let side = ((ui.available_width() - gap * (COLUMNS - 1) as f32) / COLUMNS as f32).floor();
+    let side = ((ui.available_width() - gap * (COLUMNS - 1) as f32) / COLUMNS as f32).floor().max(8.0);
     let app = brush.app;
     let palette = brush.palette();
     ui.spacing_mut().item_spacing = vec2(gap, gap);
@@ -133,7 +134,8 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
             if !tokens.known[at] {
                 text = text.color(palette.warning).strikethrough();
             }
-            let fill = if inside { palette.accent.gamma_multiply(0.4) } else { word_tint(brush, &evidence.tokens.texts[at]) };
+            let fill =
+                if inside { palette.accent.gamma_multiply(0.4) } else { word_tint(brush, &evidence.tokens.texts[at]) };
             let response: Response = ui.add(Button::selectable(inside, text).fill(fill));
             if app.light(Thing::Words(start, end)) == Light::Hovered {
                 ui.painter().rect_stroke(response.rect, 5.0, Stroke::new(1.5, palette.strong), StrokeKind::Inside);

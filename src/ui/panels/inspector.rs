@@ -53,7 +53,7 @@ fn help(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) {
     let name = brush.say(texts::HELP_OF);
     let response = ComboBox::from_id_salt("help")
         .selected_text(brush.word(&title_key(view)))
-        .width(ui.available_width() - 8.0)
+        .width((ui.available_width() - 8.0).max(20.0))
         .show_ui(ui, |ui| {
             for other in VIEWS {
                 let chosen = other.key() == view.key();
@@ -196,7 +196,8 @@ fn cell(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, picture: usize, tex
         row(ui, brush, brush.say(texts::READING_OVER_TEXTS), &number(figures.shares(Over::Texts, None)[at]));
         row(ui, brush, brush.say(texts::READING_OVER_PICTURES), &number(figures.shares(Over::Pictures, None)[at]));
     }
-    let better = |others: &mut dyn Iterator<Item = usize>| others.filter(|at| figures.cosines[*at] > cosine).count() + 1;
+    let better =
+        |others: &mut dyn Iterator<Item = usize>| others.filter(|at| figures.cosines[*at] > cosine).count() + 1;
     let in_row = better(&mut (0..count).map(|text| picture * count + text));
     let in_column = better(&mut (0..count).map(|picture| picture * count + text));
     row(ui, brush, brush.say(texts::RANK_IN_ROW), &format!("{in_row} / {count}"));

@@ -47,9 +47,9 @@ impl View for AttentionView {
         let query = query(brush.app, evidence);
         towers(ui, brush, evidence, tower, query);
         let Some(stack) = evidence.attention_of(tower.tower()) else { return };
-        let space = ui.available_size();
+        let space = ui.available_size().max(Vec2::splat(3.0 * GAP));
         // Beside each other where there is room for it, else one above the other.
-        let wide = space.x > space.y * 1.15;
+        let wide = space.x > space.y * 0.85;
         let first = if wide { vec2(space.x * 0.48, space.y) } else { vec2(space.x, space.y * 0.5) };
         let second = if wide { vec2(space.x - first.x - GAP, space.y) } else { vec2(space.x, space.y - first.y - GAP) };
         let parts = |ui: &mut Ui| {
@@ -194,20 +194,18 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
         painter.text(at, Align2::CENTER_BOTTOM, (head + 1).to_string(), small.clone(), palette.weak);
     }
     let (own_layer, own_head) = chosen(brush.app, stack);
-    let shared = values(stack, tower, own_layer, own_head, query).map(|own| top_of(brush.app, stack, tower, query, own));
+    let shared =
+        values(stack, tower, own_layer, own_head, query).map(|own| top_of(brush.app, stack, tower, query, own));
     let mut hovered = false;
     for layer in 0..layers {
         let at = corner + vec2(-8.0, step.y * layer as f32 + side / 2.0);
         painter.text(at, Align2::RIGHT_CENTER, (layer + 1).to_string(), small.clone(), palette.weak);
         for head in 0..heads {
-            let rect = Rect::from_min_size(
-                corner + vec2(step.x * head as f32, step.y * layer as f32),
-                Vec2::splat(side),
-            );
+            let rect =
+                Rect::from_min_size(corner + vec2(step.x * head as f32, step.y * layer as f32), Vec2::splat(side));
             let response = ui.interact(rect, ui.scope_id().with((layer, head)), Sense::click());
             let is_own = (layer, head) == (own_layer, own_head);
-            let name =
-                format!("{} {} · {} {}", brush.say(texts::LAYER), layer + 1, brush.say(texts::HEAD), head + 1);
+            let name = format!("{} {} · {} {}", brush.say(texts::LAYER), layer + 1, brush.say(texts::HEAD), head + 1);
             response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, is_own, &name));
             painter.rect_filled(rect, 2.0, palette.raised);
             if let Some(own) = values(stack, tower, layer, head, query) {
@@ -334,7 +332,8 @@ fn tokens(
     let name = brush.say(texts::TEXT_TOWER);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
     let painter = ui.painter().clone();
-    let words = |at: usize| evidence.tokens.spans.get(at).copied().flatten().map(|(start, end)| Thing::Words(start, end));
+    let words =
+        |at: usize| evidence.tokens.spans.get(at).copied().flatten().map(|(start, end)| Thing::Words(start, end));
     for (at, token) in names.iter().enumerate() {
         if side < 8.0 {
             break;
@@ -343,7 +342,7 @@ fn tokens(
         let colour = stroke.map_or(palette.weak, |stroke| stroke.color);
         let middle = cells.min + Vec2::splat(side * (at as f32 + 0.5));
         let mut job = egui::text::LayoutJob::simple_singleline(token.clone(), small.clone(), colour);
-        job.wrap = egui::text::TextWrapping::truncate_at_width(labels - 6.0);
+        job.wrap = egui::text::TextWrapping::truncate_at_width((labels - 6.0).max(1.0));
         let galley = painter.layout_job(job);
         let size = galley.size();
         let left = pos2(cells.left() - 5.0 - size.x, middle.y - size.y / 2.0);
@@ -351,10 +350,8 @@ fn tokens(
         let over = pos2(middle.x - size.y / 2.0, cells.top() - 5.0);
         painter.add(egui::epaint::TextShape::new(over, galley, colour).with_angle(-std::f32::consts::FRAC_PI_2));
         if let Some(stroke) = stroke {
-            let line = Rect::from_min_size(
-                pos2(cells.left(), cells.top() + side * at as f32),
-                vec2(cells.width(), side),
-            );
+            let line =
+                Rect::from_min_size(pos2(cells.left(), cells.top() + side * at as f32), vec2(cells.width(), side));
             painter.rect_stroke(line, 0.0, Stroke::new(1.0, stroke.color), StrokeKind::Inside);
         }
     }
@@ -374,6 +371,12 @@ fn tokens(
     }
     response.on_hover_ui_at_pointer(|ui| {
         ui.label(RichText::new(number(share)).strong());
-        ui.label(format!("{} “{}” → {} “{}”", brush.say(texts::QUERY), names[query], brush.say(texts::KEY), names[key]));
+        ui.label(format!(
+            "{} “{}” → {} “{}”",
+            brush.say(texts::QUERY),
+            names[query],
+            brush.say(texts::KEY),
+            names[key]
+        ));
     });
 }

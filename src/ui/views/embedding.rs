@@ -139,6 +139,7 @@ fn shift(ui: &mut Ui, brush: &mut Brush<'_>, figures: &PairFigures) {
         ui.spacing_mut().item_spacing = vec2(GAP, 4.0);
         ui.label(RichText::new(brush.say(texts::GAP)).color(palette.weak));
         ui.label(format!("{:.2}", figures.gap));
+        ui.spacing_mut().slider_width = super::matrix::SLIDER;
         let mut shift = figures.shift;
         let name = brush.say(texts::SHIFT);
         ui.label(RichText::new(name).color(palette.weak));

@@ -16,8 +16,12 @@ pub struct HeatmapView;
 
 /// Height of the legend under the picture.
 const LEGEND: f32 = 40.0;
-/// Height of the strip of small maps, with its title.
-const STRIP: f32 = 134.0;
+/// Height of the strip of small maps, with its title: at least this, and what the picture leaves over.
+const STRIP: f32 = 124.0;
+/// Height of the name under a small map.
+const CAPTION: f32 = 20.0;
+/// A small map narrower than this has no room for its name.
+const LEAST_WIDTH: f32 = 88.0;
 /// A picture lower than this isn't worth a strip beneath it.
 const LEAST_PICTURE: f32 = 120.0;
 
@@ -37,15 +41,23 @@ impl View for HeatmapView {
         let shown = std::iter::once(state.layer).chain(state.beside.filter(|other| *other != state.layer));
         let shown: Vec<(&Attribution, &Heatmap)> =
             shown.filter_map(|layer| Some((named(layer.0)?, maps.get(layer.0)?))).collect();
-        ui.horizontal_wrapped(|ui| {
+        ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = SMALL_GAP;
-            ui.label(RichText::new(format!("“{phrase}”")).font(title_font(15.0)).color(brush.palette().accent));
+            let text = RichText::new(format!("“{phrase}”")).font(title_font(15.0)).color(brush.palette().accent);
+            ui.add_sized(vec2((ui.available_width() - 140.0).max(20.0), 24.0), |ui: &mut Ui| {
+                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                    ui.add(egui::Label::new(text).truncate())
+                })
+                .inner
+            });
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| beside(ui, brush));
         });
         let space = ui.available_size();
         let count = shown.len().max(1) as f32;
-        let width = (space.x - GAP * (count - 1.0)) / count;
+        let width = ((space.x - GAP * (count - 1.0)) / count).max(40.0);
         let title = ui.text_style_height(&egui::TextStyle::Body) + SMALL_GAP;
-        let with_strip = space.y - LEGEND - STRIP - title;
+        let strip_height = if width_of_row(space.x, 1) < LEAST_WIDTH { STRIP + CAPTION * 2.0 } else { STRIP };
+        let with_strip = space.y - LEGEND - strip_height - title;
         let has_strip = with_strip >= LEAST_PICTURE;
         // As large as the width allows, unless the height is less; what is left over stays below.
         let height = if has_strip { with_strip } else { space.y - LEGEND - title };
@@ -85,6 +97,30 @@ impl View for HeatmapView {
     }
 }
 
+/// Chooses a second map beside the first: the raw cosine beside the corrected one, say.
+fn beside(ui: &mut Ui, brush: &mut Brush<'_>) {
+    let state = &brush.app.state.map;
+    let name = brush.say(texts::BESIDE);
+    let title = |brush: &Brush<'_>, layer: Layer| brush.word(&format!("attribution-{}", layer.0));
+    let shown = match state.beside {
+        Some(layer) => title(brush, layer),
+        None => brush.say(texts::NO_BESIDE).to_owned(),
+    };
+    let response = egui::ComboBox::from_id_salt("beside").selected_text(shown).show_ui(ui, |ui| {
+        if ui.selectable_label(state.beside.is_none(), brush.say(texts::NO_BESIDE)).clicked() {
+            brush.commands.push(Command::SetBeside(None));
+        }
+        for attribution in ATTRIBUTIONS {
+            let layer = Layer(attribution.key);
+            if ui.selectable_label(state.beside == Some(layer), title(brush, layer)).clicked() {
+                brush.commands.push(Command::SetBeside(Some(layer)));
+            }
+        }
+    });
+    response.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+    response.response.on_hover_text(name);
+}
+
 /// The value that gets the brightest colour; zero and less get the darkest.
 fn scale_of(evidence: &Evidence, app: &App, attribution: &Attribution, map: &Heatmap) -> f32 {
     let top = match app.state.map.scale {
@@ -113,7 +149,7 @@ fn legend(ui: &mut Ui, brush: &Brush<'_>, attribution: &Attribution, map: &Heatm
     let facts =
         format!("{} {}   {} {}", brush.say(texts::PEAK), number(peak), brush.say(texts::MASS), number(map.mass()));
     let beside = bar.right() + GAP;
-    let room = rect.right() - beside;
+    let room = (rect.right() - beside).max(1.0);
     let line = |text: String, colour| {
         let mut job = egui::text::LayoutJob::simple_singleline(text, small.clone(), colour);
         job.wrap = egui::text::TextWrapping::truncate_at_width(room);
@@ -128,41 +164,66 @@ fn legend(ui: &mut Ui, brush: &Brush<'_>, attribution: &Attribution, map: &Heatm
 fn strip(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, maps: &crate::methods::WordMaps) {
     let palette = brush.palette();
     ui.label(RichText::new(brush.say(texts::ALL_MAPS)).color(palette.weak).small());
-    let count = ATTRIBUTIONS.len() as f32;
-    let shape = shape(brush);
-    let gap = GAP;
-    let width = (ui.available_width() - gap * (count - 1.0)) / count;
-    let room = STRIP - 62.0;
-    let picture = vec2(width, width * shape);
-    let picture = picture * (room / picture.y).min(1.0);
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = gap;
-        for attribution in ATTRIBUTIONS {
-            let Some(map) = maps.get(attribution.key) else { continue };
-            let (rect, response) = ui.allocate_exact_size(vec2(width, room + 30.0), Sense::click());
-            let selected = brush.app.layer().0 == attribution.key;
-            let title = brush.word(&format!("attribution-{}", attribution.key));
-            response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, selected, &title));
-            let place = Rect::from_min_size(pos2(rect.center().x - picture.x / 2.0, rect.top()), picture);
-            let top = scale_of(evidence, brush.app, attribution, map);
-            let name = format!("small {}", attribution.key);
-            draw(ui, evidence, brush, Overlay { values: &map.values, top, name: &name }, place);
-            let colour = if selected { palette.text } else { palette.weak };
-            let mut job = egui::text::LayoutJob::simple(title, egui::TextStyle::Small.resolve(ui.style()), colour, width + 8.0);
-            job.halign = egui::Align::Center;
-            job.wrap.max_rows = 2;
-            let galley = ui.painter().layout_job(job);
-            ui.painter().galley(pos2(rect.center().x, place.bottom() + 4.0), galley, colour);
-            if selected || response.hovered() || response.has_focus() {
-                let colour = if selected { palette.accent } else { palette.weak };
-                ui.painter().rect_stroke(place.expand(1.0), 3.0, Stroke::new(2.0, colour), StrokeKind::Outside);
+    let shown: Vec<(&Attribution, &Heatmap)> =
+        ATTRIBUTIONS.iter().filter_map(|attribution| Some((attribution, maps.get(attribution.key)?))).collect();
+    let space = ui.available_size();
+    // In one row, or in two where a name wouldn't fit under its map.
+    let rows = if width_of_row(space.x, 1) < LEAST_WIDTH { 2 } else { 1 };
+    let width = width_of_row(space.x, rows);
+    let room = (space.y / rows as f32 - CAPTION - GAP).max(1.0);
+    let picture = vec2(width, width * shape(brush));
+    let picture = picture * (room / picture.y).clamp(0.0, 1.0);
+    ui.spacing_mut().item_spacing = egui::Vec2::splat(GAP);
+    for row in shown.chunks(shown.len().div_ceil(rows).max(1)) {
+        ui.horizontal(|ui| {
+            for (attribution, map) in row {
+                small_map(ui, evidence, brush, attribution, map, width, picture);
             }
-            if response.clicked() {
-                brush.commands.push(Command::SetLayer(Layer(attribution.key)));
-            }
-            if response.secondary_clicked() {
-                brush.commands.push(Command::SetBeside(Some(Layer(attribution.key))));
-            }
-        }
-    });
+        });
+    }
+}
+
+/// Width of a map of the strip, in one row or in several.
+fn width_of_row(space: f32, rows: usize) -> f32 {
+    let count = ATTRIBUTIONS.len().div_ceil(rows).max(1) as f32;
+    ((space - GAP * (count - 1.0)) / count).max(1.0)
+}
+
+/// One map of the strip, with its name under it.
+fn small_map(
+    ui: &mut Ui,
+    evidence: &Evidence,
+    brush: &mut Brush<'_>,
+    attribution: &Attribution,
+    map: &Heatmap,
+    width: f32,
+    picture: egui::Vec2,
+) {
+    let palette = brush.palette();
+    let (rect, response) = ui.allocate_exact_size(vec2(width, picture.y + CAPTION), Sense::click());
+    let selected = brush.app.layer().0 == attribution.key;
+    let title = brush.word(&format!("attribution-{}", attribution.key));
+    response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, selected, &title));
+    let place = Rect::from_min_size(pos2(rect.center().x - picture.x / 2.0, rect.top()), picture);
+    let top = scale_of(evidence, brush.app, attribution, map);
+    let name = format!("small {}", attribution.key);
+    draw(ui, evidence, brush, Overlay { values: &map.values, top, name: &name }, place);
+    let colour = if selected { palette.text } else { palette.weak };
+    let font = egui::TextStyle::Small.resolve(ui.style());
+    let mut job = egui::text::LayoutJob::simple_singleline(title.clone(), font, colour);
+    job.wrap = egui::text::TextWrapping::truncate_at_width(width + GAP - 2.0);
+    let galley = ui.painter().layout_job(job);
+    let left = rect.center().x - galley.size().x / 2.0;
+    ui.painter().galley(pos2(left, place.bottom() + 4.0), galley, colour);
+    if selected || response.hovered() || response.has_focus() {
+        let colour = if selected { palette.accent } else { palette.weak };
+        ui.painter().rect_stroke(place.expand(1.0), 3.0, Stroke::new(2.0, colour), StrokeKind::Outside);
+    }
+    let mouse = response.on_hover_text(format!("{title}\n{}", brush.say(texts::STRIP_HINT)));
+    if mouse.clicked() {
+        brush.commands.push(Command::SetLayer(Layer(attribution.key)));
+    }
+    if mouse.secondary_clicked() {
+        brush.commands.push(Command::SetBeside(Some(Layer(attribution.key))));
+    }
 }

@@ -1,8 +1,8 @@
 //! A picture under a map: drawn once, for every view that lays numbers over patches.
 
 use egui::{
-    Color32, ColorImage, EventFilter, Key, Modifiers, Rect, Response, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui,
-    WidgetInfo, pos2, vec2,
+    Color32, ColorImage, EventFilter, Key, Modifiers, Rect, Response, Role, Sense, Stroke, StrokeKind, TextureOptions,
+    Ui, WidgetInfo, pos2, vec2,
 };
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -60,7 +60,7 @@ pub fn draw(ui: &Ui, evidence: &Evidence, brush: &mut Brush<'_>, overlay: Overla
         let colour = |value: &f32| veil(state.colours, value / overlay.top, state.opacity);
         ColorImage::new([columns, rows], overlay.values.iter().map(colour).collect())
     };
-    let look = [overlay.top, state.opacity, f32::from(u8::from(state.smooth)), state.colours as u8 as f32];
+    let look = [overlay.top, state.opacity, f32::from(u8::from(state.smooth)), f32::from(state.colours as u8)];
     let key = format!("map {}", overlay.name);
     let overlay = brush.textures.get(ui.ctx(), &key, fingerprint(overlay.values, &look), options, make);
     let inside = seen.intersect(picture);
@@ -95,7 +95,7 @@ pub fn plain(ui: &Ui, brush: &mut Brush<'_>, overlay: Overlay<'_>, (rows, column
         ColorImage::new([columns, rows], overlay.values.iter().map(colour).collect())
     };
     let key = format!("plain {}", overlay.name);
-    let print = fingerprint(overlay.values, &[overlay.top, colours as u8 as f32]);
+    let print = fingerprint(overlay.values, &[overlay.top, f32::from(colours as u8)]);
     let texture = brush.textures.get(ui.ctx(), &key, print, TextureOptions::NEAREST, make);
     let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
     ui.painter().image(texture, rect, whole, Color32::WHITE);

@@ -1,8 +1,8 @@
 //! Pictures against captions: the table that contrastive training looks at.
 
 use egui::{
-    Align2, Color32, EventFilter, Key, Modifiers, Rect, RichText, Role, ScrollArea, Sense, Slider, Stroke, StrokeKind, Ui,
-    Vec2, WidgetInfo, pos2, vec2,
+    Align2, Color32, EventFilter, Key, Modifiers, Rect, RichText, Role, ScrollArea, Sense, Slider, Stroke, StrokeKind,
+    Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
 use super::parts::colour_bar;
@@ -20,15 +20,17 @@ use crate::ui::theme::{GAP, LARGE_GAP, heat, ink_on};
 pub struct MatrixView;
 
 /// Sides of a cell, in points.
-const LEAST_CELL: f32 = 14.0;
+const LEAST_CELL: f32 = 12.0;
 const MOST_CELL: f32 = 46.0;
 /// From this side on a cell shows its number.
 const CELL_WITH_NUMBER: f32 = 27.0;
 /// The width of the captions before the rows, as a share of the table's, and in points at most.
 const CAPTIONS: f32 = 0.42;
 const WIDEST_CAPTION: f32 = 330.0;
+/// Length of a slider.
+pub(super) const SLIDER: f32 = 84.0;
 /// Room for the legend under the table.
-const LEGEND: f32 = 28.0;
+const LEGEND: f32 = 34.0;
 
 impl View for MatrixView {
     fn key(&self) -> &'static str {
@@ -106,10 +108,13 @@ fn controls(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, figures: &P
     });
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(GAP, 4.0);
+        ui.spacing_mut().slider_width = SLIDER;
         let mut factor = figures.factor;
         let name = brush.say(texts::FACTOR);
         ui.label(RichText::new(name).color(palette.weak));
-        let slider = Slider::new(&mut factor, LEAST_FACTOR..=MOST_FACTOR).logarithmic(true).max_decimals(1);
+        let slider = Slider::new(&mut factor, LEAST_FACTOR..=MOST_FACTOR).logarithmic(true);
+        // Shown short, but never rounded: that alone would be a change.
+        let slider = slider.custom_formatter(|value, _| format!("{value:.1}"));
         let response = ui.add(slider).on_hover_text(brush.say(texts::TEMPERATURE));
         response.widget_info(|| WidgetInfo::slider(true, f64::from(figures.factor), name));
         if response.changed() {
@@ -128,23 +133,25 @@ pub(super) fn figures_line(ui: &mut Ui, brush: &Brush<'_>, figures: &PairFigures
     let palette = brush.palette();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = LARGE_GAP;
+        // One label a fact, so that a fact is never torn apart where the line wraps.
         let fact = |ui: &mut Ui, name: &str, value: String| {
-            ui.horizontal(|ui| {
-                ui.spacing_mut().item_spacing.x = 4.0;
-                ui.label(RichText::new(name).color(palette.weak)).union(ui.label(value))
-            })
-            .inner
+            let font = egui::TextStyle::Body.resolve(ui.style());
+            let mut job = egui::text::LayoutJob::default();
+            job.append(name, 0.0, egui::TextFormat::simple(font.clone(), palette.weak));
+            job.append(&value, 5.0, egui::TextFormat::simple(font, palette.text));
+            ui.add(egui::Label::new(job).extend())
         };
         if let Some(loss) = figures.loss {
             fact(ui, brush.say(texts::LOSS), number(loss)).on_hover_text(brush.say(texts::LOSS_HINT));
         }
         let found = |share: f32| format!("{:.0} / {}", share * figures.count as f32, figures.count);
-        fact(ui, brush.say(texts::TEXT_FOUND), found(figures.retrieval.text_of_picture));
-        fact(ui, brush.say(texts::PICTURE_FOUND), found(figures.retrieval.picture_of_text));
+        fact(ui, brush.say(texts::TEXT_FOUND), found(figures.retrieval.text_of_picture))
+            .on_hover_text(brush.say(texts::TEXT_FOUND_HINT));
+        fact(ui, brush.say(texts::PICTURE_FOUND), found(figures.retrieval.picture_of_text))
+            .on_hover_text(brush.say(texts::PICTURE_FOUND_HINT));
     });
 }
 
-#[expect(clippy::too_many_lines, reason = "one table, from its head to its last cell")]
 fn table(
     ui: &mut Ui,
     evidence: &Evidence,
@@ -250,7 +257,7 @@ fn heads(
     let palette = brush.palette();
     let painter = ui.painter().clone();
     let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-    let size = egui::TextStyle::Small.resolve(ui.style()).size.min(side - 2.0);
+    let size = egui::TextStyle::Small.resolve(ui.style()).size.min(side - 2.0).max(4.0);
     for (pair, text) in evidence.scores.texts.iter().enumerate().take(count) {
         let rect = Rect::from_min_size(corner + vec2(side * pair as f32, -side), Vec2::splat(side)).shrink(1.0);
         if let Some(picture) = evidence.cloud.points.get(pair).and_then(|point| point.picture.clone()) {
@@ -265,7 +272,7 @@ fn heads(
         let usual = if own { palette.second } else { palette.weak };
         let colour = stroke.map_or(usual, |stroke| stroke.color);
         let mut job = egui::text::LayoutJob::simple_singleline(text.clone(), egui::FontId::proportional(size), colour);
-        job.wrap = egui::text::TextWrapping::truncate_at_width(room - 8.0);
+        job.wrap = egui::text::TextWrapping::truncate_at_width((room - 8.0).max(1.0));
         let galley = painter.layout_job(job);
         let at = corner + vec2(-6.0 - galley.size().x, side * (pair as f32 + 0.5) - galley.size().y / 2.0);
         painter.galley(at, galley, colour);

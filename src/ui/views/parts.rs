@@ -22,7 +22,7 @@ pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str,
     }
     let font = egui::TextStyle::Body.resolve(ui.style());
     let text = painter.layout_no_wrap(value.to_owned(), font.clone(), palette.weak);
-    let room = rect.width() - text.size().x - 18.0;
+    let room = (rect.width() - text.size().x - 18.0).max(1.0);
     painter.galley(pos2(rect.right() - text.size().x - 6.0, rect.top() + 3.0), text, palette.weak);
     let mut job = egui::text::LayoutJob::simple_singleline(label.to_owned(), font, palette.text);
     job.wrap = egui::text::TextWrapping::truncate_at_width(room);

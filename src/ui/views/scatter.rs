@@ -32,7 +32,9 @@ pub struct Spot<'a> {
 
 /// Sides of small pictures, in points.
 const SMALL: f32 = 30.0;
-const LARGE: f32 = 42.0;
+const SMALLEST: f32 = 16.0;
+/// How much larger the person's own picture is.
+const OWN: f32 = 1.4;
 /// How near the pointer has to be to a point.
 const REACH: f32 = 22.0;
 /// Beyond this many points pictures and words would only cover each other.
@@ -45,7 +47,8 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], axes: &[Stri
     let palette = brush.palette();
     let state = &brush.app.state.space;
     let (reduction, seed, join) = (state.reduction.0, state.seed, state.pairs);
-    let size = ui.available_size().max(vec2(60.0, 60.0));
+    // What the view was given: a line above that is too long for it must not widen the plot.
+    let size = (ui.max_rect().max - ui.cursor().min).max(vec2(60.0, 60.0));
     let weak = |text: &str| RichText::new(text.to_owned()).color(palette.weak).small();
     let response = Plot::new(("space", reduction, seed))
         .width(size.x)
@@ -70,7 +73,13 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], axes: &[Stri
             if join {
                 for (picture, text) in pairs(spots) {
                     let lit = [picture, text].iter().any(|spot| brush.app.light(spot.thing) != Light::None);
-                    let colour = if lit { palette.accent } else if picture.own { palette.text } else { palette.line };
+                    let colour = if lit {
+                        palette.accent
+                    } else if picture.own {
+                        palette.text
+                    } else {
+                        palette.line
+                    };
                     let width = if lit || picture.own { 2.0 } else { 1.2 };
                     plot.line(Line::new("", vec![picture.at, text.at]).color(colour).width(width).allow_hover(false));
                 }
@@ -130,10 +139,8 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
         let is_picture = spot.kind == PointKind::Picture;
         let half = if !is_picture || drawn != Drawn::Thumbnails || !detailed {
             6.0
-        } else if spot.own {
-            LARGE / 2.0
         } else {
-            SMALL / 2.0
+            (clip.size().min_elem() * 0.08).clamp(SMALLEST, SMALL) * if spot.own { OWN } else { 1.0 } / 2.0
         };
         match spot.picture.filter(|_| half > 6.0) {
             Some(picture) => {
@@ -156,7 +163,8 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
         }
         let words = drawn == Drawn::Words && !is_picture && detailed;
         // What only holds a selected word is ringed, but not named: there may be many.
-        let named = brush.app.light(spot.thing) == Light::Hovered || brush.app.state.selected.pair.is_some_and(|pair| pair.touches(spot.thing));
+        let named = brush.app.light(spot.thing) == Light::Hovered
+            || brush.app.state.selected.pair.is_some_and(|pair| pair.touches(spot.thing));
         if named || words || spot.own && !is_picture {
             let colour = stroke.map_or(if spot.own { palette.text } else { palette.weak }, |stroke| stroke.color);
             labels.push((at + vec2(0.0, half + 2.0), spot.label, colour));

@@ -1,0 +1,103 @@
+//! How long a frame's work on the interface takes, while the worker rests and while it has all cores:
+//!
+//! ```text
+//! cargo bench --bench frames
+//! ```
+//!
+//! The window is drawn as often as on a screen of 60 Hz, with the pointer moving over it, and a frame counts from its input
+//! to its triangles; what a graphics card does with them is left out. Printed are the percentiles in milliseconds.
+
+use std::time::{Duration, Instant};
+
+use alignscope::app::state::ReductionName;
+use alignscope::app::{App, AppState, Command, PictureSource};
+use alignscope::ui::screen::Screen;
+use alignscope::ui::theme;
+use egui::{Context, Event, RawInput, Rect, pos2, vec2};
+
+const FRAMES: usize = 900;
+const FRAME: Duration = Duration::from_micros(16_667);
+const SIZE: [f32; 2] = [1600.0, 1000.0];
+
+fn main() {
+    // The test runner asks benchmarks what they are; there is nothing to list.
+    if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
+        return;
+    }
+    println!("ms of UI work a frame, {FRAMES} frames each     p50    p95    p99    max");
+    measure("worker resting, PCA", |_, _| ());
+    measure("worker busy: a new picture each 20 frames", |app, frame| {
+        if frame % 20 == 0 {
+            let sample = &app.samples[(frame / 20) % app.samples.len()];
+            app.apply(Command::OpenSample(sample.key.clone()));
+        }
+    });
+    measure("worker busy: a word typed each 4 frames", |app, frame| {
+        if frame % 4 == 0 {
+            let words = ["cat", "red ball", "rabbit", "tree", "guitar"];
+            let sentence = format!("a {} and a {}", words[frame / 4 % 5], words[frame / 20 % 5]);
+            app.apply(Command::SetSentence(sentence));
+        }
+    });
+    measure("worker busy: UMAP, another seed each 10 frames", |app, frame| {
+        app.apply(Command::SetReduction(ReductionName("umap")));
+        if frame % 10 == 0 {
+            app.apply(Command::SetSeed(frame as u64));
+        }
+    });
+    measure("texts moved along the gap at each frame", |app, frame| {
+        app.apply(Command::SetShift((frame % 40) as f32 / 20.0));
+    });
+}
+
+/// Draws [`FRAMES`] frames, does `act` before each of them, and prints the percentiles.
+fn measure(name: &str, act: impl Fn(&mut App, usize)) {
+    let mut app = App::new(AppState { picture: PictureSource::default(), ..AppState::first() });
+    app.start(|| ()).expect("a worker");
+    while app.busy {
+        app.receive();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let ctx = Context::default();
+    theme::install(&ctx);
+    let mut screen = Screen::default();
+    let mut times = Vec::new();
+    let mut busy = 0;
+    for frame in 0..FRAMES {
+        let begin = Instant::now();
+        act(&mut app, frame);
+        app.receive();
+        busy += usize::from(app.busy);
+        let along = frame as f32 / FRAMES as f32;
+        let pointer = pos2(SIZE[0] * along, SIZE[1] * (0.5 + 0.4 * (along * 40.0).sin()));
+        let input = RawInput {
+            screen_rect: Some(Rect::from_min_size(pos2(0.0, 0.0), vec2(SIZE[0], SIZE[1]))),
+            time: Some(frame as f64 * FRAME.as_secs_f64()),
+            events: vec![Event::PointerMoved(pointer)],
+            ..Default::default()
+        };
+        let mut commands = Vec::new();
+        let mut output = ctx.run_ui(input, |ui| commands = screen.show(ui, &app));
+        for command in commands {
+            app.apply(command);
+        }
+        output.textures_delta.clear();
+        std::hint::black_box(ctx.tessellate(output.shapes, 1.0));
+        let passed = begin.elapsed();
+        times.push(passed.as_secs_f64() * 1e3);
+        std::thread::sleep(FRAME.saturating_sub(passed));
+    }
+    // The first frames lay out all fonts and upload all pictures.
+    let mut settled = times.split_off(10);
+    settled.sort_by(f64::total_cmp);
+    let at = |share: f64| settled[((settled.len() - 1) as f64 * share) as usize];
+    let share = 100 * busy / FRAMES;
+    println!(
+        "{name:<47} {:6.2} {:6.2} {:6.2} {:6.2}   (worker busy in {share} % of frames; first frame {:.1})",
+        at(0.5),
+        at(0.95),
+        at(0.99),
+        at(1.0),
+        times[0]
+    );
+}
