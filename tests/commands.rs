@@ -53,7 +53,8 @@ fn every_entry_does_something_or_already_is_so() {
         // Cancelling and the usual things change nothing where there is nothing to do.
         let idle = entry.chosen == Some(true)
             || !entry.enabled
-            || matches!(entry.command, Command::Cancel | Command::ResetLayout | Command::ResetComparison)
+            || matches!(entry.command, Command::Cancel | Command::Recompute)
+            || matches!(entry.command, Command::ResetLayout | Command::ResetComparison)
             || entry.command == Command::SetZoom(1.0)
             || matches!(entry.command, Command::ShowView(..) | Command::Undo | Command::Redo);
         assert!(idle || shown(&app) != before, "{} does nothing", entry.title);
@@ -176,7 +177,7 @@ fn the_focus_reaches_everything_by_the_tab_key() {
         harness.key_press(Key::Tab);
         harness.run_steps(1);
         let focused = harness
-            .query_all(egui_kittest::kittest::By::new().predicate(egui_kittest::kittest::AccessKitNode::is_focused));
+            .query_all(egui_kittest::kittest::By::new().predicate(|node| node.is_focused() && !node.is_hidden()));
         for node in focused {
             reached.insert(node.accesskit_node().label().or(node.accesskit_node().value()).unwrap_or_default());
         }
@@ -307,4 +308,47 @@ fn what_failed_is_no_step() {
     app.apply(Command::SetCheckpoint("no/such/folder".into()));
     settle(&mut app);
     assert!(app.problem.as_ref().is_some_and(|problem| problem.contains("no/such/folder")) && !app.can_undo());
+}
+
+#[test]
+fn a_computation_can_be_stopped_and_begun_again() {
+    let mut app = app(AppState::first());
+    app.apply(Command::SetSentence("a dog, a horse and a tree".into()));
+    assert!(app.busy && app.progress.is_some());
+    app.apply(Command::Cancel);
+    assert!(!app.busy && app.progress.is_none());
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    app.receive();
+    let phrase = |app: &App| app.evidence.as_ref().expect("evidence").phrase.clone();
+    assert_eq!(phrase(&app), "red ball", "late answers are not taken");
+    app.apply(Command::Recompute);
+    settle(&mut app);
+    assert_eq!(phrase(&app), "a dog, a horse and a tree");
+}
+
+#[test]
+fn a_picture_of_the_comparison_that_cannot_be_read_is_said_and_left_out() {
+    use alignscope::app::PictureSource;
+    use alignscope::app::state::Compared;
+    let mut app = app(AppState::first());
+    let pairs = app.evidence.as_ref().expect("evidence").cloud.pairs();
+    let picture = PictureSource::File("no/such/picture.png".into());
+    app.apply(Command::AddCompared(Compared { picture, caption: Some("a dog".into()) }));
+    settle(&mut app);
+    assert!(app.problem.as_ref().is_some_and(|problem| problem.contains("no/such/picture.png")));
+    assert_eq!(app.evidence.as_ref().expect("evidence").cloud.pairs(), pairs);
+    app.apply(Command::RemoveCompared(app.state.comparison.len() - 1));
+    settle(&mut app);
+    assert_eq!(app.problem, None);
+}
+
+#[test]
+fn what_went_wrong_elsewhere_stays_until_it_is_read() {
+    let mut app = app(AppState::first());
+    app.apply(Command::Complain("the last session can't be restored".into()));
+    app.apply(Command::SetSentence("a cat".into()));
+    settle(&mut app);
+    assert!(app.problem.is_some());
+    app.apply(Command::DismissProblem);
+    assert_eq!(app.problem, None);
 }

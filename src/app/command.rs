@@ -138,6 +138,8 @@ pub enum Command {
     Settle,
     /// Stop what is being computed.
     Cancel,
+    /// Compute again what was stopped or failed.
+    Recompute,
     /// Something went wrong outside of a computation, in one sentence.
     Complain(String),
     /// Something is done that can't be seen, in one sentence.
@@ -277,8 +279,8 @@ fn change(app: &mut App, command: Command) {
             Ok(()) => app.news = Some(path.display().to_string()),
             Err(error) => app.problem = Some(error.to_string()),
         },
-        // Not among the things that are undone: they are how one undoes.
-        Command::Undo | Command::Redo => {}
+        // These change nothing themselves: what they bring about is done around here.
+        Command::Undo | Command::Redo | Command::Recompute => {}
         Command::SetSentence(sentence) => {
             if state.sentence != sentence {
                 state.sentence = sentence;

@@ -132,7 +132,7 @@ impl Computer {
         emit(Report::Picture { picture: Arc::clone(&picture), name });
         let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
-        let comparison = self.comparison(question, cancel, emit).map_err(other)?;
+        let (comparison, unreadable) = self.comparison(question, cancel).map_err(other)?;
         let method =
             self.method(question.checkpoint.as_ref(), &question.device).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
@@ -155,7 +155,9 @@ impl Computer {
         method.evidence(&input, cancel, take).map_err(other)?;
         let Some(cloud) = cloud else { return Ok(()) };
         let (pictures, texts) = (cloud.vectors(PointKind::Picture), cloud.vectors(PointKind::Text));
-        self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)
+        self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)?;
+        // Said last, when everything else is there: it stands in the way of nothing.
+        unreadable.map_or(Ok(()), |error| Err(other(error)))
     }
 
     fn picture(&mut self, source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {
@@ -170,12 +172,13 @@ impl Computer {
     }
 
     /// The pairs to compare with. The person's own sentence isn't compared with itself, and a picture that can't be read is
-    /// said and left out.
-    fn comparison(&mut self, question: &Question, cancel: &CancelToken, emit: Emit<'_>) -> Result<Arc<Vec<Pair>>> {
+    /// left out; the last such error stands beside them.
+    fn comparison(&mut self, question: &Question, cancel: &CancelToken) -> Result<(Arc<Vec<Pair>>, Option<Error>)> {
         let wanted = &question.comparison;
         self.pictures.retain(|known, _| wanted.iter().any(|(source, _)| source == known));
         let own = question.sentence.trim();
         let mut pairs = Vec::new();
+        let mut unreadable = None;
         for (at, (source, caption)) in wanted.iter().enumerate() {
             cancel.check()?;
             if caption.trim() == own || caption.trim().is_empty() {
@@ -189,14 +192,14 @@ impl Computer {
                         picture
                     }
                     Err(error) => {
-                        emit(Report::Failed { message: error.to_string(), blame: Blame::Other });
+                        unreadable = Some(error);
                         continue;
                     }
                 },
             };
             pairs.push(Pair { at, picture, caption: caption.trim().to_owned() });
         }
-        Ok(Arc::new(pairs))
+        Ok((Arc::new(pairs), unreadable))
     }
 
     fn method(&mut self, folder: Option<&PathBuf>, device: &str) -> Result<&mut Box<dyn Method>> {

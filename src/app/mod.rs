@@ -111,6 +111,8 @@ pub struct App {
     /// Where models run, as [`crate::models::device::choose`] reads it.
     pub device: String,
     history: History,
+    /// Whether the problem came from a computation, and is overcome by the next one that goes well.
+    failed: bool,
     /// Counts the requests, so that late answers to old ones are recognised.
     generation: u64,
     /// What was asked last.
@@ -153,6 +155,7 @@ impl App {
             checkpoints: built_in.filter_map(choice).collect(),
             device: "auto".to_owned(),
             history: History::default(),
+            failed: false,
             generation: 0,
             asked: None,
             worker: None,
@@ -196,6 +199,7 @@ impl App {
             palette_is_open: false,
             asks: Vec::new(),
             history: History::default(),
+            failed: false,
             generation: 0,
             asked: None,
             worker: None,
@@ -236,9 +240,10 @@ impl App {
 
     /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
+        let again = command == Command::Recompute;
         command::apply(self, command);
         self.measure_pairs();
-        if self.worker.is_some() && self.asked.as_ref() != Some(&self.question()) {
+        if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
             self.refresh();
         }
     }
@@ -376,7 +381,10 @@ impl App {
             Report::Evidence(evidence) => {
                 self.last_good_checkpoints = self.state.checkpoints.clone();
                 self.evidence = Some(Arc::new(*evidence));
-                self.problem = None;
+                // What went wrong elsewhere stays until it is read.
+                if std::mem::take(&mut self.failed) {
+                    self.problem = None;
+                }
                 self.figures = None;
                 self.measure_pairs();
             }
@@ -388,6 +396,7 @@ impl App {
             }
             Report::Failed { message, blame } => {
                 self.problem = Some(message);
+                self.failed = true;
                 // What was shown before stays, and so does the state that belongs to it.
                 match blame {
                     Blame::Picture => self.state.picture = self.last_good_picture.clone(),

@@ -49,11 +49,7 @@ impl Evidence {
     /// Patches with an outlying norm (Darcet et al. 2023, arXiv 2309.16588): they take attention and carry no local content.
     #[must_use]
     pub fn sinks(&self) -> Vec<usize> {
-        let mut sorted = self.norms.clone();
-        sorted.sort_by(f32::total_cmp);
-        let Some(median) = sorted.get(sorted.len() / 2) else { return Vec::new() };
-        let norms = self.norms.iter().enumerate();
-        norms.filter(|(_, norm)| **norm > OUTLIER * median).map(|(patch, _)| patch).collect()
+        outliers(&self.norms)
     }
 
     /// The attention of a tower.
@@ -61,6 +57,14 @@ impl Evidence {
     pub fn attention_of(&self, tower: Tower) -> Option<&AttentionStack> {
         self.attention.iter().find(|stack| stack.tower == tower).map(Arc::as_ref)
     }
+}
+
+fn outliers(norms: &[f32]) -> Vec<usize> {
+    let mut sorted = norms.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let Some(median) = sorted.get(sorted.len() / 2) else { return Vec::new() };
+    let all = norms.iter().enumerate();
+    all.filter(|(_, norm)| **norm > OUTLIER * median).map(|(patch, _)| patch).collect()
 }
 
 /// Facts about a model.
@@ -261,6 +265,13 @@ impl Familiar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sinks_are_patches_far_above_the_median() {
+        assert_eq!(outliers(&[10.0, 11.0, 9.0, 100.0, 10.5, 41.0]), [3]);
+        assert_eq!(outliers(&[10.0; 8]), Vec::<usize>::new());
+        assert_eq!(outliers(&[]), Vec::<usize>::new());
+    }
 
     #[test]
     fn probabilities_are_those_of_the_model() {

@@ -222,6 +222,7 @@ impl List<'_> {
         self.put(menu, texts::ADD_PICTURES, Command::Ask(Ask::Compared), |entry| entry);
         self.put(menu, texts::RESET_COMPARISON, Command::ResetComparison, |entry| entry);
         self.put(menu, texts::CANCEL, Command::Cancel, |entry| entry.apart().enabled(app.busy));
+        self.put(menu, texts::RECOMPUTE, Command::Recompute, |entry| entry.keys(Modifiers::NONE, Key::F5));
         self.put(menu, texts::PALETTE, Command::TogglePalette, |entry| entry.keys(CONTROL, Key::K).apart());
     }
 

@@ -238,6 +238,8 @@ texts! {
     JOIN_PAIRS = "join-pairs";
     /// Command.
     CANCEL = "cancel";
+    /// Command.
+    RECOMPUTE = "recompute";
     /// What is exported.
     THE_BOARD = "the-board";
     /// Format.
