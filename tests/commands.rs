@@ -352,3 +352,51 @@ fn what_went_wrong_elsewhere_stays_until_it_is_read() {
     app.apply(Command::DismissProblem);
     assert_eq!(app.problem, None);
 }
+
+/// What is clicked in each view and panel, and what has to follow.
+type Click = (&'static str, &'static str, fn(&AppState) -> bool);
+
+const CLICKS: &[Click] = &[
+    ("heatmap", "Corrected cosine", |state| state.map.layer.0 == "cosine-corrected"),
+    ("heatmap", "Patches", |state| !state.map.smooth),
+    ("heatmap", "One scale for all words", |state| state.map.scale == alignscope::app::Scale::Own),
+    ("heatmap", "Mark sinks", |state| !state.map.sinks),
+    ("attention", "Layer 2 · head 3", |state| (state.attention.layer, state.attention.head) == (Some(1), 2)),
+    ("attention", "Text tower", |state| state.attention.tower == alignscope::app::thing::TowerName::Text),
+    ("embedding", "UMAP", |state| state.space.reduction.0 == "umap"),
+    ("embedding", "Another seed (0)", |state| state.space.seed == 1),
+    ("embedding", "Words", |state| state.space.drawn == alignscope::app::state::Drawn::Words),
+    ("embedding", "Join pairs", |state| !state.space.pairs),
+    ("matrix", "Softmax, captions", |state| state.matrix.reading == alignscope::app::state::Reading::OverTexts),
+    ("ranking", "a key left of a purple box: 0.0 %   cos 0.25", |state| {
+        matches!(state.selected.pair, Some(Thing::Text(_)))
+    }),
+    ("heatmap", "clip-grounded", |state| {
+        state.checkpoints.get("contrastive").is_some_and(|name| name == "clip-grounded")
+    }),
+];
+
+#[test]
+fn every_view_is_worked_by_clicks() {
+    let (mut harness, app) = screen(app(AppState::first()));
+    harness.run_steps(2);
+    for (view, label, follows) in CLICKS {
+        app.borrow_mut().apply(Command::ShowView("contrastive", view));
+        harness.run_steps(2);
+        let before = app.borrow().state.clone();
+        assert!(!follows(&before), "{label} is so already");
+        harness.get_all_by_label(label).next().unwrap_or_else(|| panic!("no {label}")).click();
+        harness.run_steps(3);
+        assert!(follows(&app.borrow().state), "a click on {label} in {view} changes nothing");
+        app.borrow_mut().apply(Command::Undo);
+        harness.run_steps(2);
+        let undone = app.borrow().state == before;
+        assert!(undone, "{label} isn't undone");
+        app.borrow_mut().apply(Command::Redo);
+        harness.run_steps(2);
+    }
+    // Each view was clicked into.
+    for view in VIEWS {
+        assert!(CLICKS.iter().any(|(key, ..)| *key == view.key()), "{} isn't clicked into", view.key());
+    }
+}

@@ -92,7 +92,7 @@ impl Behavior<String> for Board<'_, '_> {
             ui.set_min_size(ui.available_size());
             let clip = ui.clip_rect().intersect(rect);
             ui.set_clip_rect(clip);
-            ui.push_id(view.key(), |ui| view.show(ui, self.evidence, self.brush));
+            ui.push_id(view.key(), |ui| self.view(ui, view));
         });
         UiResponse::None
     }
@@ -208,6 +208,21 @@ impl Behavior<String> for Board<'_, '_> {
 }
 
 impl Board<'_, '_> {
+    /// Draws a view; where its tile is too small for it, in a size that it can be read in, to be scrolled over.
+    fn view(&mut self, ui: &mut Ui, view: &dyn View) {
+        let (space, least) = (ui.available_size(), view.least());
+        if space.x >= least.x && space.y >= least.y {
+            view.show(ui, self.evidence, self.brush);
+            return;
+        }
+        egui::ScrollArea::both().auto_shrink(false).show(ui, |ui| {
+            let (rect, _) = ui.allocate_exact_size(space.max(least), egui::Sense::hover());
+            let layout = Layout::top_down(Align::Min);
+            let mut inner = ui.new_child(UiBuilder::new().max_rect(rect).layout(layout));
+            view.show(&mut inner, self.evidence, self.brush);
+        });
+    }
+
     fn button(&mut self, ui: &mut Ui, sign: Sign, text: texts::Text, name: &str, command: Command) {
         let label = format!("{} · {name}", self.brush.say(text));
         if sign_button(ui, sign, &label).clicked() {

@@ -65,7 +65,7 @@ fn line(ui: &mut Ui, brush: &mut Brush<'_>, at: usize) {
                 PictureSource::File(path) => Command::OpenPicture(path.clone()),
             });
         }
-        let width = (ui.available_width() - 28.0).max(20.0);
+        let width = (ui.available_width() - 44.0).max(20.0);
         let field = TextEdit::singleline(&mut caption).desired_width(width).font(egui::TextStyle::Small);
         let response = ui.add(field);
         let name = format!("{} {}", brush.say(texts::CAPTION_FIELD), at + 1);

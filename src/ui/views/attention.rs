@@ -322,9 +322,11 @@ fn tokens(
     let palette = brush.palette();
     let count = stack.positions.max(1);
     let names: Vec<String> = (0..count).map(|at| position(evidence, stack, TowerName::Text, at)).collect();
-    let small = egui::TextStyle::Small.resolve(ui.style());
     let labels = 62.0f32.min(room.x * 0.25);
     let side = ((room.x - labels) / count as f32).min((room.y - labels) / count as f32).clamp(3.0, 34.0);
+    let usual = egui::TextStyle::Small.resolve(ui.style()).size;
+    // Not taller than a row.
+    let small = egui::FontId::proportional(usual.min(side));
     let (outer, _) = ui.allocate_exact_size(Vec2::splat(labels + side * count as f32), Sense::hover());
     let cells = Rect::from_min_size(outer.min + Vec2::splat(labels), Vec2::splat(side * count as f32));
     plain(ui, brush, Overlay { values: own, top, name: "tokens" }, (count, count), cells);

@@ -34,6 +34,11 @@ impl View for HeatmapView {
         named(app.layer().0).map_or([""; 2], |attribution| attribution.help)
     }
 
+    fn least(&self) -> egui::Vec2 {
+        // It scales down.
+        vec2(200.0, 160.0)
+    }
+
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>) {
         let phrase = brush.app.phrase(evidence).to_owned();
         let Some(maps) = evidence.maps.get(&phrase) else { return };
@@ -44,7 +49,7 @@ impl View for HeatmapView {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = SMALL_GAP;
             let text = RichText::new(format!("“{phrase}”")).font(title_font(15.0)).color(brush.palette().accent);
-            ui.add_sized(vec2((ui.available_width() - 140.0).max(20.0), 24.0), |ui: &mut Ui| {
+            ui.add_sized(vec2((ui.available_width() - 160.0).max(20.0), 24.0), |ui: &mut Ui| {
                 ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                     ui.add(egui::Label::new(text).truncate())
                 })

@@ -5,7 +5,7 @@ use egui::{
     Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
-use super::parts::colour_bar;
+use super::parts::colour_column;
 use super::{Brush, View, number};
 use crate::app::state::{LEAST_FACTOR, MOST_FACTOR, Reading};
 use crate::app::{App, Command, Thing};
@@ -29,8 +29,8 @@ const CAPTIONS: f32 = 0.42;
 const WIDEST_CAPTION: f32 = 330.0;
 /// Length of a slider.
 pub(super) const SLIDER: f32 = 84.0;
-/// Room for the legend under the table.
-const LEGEND: f32 = 34.0;
+/// Room for the legend beside the table.
+const LEGEND: f32 = 64.0;
 
 impl View for MatrixView {
     fn key(&self) -> &'static str {
@@ -168,9 +168,9 @@ fn table(
     let space = ui.available_size();
     let room = (space.x * CAPTIONS).min(WIDEST_CAPTION);
     // A row more: over each column stands its picture.
-    let side = ((space.x - room) / count as f32).min((space.y - LEGEND) / (count + 1) as f32);
+    let side = ((space.x - room - LEGEND) / count as f32).min((space.y - 2.0) / (count + 1) as f32);
     let side = side.clamp(LEAST_CELL, MOST_CELL).floor();
-    let size = vec2(room + side * count as f32, LEGEND + side * (count + 1) as f32);
+    let size = vec2(room + side * count as f32 + LEGEND, side * (count + 1) as f32);
     let (outer, _) = ui.allocate_exact_size(size, Sense::hover());
     let corner = outer.min + vec2(room, side);
     let cells = Rect::from_min_size(corner, Vec2::splat(side * count as f32));
@@ -237,12 +237,21 @@ fn table(
     if response.has_focus() {
         painter.rect_stroke(cells.expand(2.0), 2.0, Stroke::new(1.5, palette.accent), StrokeKind::Outside);
     }
-    let bar = Rect::from_min_size(pos2(corner.x, cells.bottom() + 8.0), vec2((cells.width() * 0.5).min(160.0), 8.0));
-    colour_bar(&painter, brush.app.state.map.colours, bar);
+    legend(ui, brush, cells, low, high);
+}
+
+/// The colours with their numbers, beside the table.
+fn legend(ui: &Ui, brush: &Brush<'_>, cells: Rect, low: f32, high: f32) {
+    let palette = brush.palette();
+    let bar = Rect::from_min_size(cells.right_top() + vec2(LARGE_GAP, 0.0), vec2(8.0, cells.height().min(140.0)));
+    colour_column(ui.painter(), brush.app.state.map.colours, bar);
     let small = egui::TextStyle::Small.resolve(ui.style());
-    let below = bar.bottom() + 1.0;
-    painter.text(pos2(bar.left(), below), Align2::LEFT_TOP, number(low), small.clone(), palette.weak);
-    painter.text(pos2(bar.right(), below), Align2::RIGHT_TOP, number(high), small, palette.weak);
+    let beside = bar.right() + 4.0;
+    let text = |y: f32, align: Align2, value: f32| {
+        ui.painter().text(pos2(beside, y), align, number(value), small.clone(), palette.weak);
+    };
+    text(bar.top() - 2.0, Align2::LEFT_TOP, high);
+    text(bar.bottom() + 2.0, Align2::LEFT_BOTTOM, low);
 }
 
 /// Pictures over the columns, captions before the rows.

@@ -85,6 +85,10 @@ pub trait View: Sync {
     }
     /// What it shows, how to read it, what it can't show, and the paper: Markdown, in English and Chinese.
     fn help(&self, app: &App) -> [&'static str; 2];
+    /// The least size in which it can be read; where there is less, it is scrolled over.
+    fn least(&self) -> egui::Vec2 {
+        egui::vec2(320.0, 240.0)
+    }
     /// Draws it into the space that `ui` has.
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>);
     /// The numbers that it shows.

@@ -41,6 +41,17 @@ pub fn colour_bar(painter: &Painter, colours: Colours, rect: Rect) {
     }
 }
 
+/// The colours of a colour map, from the bottom up.
+pub fn colour_column(painter: &Painter, colours: Colours, rect: Rect) {
+    const STEPS: usize = 48;
+    let height = rect.height() / STEPS as f32;
+    for step in 0..STEPS {
+        let corner = rect.left_bottom() - vec2(0.0, height * (step + 1) as f32);
+        let part = Rect::from_min_size(corner, vec2(rect.width(), height + 0.5));
+        painter.rect_filled(part.intersect(rect), 0.0, heat(colours, step as f32 / (STEPS - 1) as f32));
+    }
+}
+
 /// A number with three digits that matter.
 #[must_use]
 pub fn number(value: f32) -> String {
