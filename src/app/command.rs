@@ -265,7 +265,7 @@ fn change(app: &mut App, command: Command) {
             app.take_caption(&key);
         }
         Command::OpenPicture(path) => {
-            let path = super::one_name(path);
+            let path = super::checkpoints::one_name(path);
             app.desk.remember(&path);
             state.picture = PictureSource::File(path);
             state.selected.patch = None;

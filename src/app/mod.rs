@@ -3,6 +3,7 @@
 //! The window, the board and the tests all drive [`App`] in the same way: they hand it [`Command`]s and read what it
 //! shows. [`App::apply`] is the only place that changes the state.
 
+pub mod checkpoints;
 pub mod command;
 pub mod compute;
 pub mod history;
@@ -14,15 +15,14 @@ pub mod thing;
 pub mod worker;
 
 use image::RgbImage;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::methods::pairs::PairFigures;
 use crate::methods::{Evidence, METHODS};
-use crate::models::checkpoint::Checkpoint;
 use crate::reduction::Plane;
 use crate::world::Language;
+pub use checkpoints::CheckpointChoice;
 pub use command::{Ask, Command, Export, Format};
 use compute::{Blame, PlaneQuestion, Question, Report, Request};
 use history::History;
@@ -31,25 +31,6 @@ use session::Desk;
 pub use state::{AppState, Layer, PictureSource, Scale, Theme};
 pub use thing::{Light, Thing};
 use worker::Worker;
-
-/// A checkpoint that can be chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointChoice {
-    /// The key of the method that runs it.
-    pub method: &'static str,
-    /// Its name in the state and in sessions: of a built-in checkpoint its folder's name, else the whole path.
-    pub name: String,
-    /// Its folder.
-    pub folder: PathBuf,
-}
-
-impl CheckpointChoice {
-    /// The name to show.
-    #[must_use]
-    pub fn title(&self) -> String {
-        self.folder.file_name().unwrap_or(self.folder.as_os_str()).to_string_lossy().into_owned()
-    }
-}
 
 /// How far a computation is.
 #[derive(Clone, Copy, Debug)]
@@ -126,40 +107,7 @@ impl App {
     /// The program with a state, without a worker yet.
     #[must_use]
     pub fn new(state: AppState) -> Self {
-        let built_in = crate::models::builtin::list().into_iter().map(one_name);
-        let choice = |folder: PathBuf| {
-            let method = method_of(&folder)?;
-            let name = folder.file_name()?.to_string_lossy().into_owned();
-            Some(CheckpointChoice { method, name, folder })
-        };
-        let mut app = Self {
-            last_good_picture: state.picture.clone(),
-            last_good_checkpoints: state.checkpoints.clone(),
-            state,
-            desk: Desk::default(),
-            picture: None,
-            picture_name: String::new(),
-            evidence: None,
-            plane: None,
-            figures: None,
-            problem: None,
-            news: None,
-            busy: false,
-            progress: None,
-            elapsed: None,
-            hovered: None,
-            help: "heatmap",
-            palette_is_open: false,
-            asks: Vec::new(),
-            samples: samples::samples(),
-            checkpoints: built_in.filter_map(choice).collect(),
-            device: "auto".to_owned(),
-            history: History::default(),
-            failed: false,
-            generation: 0,
-            asked: None,
-            worker: None,
-        };
+        let mut app = Self::bare(state, samples::samples(), checkpoints::built_in());
         for (method, name) in app.state.checkpoints.clone() {
             if let Some(entry) = METHODS.iter().find(|entry| entry.key == method) {
                 app.list(entry.key, &name);
@@ -176,28 +124,41 @@ impl App {
     /// A copy to draw from on another thread: everything that is shown, without worker and history.
     #[must_use]
     pub fn still(&self) -> Self {
+        let mut still = Self::bare(self.state.clone(), self.samples.clone(), self.checkpoints.clone());
+        still.desk = self.desk.clone();
+        still.picture = self.picture.clone();
+        still.picture_name = self.picture_name.clone();
+        still.evidence = self.evidence.clone();
+        still.plane = self.plane.clone();
+        still.figures = self.figures.clone();
+        still.device = self.device.clone();
+        still.help = self.help;
+        still
+    }
+
+    fn bare(state: AppState, samples: Vec<Sample>, checkpoints: Vec<CheckpointChoice>) -> Self {
         Self {
-            state: self.state.clone(),
-            desk: self.desk.clone(),
-            picture: self.picture.clone(),
-            picture_name: self.picture_name.clone(),
-            evidence: self.evidence.clone(),
-            plane: self.plane.clone(),
-            figures: self.figures.clone(),
-            samples: self.samples.clone(),
-            checkpoints: self.checkpoints.clone(),
-            device: self.device.clone(),
-            help: self.help,
-            last_good_picture: self.last_good_picture.clone(),
-            last_good_checkpoints: self.last_good_checkpoints.clone(),
+            last_good_picture: state.picture.clone(),
+            last_good_checkpoints: state.checkpoints.clone(),
+            state,
+            samples,
+            checkpoints,
+            desk: Desk::default(),
+            picture: None,
+            picture_name: String::new(),
+            evidence: None,
+            plane: None,
+            figures: None,
             problem: None,
             news: None,
             busy: false,
             progress: None,
             elapsed: None,
             hovered: None,
+            help: "heatmap",
             palette_is_open: false,
             asks: Vec::new(),
+            device: "auto".to_owned(),
             history: History::default(),
             failed: false,
             generation: 0,
@@ -291,15 +252,6 @@ impl App {
         let words = self.state.sentence.get(start..end).map(str::trim).unwrap_or_default();
         let (Some(evidence), false) = (&self.evidence, words.is_empty()) else { return false };
         evidence.scores.texts.get(text).is_some_and(|text| holds(text, words))
-    }
-
-    /// The checkpoint that a method runs: the chosen one, or the first there is.
-    #[must_use]
-    pub fn checkpoint(&self, method: &str) -> Option<&CheckpointChoice> {
-        let of_method = || self.checkpoints.iter().filter(|choice| choice.method == method);
-        let chosen = self.state.checkpoints.get(method);
-        let chosen = chosen.and_then(|name| of_method().find(|choice| choice.name == *name));
-        chosen.or_else(|| of_method().next())
     }
 
     /// The caption of a picture of the comparison.
@@ -434,33 +386,6 @@ impl App {
         }
     }
 
-    fn set_checkpoint(&mut self, folder: PathBuf) {
-        let folder = one_name(folder);
-        let known = self.checkpoints.iter().find(|choice| choice.folder == folder).cloned();
-        // One that no method can run is handed to the first: what is wrong with it is said when it is opened.
-        let method = || method_of(&folder).or(METHODS.first().map(|method| method.key));
-        let name = folder.display().to_string();
-        let Some((method, name)) =
-            known.map(|choice| (choice.method, choice.name)).or_else(|| method().map(|method| (method, name)))
-        else {
-            return;
-        };
-        self.list(method, &name);
-        self.state.checkpoints.insert(method.to_owned(), name);
-        // Patches of another grid, heads of another tower.
-        self.state.selected.patch = None;
-        self.state.attention.layer = None;
-        self.state.attention.head = 0;
-    }
-
-    /// Makes a checkpoint one of those that can be chosen.
-    fn list(&mut self, method: &'static str, name: &str) {
-        if !self.checkpoints.iter().any(|choice| choice.method == method && choice.name == name) {
-            let folder = one_name(PathBuf::from(name));
-            self.checkpoints.push(CheckpointChoice { method, name: name.to_owned(), folder });
-        }
-    }
-
     /// Compares with the present picture and sentence, too.
     fn add_present(&mut self) {
         let compared = state::Compared {
@@ -484,19 +409,6 @@ fn holds(text: &str, words: &str) -> bool {
             || is_letter(after) && is_letter(words.chars().next_back());
         !inside
     })
-}
-
-/// The folder by the one name that it has whatever way leads to it, so that none is listed twice; a folder that isn't
-/// there keeps the name it was given.
-fn one_name(folder: PathBuf) -> PathBuf {
-    std::fs::canonicalize(&folder).unwrap_or(folder)
-}
-
-/// The key of the method that can run the checkpoint in `folder`.
-fn method_of(folder: &std::path::Path) -> Option<&'static str> {
-    let checkpoint = Checkpoint::open(folder).ok()?;
-    let class = checkpoint.class();
-    METHODS.iter().find(|method| method.classes.contains(&class)).map(|method| method.key)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Screen {
     textures: Textures,
     markdown: CommonMarkCache,
     palette: Palette,
+    /// How wide the panels were when the pointer was last pressed.
+    widths: [f32; 2],
 }
 
 impl Screen {
@@ -52,15 +54,17 @@ impl Screen {
             columns::show(ui, &mut brush);
         });
         self.palette.show(ui, &mut brush);
+        let widths = [inputs.response.rect.width(), inspector.response.rect.width()];
+        if ui.input(|input| input.pointer.any_pressed()) {
+            self.widths = widths;
+        }
         if ui.input(|input| input.pointer.any_released()) {
             commands.push(Command::Settle);
-        }
-        let (inputs, inspector) = (inputs.response.rect.width(), inspector.response.rect.width());
-        let moved = |now: f32, known: f32| (now - known).abs() > 1.0 && (known <= most || now < most - 1.0);
-        if ui.input(|input| input.pointer.any_released())
-            && (moved(inputs, desk.inputs_width) || moved(inspector, desk.inspector_width))
-        {
-            commands.push(Command::SetDesk { inputs, inspector, window: None });
+            // Only what the person drags is kept, not what a narrow window enforces.
+            let [inputs, inspector] = widths;
+            if widths.iter().zip(self.widths).any(|(now, before)| (now - before).abs() > 1.0) {
+                commands.push(Command::SetDesk { inputs, inspector, window: None });
+            }
         }
         commands
     }
