@@ -164,7 +164,9 @@ impl Pass {
             candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).expect("a reference");
         let unsigned = |name: &str| reference.get(name).map(|ids| ids.to_dtype(DType::U32).expect("ids"));
         let checkpoint = Checkpoint::open(folder).expect("a checkpoint");
-        let Model::DualEncoder(model) = Model::open(&checkpoint, &Device::Cpu).expect("a model").0;
+        let Model::DualEncoder(model) = Model::open(&checkpoint, &Device::Cpu).expect("a model").0 else {
+            panic!("{}: not a dual encoder", folder.display());
+        };
         let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
         let mut taps = Taps::none().with(&mut probe);
         let image = model.encode_image(&reference["pixel_values"], &mut taps).expect("a pass");

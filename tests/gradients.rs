@@ -8,8 +8,9 @@ mod variables;
 
 use alignscope::Result;
 use alignscope::nn::{
-    Activation, Attention, BlockShape, Embedding, EncoderBlock, LayerNorm, Linear, Mlp, PatchEmbedding, Scope,
-    causal_mask, log_softmax, normalise, padding_mask, softmax,
+    Activation, Attention, BlockShape, Cache, Embedding, EncoderBlock, GatedCrossAttention, GatedMlp, GatedShape,
+    LayerNorm, Linear, LlamaBlock, LlamaShape, Media, Mlp, Norm, PatchEmbedding, PerceiverResampler, PerceiverShape,
+    RmsNorm, Rotary, Scope, causal_mask, log_softmax, normalise, padding_mask, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
 use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
@@ -284,6 +285,85 @@ fn encoder_block() {
             check(&format!("block {kind}, observed: {seen}"), |s| {
                 let (x, block) = (s.get("x", &[2, 5, 8])?, EncoderBlock::load(s, shape)?);
                 observed(seen, |taps| block.forward(x, mask.as_ref(), Tower::Text, 0, taps))
+            });
+        }
+    }
+}
+
+#[test]
+fn llama() {
+    check("RMS norm", |s| RmsNorm::load(s, 7, 1e-5)?.forward(&s.get("x", &[2, 3, 7])?));
+    check("gated feed-forward", |s| GatedMlp::load(s, 5, 9, Activation::Silu)?.forward(&s.get("x", &[2, 3, 5])?));
+    let rotary = |rows: &[Vec<u32>]| Rotary::new(rows, 6, 10_000.0, &Device::Cpu);
+    let places = [vec![0, 1, 2, 3, 4], vec![1, 1, 0, 1, 2]];
+    check("turning by positions", |s| rotary(&places)?.apply(&s.get("x", &[2, 5, 12])?, 2));
+    // Four heads of queries share two of keys, and are together wider than the vectors.
+    let shape = LlamaShape {
+        width: 7,
+        heads: 4,
+        key_heads: 2,
+        head_width: 6,
+        inner: 9,
+        activation: Activation::Silu,
+        epsilon: 1e-5,
+    };
+    for (kind, mask) in masks(5) {
+        for seen in [false, true] {
+            check(&format!("LLaMA block {kind}, observed: {seen}"), |s| {
+                let (x, block, rotary) = (s.get("x", &[2, 5, 7])?, LlamaBlock::load(s, shape)?, rotary(&places)?);
+                observed(seen, |taps| block.forward(x, mask.as_ref(), &rotary, None, 0, taps))
+            });
+        }
+    }
+    check("LLaMA block with a cache", |s| {
+        let (x, block, mut cache) = (s.get("x", &[1, 5, 7])?, LlamaBlock::load(s, shape)?, Cache::default());
+        let mut step = |at: usize, count: usize, places: &[u32]| {
+            let (part, rotary) = (x.narrow(1, at, count)?, rotary(&[places.to_vec()])?);
+            let mask = causal_mask(at + count, &Device::Cpu)?.narrow(2, at, count)?;
+            block.forward(part, Some(&mask), &rotary, Some(&mut cache), 0, &mut Taps::none())
+        };
+        Ok(Tensor::cat(&[step(0, 3, &[0, 1, 2])?, step(3, 1, &[3])?, step(4, 1, &[4])?], 1)?)
+    });
+}
+
+#[test]
+fn flamingo() {
+    for seen in [false, true] {
+        check(&format!("attention with normalised heads, observed: {seen}"), |s| {
+            let (x, keys) = (s.get("x", &[2, 3, 6])?, s.get("keys", &[2, 5, 4])?);
+            let linear = |name, input, output| Linear::load(&s.enter(name), input, output);
+            let projections = [linear("q_proj", 6, 8)?, linear("k_proj", 4, 8)?, linear("v_proj", 4, 8)?];
+            let attention = Attention::new(projections, linear("out_proj", 8, 6)?, 2).with_norms(
+                Norm::Layer(LayerNorm::load(&s.enter("q_norm"), 4, 1e-5)?),
+                Norm::Rms(RmsNorm::load(&s.enter("k_norm"), 4, 1e-5)?),
+            );
+            observed(seen, |taps| attention.forward(&x, &keys, None, PLACE, taps))
+        });
+        for head_norms in [false, true] {
+            let kind = format!("head norms: {head_norms}, observed: {seen}");
+            let gated = GatedShape {
+                width: 8,
+                media_width: 5,
+                heads: 2,
+                inner: 9,
+                activation: Activation::Silu,
+                epsilon: 1e-5,
+                head_norms,
+                gate_vectors: head_norms,
+            };
+            check(&format!("gated cross-attention, {kind}"), |s| {
+                let (x, features) = (s.get("x", &[2, 3, 8])?, s.get("media", &[2, 6, 5])?);
+                let block = GatedCrossAttention::load(s, gated)?;
+                // The first token of the first text sees nothing.
+                let sees = Tensor::new(&[[[0f32], [1.0], [1.0]], [[1.0], [1.0], [1.0]]], &Device::Cpu)?;
+                let mask = ((1.0 - &sees)? * -1e9)?.unsqueeze(1)?.broadcast_as((2, 1, 3, 6))?.contiguous()?;
+                let keys = block.keys(&features)?;
+                observed(seen, |taps| block.forward(&x, &keys, &Media { mask, sees }, 0, taps))
+            });
+            let shape = PerceiverShape { width: 6, latents: 3, depth: 2, heads: 2, head_width: 4, head_norms };
+            check(&format!("Perceiver resampler, {kind}"), |s| {
+                let (x, resampler) = (s.get("x", &[2, 5, 6])?, PerceiverResampler::load(s, shape)?);
+                observed(seen, |taps| resampler.forward(&x, taps))
             });
         }
     }

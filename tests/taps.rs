@@ -3,10 +3,10 @@
 #[path = "common/variables.rs"]
 mod variables;
 
-use alignscope::nn::{Activation, BlockShape, EncoderBlock, Scope};
+use alignscope::nn::{Activation, BlockShape, EncoderBlock, GatedCrossAttention, GatedShape, Media, Scope};
 use alignscope::taps::{
-    AttentionKnockout, Attn, CancelToken, GradProbe, HeadAblation, Observer, Point, Recorder, Recording, Site,
-    SitePattern, Taps, Tower,
+    AttentionKnockout, Attn, CancelToken, GatesClosed, GradProbe, HeadAblation, Observer, Point, Recorder, Recording,
+    Site, SitePattern, Taps, Tower,
 };
 use alignscope::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -237,4 +237,33 @@ fn a_pass_can_be_cancelled() {
     token.cancel();
     let result = run(&single().scope(), &mut Taps::none().cancelled_by(&token));
     assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+}
+
+#[test]
+fn closed_gates_add_exactly_nothing() {
+    let variables = single();
+    let scope = variables.scope();
+    let shape = GatedShape {
+        width: WIDTH,
+        media_width: 6,
+        heads: HEADS,
+        inner: 12,
+        activation: Activation::Silu,
+        epsilon: 1e-5,
+        head_norms: false,
+        gate_vectors: true,
+    };
+    let block = GatedCrossAttention::load(&scope, shape).expect("a block");
+    let x = scope.get("x", &[2, POSITIONS, WIDTH]).expect("an input");
+    let keys = block.keys(&scope.get("media", &[2, 3, 6]).expect("pictures")).expect("keys");
+    let of_ones = |value: f64, shape: &[usize]| tensor(vec![value; shape.iter().product()], shape, DType::F32);
+    let media = Media { mask: of_ones(0.0, &[2, 1, POSITIONS, 3]), sees: of_ones(1.0, &[2, POSITIONS, 1]) };
+    // The third of the gated blocks; closing others leaves it as it is.
+    let pass = |taps: &mut Taps<'_>| numbers(&block.forward(&x, &keys, &media, 2, taps).expect("a pass"));
+    let open = pass(&mut Taps::none());
+    let closing = |layers: Option<Vec<usize>>| pass(&mut Taps::none().with(&mut GatesClosed { layers }));
+    assert_eq!(closing(None), numbers(&x));
+    assert_eq!(closing(Some(vec![2])), numbers(&x));
+    assert_eq!(closing(Some(vec![0, 1])), open);
+    assert_ne!(open, numbers(&x));
 }

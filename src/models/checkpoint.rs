@@ -43,6 +43,7 @@ impl Checkpoint {
         named.unwrap_or_else(|| match self.config["model_type"].as_str() {
             Some("clip") => "CLIPModel",
             Some("siglip") => "SiglipModel",
+            Some("idefics") => "IdeficsForVisionText2Text",
             Some(other) => other,
             None => "",
         })

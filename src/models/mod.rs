@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod device;
 pub mod dual_encoder;
+pub mod idefics;
 pub mod inventory;
 pub mod opened;
 pub mod picture;
@@ -31,6 +32,8 @@ use weights::Weights;
 pub enum Model {
     /// Two encoders and one space.
     DualEncoder(Box<dyn DualEncoder>),
+    /// Cross-attention between the blocks of a language model.
+    Flamingo(Box<idefics::Idefics>),
 }
 
 /// A class of checkpoints that can be opened.
@@ -59,6 +62,14 @@ pub const MODELS: &[Family] = &[
         load: |checkpoint, scope| {
             let model = siglip::Siglip::load(siglip::SiglipConfig::read(checkpoint)?, scope)?;
             Ok(Model::DualEncoder(Box::new(model)))
+        },
+    },
+    Family {
+        class: "IdeficsForVisionText2Text",
+        paper: "Alayrac et al. 2022, arXiv 2204.14198",
+        load: |checkpoint, scope| {
+            let model = idefics::Idefics::load(idefics::IdeficsConfig::read(checkpoint)?, scope)?;
+            Ok(Model::Flamingo(Box::new(model)))
         },
     },
 ];

@@ -9,14 +9,14 @@ use super::checkpoint::Checkpoint;
 use super::dual_encoder::DualEncoder;
 use super::preprocess::ImageProcessor;
 use super::tokenizer::{TextBatch, TextTokenizer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A model with everything that leads pictures and texts to it.
 pub struct Opened {
     /// The folder and its config.
     pub checkpoint: Checkpoint,
     /// The model.
-    pub model: Model,
+    pub model: Box<dyn DualEncoder>,
     /// From pictures to pixels.
     pub processor: ImageProcessor,
     /// From texts to ids.
@@ -31,14 +31,19 @@ impl Opened {
     /// Opens a Hugging Face folder.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or config and weights don't fit each other.
+    /// If a file is missing or damaged, config and weights don't fit each other, or the model is no dual encoder.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let (model, parameters) = Model::open(&checkpoint, device)?;
-        let (context, pads) = {
-            let Model::DualEncoder(model) = &model;
-            (model.context(), model.pads_to_context())
+        let Model::DualEncoder(model) = model else {
+            let class = checkpoint.class();
+            return Err(Error::unusable(
+                format!("the checkpoint is a '{class}', which isn't a dual encoder"),
+                "open a checkpoint of CLIP or SigLIP here",
+            )
+            .at(folder));
         };
+        let (context, pads) = (model.context(), model.pads_to_context());
         Ok(Self {
             processor: ImageProcessor::from_folder(folder)?,
             tokenizer: TextTokenizer::open(folder, context, pads)?,
@@ -52,8 +57,7 @@ impl Opened {
     /// The model as a dual encoder.
     #[must_use]
     pub fn dual_encoder(&self) -> &dyn DualEncoder {
-        let Model::DualEncoder(model) = &self.model;
-        model.as_ref()
+        self.model.as_ref()
     }
 
     /// Pictures as the vision tower takes them, `[pictures, 3, height, width]`.

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::fused_attention::FusedAttention;
-use super::{Linear, Scope, fusable, softmax};
+use super::{KeyValue, Linear, Norm, Rotary, Scope, fusable, softmax};
 use crate::error::{Error, Result};
 use crate::taps::{Attn, MASKED, Point, Site, Taps, Tower};
 
@@ -16,6 +16,8 @@ pub struct Attention {
     v_proj: Linear,
     out_proj: Linear,
     heads: usize,
+    key_heads: usize,
+    norms: Option<(Norm, Norm)>,
 }
 
 impl Attention {
@@ -31,7 +33,22 @@ impl Attention {
     /// From the projections of queries, keys and values, and that of the result.
     #[must_use]
     pub fn new([q_proj, k_proj, v_proj]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
-        Self { q_proj, k_proj, v_proj, out_proj, heads }
+        Self { q_proj, k_proj, v_proj, out_proj, heads, key_heads: heads, norms: None }
+    }
+
+    /// Lets neighbouring query heads share one of `key_heads` heads of keys and values (Ainslie et al. 2023, arXiv
+    /// 2305.13245); it divides the number of heads.
+    #[must_use]
+    pub fn with_key_heads(mut self, key_heads: usize) -> Self {
+        self.key_heads = key_heads;
+        self
+    }
+
+    /// Normalises each head of the queries, and each of the keys, before they meet.
+    #[must_use]
+    pub fn with_norms(mut self, queries: Norm, keys: Norm) -> Self {
+        self.norms = Some((queries, keys));
+        self
     }
 
     /// Lets `queries` `[batch, queries, width]` look at `keys` `[batch, keys, width]`. `mask` is added to the scores
@@ -47,18 +64,65 @@ impl Attention {
         (tower, layer, attn): (Tower, usize, Attn),
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
-        let q = self.q_proj.forward(queries)?; // [batch, queries, width]
-        let k = self.k_proj.forward(keys)?; // [batch, keys, width]
-        let v = self.v_proj.forward(keys)?;
+        let q = self.queries(queries, None)?;
+        let keys = self.keys(keys, None)?;
+        self.attend(&q, &keys, mask, (tower, layer, attn), taps)
+    }
+
+    /// The queries of `x` `[batch, queries, width]`, `[batch, queries, heads * head width]`, turned by their positions
+    /// and normalised where this attention does so.
+    ///
+    /// # Errors
+    /// If the shapes don't fit.
+    pub fn queries(&self, x: &Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
+        let norm = self.norms.as_ref().map(|(queries, _)| queries);
+        prepared(self.q_proj.forward(x)?, self.heads, rotary, norm)
+    }
+
+    /// The keys and values of `x` `[batch, keys, width]`, ready to be looked at or kept.
+    ///
+    /// # Errors
+    /// If the shapes don't fit.
+    pub fn keys(&self, x: &Tensor, rotary: Option<&Rotary>) -> Result<KeyValue> {
+        let norm = self.norms.as_ref().map(|(_, keys)| keys);
+        let keys = prepared(self.k_proj.forward(x)?, self.key_heads, rotary, norm)?;
+        Ok(KeyValue { keys, values: self.v_proj.forward(x)? })
+    }
+
+    /// What [`Self::forward`] does once queries and keys are there.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn attend(
+        &self,
+        q: &Tensor,
+        keys: &KeyValue,
+        mask: Option<&Tensor>,
+        (tower, layer, attn): (Tower, usize, Attn),
+        taps: &mut Taps<'_>,
+    ) -> Result<Tensor> {
+        let (k, v) = (self.shared(&keys.keys)?, self.shared(&keys.values)?); // [batch, keys, heads * head width]
         let sites =
             [Point::Scores(attn), Point::Pattern(attn), Point::Z(attn)].map(|point| Site::new(tower, layer, point));
         let observed = sites.iter().any(|site| taps.wants(*site));
-        let z = if !observed && fusable(&[&q, &k, &v]) {
-            FusedAttention::apply(&q, &k, &v, self.heads, mask)?
+        let z = if !observed && fusable(&[q, &k, &v]) {
+            FusedAttention::apply(q, &k, &v, self.heads, mask)?
         } else {
-            self.observed(&q, &k, &v, mask, sites, taps)?
+            self.observed(q, &k, &v, mask, sites, taps)?
         };
         self.out_proj.forward(&z)
+    }
+
+    /// Repeats each head of keys or values `[batch, keys, key heads * head width]` for the query heads that share it.
+    fn shared(&self, x: &Tensor) -> Result<Tensor> {
+        if self.key_heads == self.heads {
+            return Ok(x.clone());
+        }
+        let (batch, keys, width) = x.dims3()?;
+        let (sharing, head_width) = (self.heads / self.key_heads, width / self.key_heads);
+        let x = x.reshape((batch, keys, self.key_heads, 1, head_width))?;
+        let x = x.broadcast_as((batch, keys, self.key_heads, sharing, head_width))?;
+        Ok(x.contiguous()?.reshape((batch, keys, self.heads * head_width))?)
     }
 
     /// The same in single steps, each offered to the taps.
@@ -88,6 +152,18 @@ impl Attention {
         let z = taps.tap(z_site, pattern.matmul(&v)?)?; // [batch, heads, queries, head width]
         Ok(z.transpose(1, 2)?.reshape((batch, queries, width))?)
     }
+}
+
+/// Turns and normalises each head of `x` `[batch, positions, heads * head width]`.
+fn prepared(x: Tensor, heads: usize, rotary: Option<&Rotary>, norm: Option<&Norm>) -> Result<Tensor> {
+    let x = match rotary {
+        Some(rotary) => rotary.apply(&x, heads)?,
+        None => x,
+    };
+    let Some(norm) = norm else { return Ok(x) };
+    let (batch, positions, width) = x.dims3()?;
+    let split = x.reshape((batch, positions, heads, width / heads))?;
+    Ok(norm.forward(&split)?.reshape((batch, positions, width))?)
 }
 
 /// A mask `[1, 1, positions, positions]` under which each position sees only itself and those before it.

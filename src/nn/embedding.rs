@@ -20,6 +20,12 @@ impl Embedding {
         Ok(Self { weight: scope.get("weight", &[ids, width])? })
     }
 
+    /// From a table `[ids, width]`.
+    #[must_use]
+    pub fn new(weight: Tensor) -> Self {
+        Self { weight }
+    }
+
     /// The vectors of `ids` `[batch, positions]`, as `[batch, positions, width]`.
     ///
     /// # Errors

@@ -7,23 +7,37 @@
 mod activation;
 mod attention;
 mod block;
+mod cache;
 mod embedding;
 mod fused_attention;
+mod gated_cross_attention;
+mod gated_mlp;
 mod kernels;
 mod layer_norm;
 mod linear;
+mod llama_block;
 mod mlp;
 mod parameters;
+mod perceiver_resampler;
+mod rms_norm;
+mod rotary;
 mod softmax;
 
 pub use activation::Activation;
 pub use attention::{Attention, causal_mask, check_heads, padding_mask};
 pub use block::{BlockShape, EncoderBlock};
+pub use cache::{Cache, KeyValue};
 pub use embedding::{Embedding, PatchEmbedding};
+pub use gated_cross_attention::{GatedCrossAttention, GatedShape, Media};
+pub use gated_mlp::GatedMlp;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use llama_block::{LlamaBlock, LlamaShape};
 pub use mlp::Mlp;
 pub use parameters::{Parameters, Scope};
+pub use perceiver_resampler::{PerceiverResampler, PerceiverShape};
+pub use rms_norm::{Norm, RmsNorm};
+pub use rotary::Rotary;
 pub use softmax::{log_softmax, softmax};
 
 use candle_core::{DType, Tensor};

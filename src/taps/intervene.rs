@@ -68,3 +68,22 @@ impl Observer for AttentionKnockout {
         Ok(scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?)
     }
 }
+
+/// Closes gates of Flamingo's cross-attention blocks: what they add becomes zero, as if tanh of the gate were. With all
+/// of them closed the model is its language model alone.
+#[derive(Clone, Debug, Default)]
+pub struct GatesClosed {
+    /// The blocks whose gates are closed, counted as the cross-attention blocks are; `None` for all.
+    pub layers: Option<Vec<usize>>,
+}
+
+impl Observer for GatesClosed {
+    fn wants(&self, site: Site) -> bool {
+        let gate = matches!(site.point, Point::GateAttn | Point::GateFfn);
+        gate && self.layers.as_ref().is_none_or(|layers| layers.contains(&usize::from(site.layer)))
+    }
+
+    fn observe(&mut self, _site: Site, added: Tensor) -> Result<Tensor> {
+        Ok(added.zeros_like()?)
+    }
+}

@@ -12,7 +12,7 @@ mod recording;
 mod site;
 
 pub use grad_probe::GradProbe;
-pub use intervene::{AttentionKnockout, HeadAblation};
+pub use intervene::{AttentionKnockout, GatesClosed, HeadAblation};
 pub use recording::{Array, IdArray, Recorder, Recording};
 pub use site::{Attn, Point, Site, SitePattern, Tower};
 

@@ -46,6 +46,11 @@ pub enum Point {
     Z(Attn),
     /// What the feed-forward part adds to the residual stream, `[batch, positions, width]`.
     MlpOut,
+    /// What a gated cross-attention adds to the residual stream, tanh of its gate included, `[batch, positions, width]`.
+    GateAttn,
+    /// What the feed-forward part behind a gated cross-attention adds, tanh of its gate included, `[batch, positions,
+    /// width]`.
+    GateFfn,
     /// The residual stream after a block, `[batch, positions, width]`.
     ResidPost,
 }
@@ -84,7 +89,7 @@ const TOWERS: [(Tower, &str); 6] = [
     (Tower::Decoder, "decoder"),
 ];
 
-const POINTS: [(Point, &str); 9] = [
+const POINTS: [(Point, &str); 11] = [
     (Point::ResidPre, "resid_pre"),
     (Point::Scores(Attn::SelfAttn), "self_attn.scores"),
     (Point::Pattern(Attn::SelfAttn), "self_attn.pattern"),
@@ -93,6 +98,8 @@ const POINTS: [(Point, &str); 9] = [
     (Point::Pattern(Attn::CrossAttn), "cross_attn.pattern"),
     (Point::Z(Attn::CrossAttn), "cross_attn.z"),
     (Point::MlpOut, "mlp_out"),
+    (Point::GateAttn, "gate_attn"),
+    (Point::GateFfn, "gate_ffn"),
     (Point::ResidPost, "resid_post"),
 ];
 

@@ -1,0 +1,49 @@
+//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864), in the layout of LLaMA: number `i` of a head is turned
+//! together with number `i + half`.
+
+use candle_core::{D, Device, Tensor};
+
+use crate::error::Result;
+
+/// The turns of the positions of one pass.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    cos: Tensor, // [batch, positions, 1, head width / 2]
+    sin: Tensor, // [batch, positions, 1, head width / 2]
+}
+
+impl Rotary {
+    /// The turns of `positions`, one row for each entry of the batch and all of one length, for heads of an even width;
+    /// `base` is 10,000 in most models.
+    ///
+    /// # Errors
+    /// If the rows differ in length, or the device is out of memory.
+    pub fn new(positions: &[Vec<u32>], head_width: usize, base: f32, device: &Device) -> Result<Self> {
+        let half = head_width / 2;
+        let shape = (positions.len(), positions.first().map_or(0, Vec::len), 1, half);
+        let speeds: Vec<f32> = (0..half).map(|i| 1.0 / base.powf((2 * i) as f32 / head_width as f32)).collect();
+        let angles: Vec<f32> = positions
+            .iter()
+            .flatten()
+            .flat_map(|position| speeds.iter().map(move |speed| *position as f32 * speed))
+            .collect();
+        let angles = Tensor::from_vec(angles, shape, device)?;
+        Ok(Self { cos: angles.cos()?, sin: angles.sin()? })
+    }
+
+    /// Turns each head of `x` `[batch, positions, heads * head width]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit.
+    pub fn apply(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        // Not candle's own operation, which cuts the gradient.
+        let (batch, positions, width) = x.dims3()?;
+        let half = width / heads / 2;
+        let split = x.reshape((batch, positions, heads, 2 * half))?;
+        let (left, right) = (split.narrow(D::Minus1, 0, half)?, split.narrow(D::Minus1, half, half)?);
+        let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
+        let turned_left = (left.broadcast_mul(&cos)? - right.broadcast_mul(&sin)?)?;
+        let turned_right = (right.broadcast_mul(&cos)? + left.broadcast_mul(&sin)?)?;
+        Ok(Tensor::cat(&[turned_left, turned_right], D::Minus1)?.reshape((batch, positions, width))?)
+    }
+}
