@@ -8,9 +8,10 @@ mod variables;
 
 use alignscope::Result;
 use alignscope::nn::{
-    Activation, Attention, BlockShape, Cache, Embedding, EncoderBlock, GatedCrossAttention, GatedMlp, GatedShape,
-    LayerNorm, Linear, LlamaBlock, LlamaShape, Media, Mlp, Norm, PatchEmbedding, PerceiverResampler, PerceiverShape,
-    RmsNorm, Rotary, Scope, causal_mask, log_softmax, normalise, padding_mask, softmax,
+    Activation, Attention, BertBlock, BlockCache, BlockShape, Cache, Embedding, EncoderBlock, Fusion,
+    GatedCrossAttention, GatedMlp, GatedShape, LayerNorm, Linear, LlamaBlock, LlamaShape, Media, Mlp, Norm,
+    PatchEmbedding, PerceiverResampler, PerceiverShape, RmsNorm, Rotary, Scope, causal_mask, log_softmax, normalise,
+    padding_mask, padding_mask_for, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
 use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
@@ -323,6 +324,52 @@ fn llama() {
             block.forward(part, Some(&mask), &rotary, Some(&mut cache), 0, &mut Taps::none())
         };
         Ok(Tensor::cat(&[step(0, 3, &[0, 1, 2])?, step(3, 1, &[3])?, step(4, 1, &[4])?], 1)?)
+    });
+}
+
+#[test]
+fn stacked_attention() {
+    for seen in [false, true] {
+        check(&format!("stacked attention, observed: {seen}"), |s| {
+            let (x, attention) = (s.get("x", &[2, 5, 8])?, Attention::load_stacked(s, 8, 2)?);
+            observed(seen, |taps| attention.forward(&x, &x, None, PLACE, taps))
+        });
+    }
+}
+
+#[test]
+fn bert_block() {
+    let shape = BlockShape { width: 8, heads: 2, inner: 12, activation: Activation::Gelu, epsilon: 1e-5 };
+    let place = (Tower::Decoder, 0);
+    let padded = Tensor::new(&[[1u32, 1, 1, 1], [1, 1, 1, 0]], &Device::Cpu).expect("a tensor");
+    let padded = padding_mask_for(&padded, 5).expect("a mask");
+    for (kind, mask) in masks(5) {
+        for seen in [false, true] {
+            check(&format!("BERT's block {kind}, observed: {seen}"), |s| {
+                let (x, block) = (s.get("x", &[2, 5, 8])?, BertBlock::load(s, shape, None)?);
+                observed(seen, |taps| block.forward(x, mask.as_ref(), None, None, place, taps))
+            });
+            // Keys of another width, some of them padding.
+            check(&format!("BERT's block with cross-attention {kind}, observed: {seen}"), |s| {
+                let (x, states) = (s.get("x", &[2, 5, 8])?, s.get("states", &[2, 4, 6])?);
+                let fusion = Fusion { states: &states, mask: Some(&padded) };
+                let block = BertBlock::load(s, shape, Some(6))?;
+                observed(seen, |taps| block.forward(x, mask.as_ref(), Some(fusion), None, place, taps))
+            });
+        }
+    }
+    // In two parts, the second of which finds the first in the cache.
+    check("BERT's block with a cache", |s| {
+        let (x, states) = (s.get("x", &[2, 3, 8])?, s.get("states", &[2, 4, 6])?);
+        let fusion = Some(Fusion { states: &states, mask: None });
+        let (block, mut cache) = (BertBlock::load(s, shape, Some(6))?, BlockCache::default());
+        let mut parts = Vec::new();
+        for (start, count) in [(0, 2), (2, 1)] {
+            let x = x.narrow(1, start, count)?.contiguous()?;
+            let taps = &mut Taps::none();
+            parts.push(block.forward(x, None, fusion, Some(&mut cache), place, taps)?);
+        }
+        Ok(Tensor::cat(&parts, 1)?)
     });
 }
 

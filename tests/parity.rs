@@ -1,65 +1,38 @@
-//! Every registered model against transformers, number by number, on random checkpoints
-//! (written by `tests/reference/make_fixtures.py`; nothing here needs Python).
+//! Every dual encoder against transformers, number by number, on random checkpoints, and that every registered model has
+//! such checkpoints (written by `tests/reference/make_fixtures.py`; nothing here needs Python).
+
+#[path = "common/reference.rs"]
+mod reference;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use alignscope::models::checkpoint::Checkpoint;
+use alignscope::models::dual_encoder::DualEncoder;
 use alignscope::models::{MODELS, Model};
-use alignscope::taps::{Array, GradProbe, Recorder, SitePattern, Taps};
-use candle_core::{DType, Device, Tensor};
-
-const TOLERANCE: f32 = 1e-4;
-
-type Tensors = BTreeMap<String, Tensor>;
-
-fn fixtures() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let mut found = Vec::new();
-    for family in std::fs::read_dir(root).expect("fixtures are there").flatten() {
-        for folder in std::fs::read_dir(family.path()).into_iter().flatten().flatten() {
-            if folder.path().join("reference.safetensors").is_file() {
-                found.push(folder.path());
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-fn reference(folder: &Path) -> Tensors {
-    candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu)
-        .expect("a reference")
-        .into_iter()
-        .collect()
-}
-
-fn difference(ours: &Array, theirs: &Tensor) -> f32 {
-    assert_eq!(ours.shape, theirs.dims(), "shapes differ");
-    let theirs = theirs.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("floats");
-    let pairs = ours.data.iter().zip(&theirs);
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
+use alignscope::taps::{GradProbe, Recorder, SitePattern, Taps};
+use candle_core::Tensor;
+use reference::{Reference, TOLERANCE, by_name, difference, fixtures, host};
 
 struct Pass {
-    model: Model,
+    model: Box<dyn DualEncoder>,
     pixels: Tensor,
     ids: Tensor,
     mask: Option<Tensor>,
 }
 
-fn open(folder: &Path, reference: &Tensors) -> Pass {
-    let checkpoint = Checkpoint::open(folder).expect("a checkpoint");
-    let unsigned = |name: &str| {
-        let tensor = reference.get(name)?;
-        Some(tensor.to_dtype(DType::U32).expect("ids"))
-    };
-    Pass {
-        model: Model::open(&checkpoint, &Device::Cpu).expect("a model").0,
-        pixels: reference["pixel_values"].clone(),
-        ids: unsigned("input_ids").expect("ids"),
-        mask: unsigned("attention_mask"),
-    }
+/// Every fixture of a dual encoder.
+fn dual_encoders() -> impl Iterator<Item = (Reference, Pass)> {
+    fixtures().into_iter().filter_map(|folder| {
+        let reference = Reference::read(&folder);
+        let Model::DualEncoder(model) = reference.model() else { return None };
+        let pass = Pass {
+            model,
+            pixels: reference.tensors["pixel_values"].clone(),
+            ids: reference.unsigned("input_ids").expect("ids"),
+            mask: reference.unsigned("attention_mask"),
+        };
+        Some((reference, pass))
+    })
 }
 
 #[test]
@@ -76,11 +49,9 @@ fn every_model_has_four_fixtures() {
 }
 
 #[test]
-fn models_equal_the_reference() {
-    for folder in fixtures() {
-        let reference = reference(&folder);
-        let Pass { model, pixels, ids, mask } = open(&folder, &reference);
-        let Model::DualEncoder(model) = model else { continue };
+fn dual_encoders_equal_the_reference() {
+    for (reference, Pass { model, pixels, ids, mask }) in dual_encoders() {
+        let folder = &reference.folder;
         let mut recorder = Recorder::new(SitePattern::new("*"));
         let mut taps = Taps::none().with(&mut recorder);
         let image = model.encode_image(&pixels, &mut taps).expect("an image pass");
@@ -88,10 +59,7 @@ fn models_equal_the_reference() {
         let logits = model.logits(&image.embed, &text.embed).expect("logits");
         drop(taps);
 
-        let mut ours: BTreeMap<String, Array> = BTreeMap::new();
-        for (site, array) in recorder.finish().activations {
-            ours.insert(site.to_string(), array);
-        }
+        let mut ours = by_name(recorder);
         let outputs = [
             ("image_embeds", &image.embed),
             ("text_embeds", &text.embed),
@@ -101,10 +69,10 @@ fn models_equal_the_reference() {
             ("logits_per_text", &logits.t().expect("a matrix")),
         ];
         for (name, tensor) in outputs {
-            ours.insert(name.to_owned(), Array::from_tensor(tensor).expect("host"));
+            ours.insert(name.to_owned(), host(tensor));
         }
         let mut compared = 0;
-        for (name, theirs) in &reference {
+        for (name, theirs) in &reference.tensors {
             let name = name.replace("vision.head.pattern", "pooler.blocks.0.cross_attn.pattern");
             let inputs = ["pixel_values", "input_ids", "attention_mask"];
             let derived = ["relevancy", "rollout"];
@@ -125,7 +93,7 @@ fn models_equal_the_reference() {
         let fused_image = model.encode_image(&pixels, &mut Taps::none()).expect("a pass");
         let fused_text = model.encode_text(&ids, mask.as_ref(), &mut Taps::none()).expect("a pass");
         let fused = model.logits(&fused_image.embed, &fused_text.embed).expect("logits");
-        let off = difference(&Array::from_tensor(&fused).expect("host"), &reference["logits_per_image"]);
+        let off = reference.off("logits_per_image", &host(&fused));
         assert!(off <= TOLERANCE, "{}: fused logits are off by {off}", folder.display());
     }
 }
@@ -133,13 +101,10 @@ fn models_equal_the_reference() {
 #[test]
 fn gradients_at_patterns_equal_the_reference() {
     let mut compared = 0;
-    for folder in fixtures() {
-        let reference = reference(&folder);
-        if !reference.keys().any(|name| name.ends_with(".grad")) {
+    for (reference, Pass { model, pixels, ids, mask }) in dual_encoders() {
+        if !reference.tensors.keys().any(|name| name.ends_with(".grad")) {
             continue;
         }
-        let Pass { model, pixels, ids, mask } = open(&folder, &reference);
-        let Model::DualEncoder(model) = model else { continue };
         let mut probe = GradProbe::new(SitePattern::patterns());
         let mut taps = Taps::none().with(&mut probe);
         let image = model.encode_image(&pixels, &mut taps).expect("a pass");
@@ -150,10 +115,10 @@ fn gradients_at_patterns_equal_the_reference() {
         let score = (pair(0) + pair(1)).expect("a sum");
         let recording = probe.backward(&score).expect("gradients");
         for (site, gradient) in &recording.gradients {
-            let theirs = &reference[&format!("{site}.grad")];
+            let theirs = &reference.tensors[&format!("{site}.grad")];
             let off = difference(gradient, theirs);
             let largest = theirs.abs().and_then(|t| t.max_all()).and_then(|t| t.to_scalar::<f32>()).expect("floats");
-            assert!(off <= TOLERANCE * largest.max(1.0), "{}: {site} is off by {off}", folder.display());
+            assert!(off <= TOLERANCE * largest.max(1.0), "{}: {site} is off by {off}", reference.folder.display());
             compared += 1;
         }
     }

@@ -1,12 +1,17 @@
 //! Models, one file a family, in the order of their papers, and what surrounds them: checkpoints, weights,
 //! preprocessing, tokenizers. Candle tensors end above this layer.
 
+pub mod blip;
+pub mod blip_heads;
+pub mod blip_text;
+pub mod blip_vision;
 pub mod builtin;
 pub mod cache;
 pub mod checkpoint;
 pub mod clip;
 pub mod device;
 pub mod dual_encoder;
+pub mod generate;
 pub mod idefics;
 pub mod inventory;
 pub mod opened;
@@ -24,6 +29,7 @@ use candle_core::Device;
 
 use crate::error::Result;
 use crate::nn::Scope;
+use blip::{Blip, BlipConfig, BlipKind};
 use checkpoint::Checkpoint;
 use dual_encoder::DualEncoder;
 use weights::Weights;
@@ -34,6 +40,8 @@ pub enum Model {
     DualEncoder(Box<dyn DualEncoder>),
     /// Cross-attention between the blocks of a language model.
     Flamingo(Box<idefics::Idefics>),
+    /// Texts that look at the picture by cross-attention: BLIP's three models.
+    Blip(Box<Blip>),
 }
 
 /// A class of checkpoints that can be opened.
@@ -72,7 +80,27 @@ pub const MODELS: &[Family] = &[
             Ok(Model::Flamingo(Box::new(model)))
         },
     },
+    Family {
+        class: "BlipForImageTextRetrieval",
+        paper: "Li et al. 2022, arXiv 2201.12086",
+        load: |checkpoint, scope| blip(checkpoint, BlipKind::Retrieval, scope),
+    },
+    Family {
+        class: "BlipForConditionalGeneration",
+        paper: "Li et al. 2022, arXiv 2201.12086",
+        load: |checkpoint, scope| blip(checkpoint, BlipKind::Captioning, scope),
+    },
+    Family {
+        class: "BlipForQuestionAnswering",
+        paper: "Li et al. 2022, arXiv 2201.12086",
+        load: |checkpoint, scope| blip(checkpoint, BlipKind::Answering, scope),
+    },
 ];
+
+fn blip(checkpoint: &Checkpoint, kind: BlipKind, scope: &Scope<'_>) -> Result<Model> {
+    let config = BlipConfig::read(checkpoint, kind)?;
+    Ok(Model::Blip(Box::new(Blip::load(config, kind, scope)?)))
+}
 
 impl Model {
     /// Builds the model of a checkpoint on `device`, and says how many numbers the checkpoint holds.
@@ -85,7 +113,7 @@ impl Model {
             let known: Vec<&str> = MODELS.iter().map(|family| family.class).collect();
             let found = if class.is_empty() { "names no class".into() } else { format!("says it is a '{class}'") };
             return Err(
-                checkpoint.config_error(format!("the config {found}, and Alignscope knows {}", known.join(" and ")))
+                checkpoint.config_error(format!("the config {found}, and Alignscope knows {}", known.join(", ")))
             );
         };
         let weights = Weights::open(&checkpoint.folder, device)?;

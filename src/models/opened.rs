@@ -1,4 +1,4 @@
-//! A checkpoint ready to run: the model with its preprocessing and its tokenizer.
+//! A dual encoder ready to run: the model with its preprocessing and its tokenizer.
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
@@ -43,10 +43,9 @@ impl Opened {
             )
             .at(folder));
         };
-        let (context, pads) = (model.context(), model.pads_to_context());
         Ok(Self {
             processor: ImageProcessor::from_folder(folder)?,
-            tokenizer: TextTokenizer::open(folder, context, pads)?,
+            tokenizer: TextTokenizer::open(folder, model.context(), model.pads_to_context())?,
             device: device.clone(),
             checkpoint,
             model,

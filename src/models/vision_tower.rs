@@ -76,6 +76,21 @@ impl VisionTowerConfig {
     }
 }
 
+/// The number of pictures in `pixels` `[batch, 3, image_size, image_size]`.
+///
+/// # Errors
+/// If they have another size.
+pub(super) fn check_pixels(pixels: &Tensor, image_size: usize) -> Result<usize> {
+    let (batch, _, height, width) = pixels.dims4()?;
+    if (height, width) != (image_size, image_size) {
+        return Err(Error::unusable(
+            format!("the model takes pictures of {image_size} x {image_size} pixels, not {width} x {height}"),
+            "correct the sizes in preprocessor_config.json",
+        ));
+    }
+    Ok(batch)
+}
+
 /// What differs between the towers of CLIP and SigLIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
@@ -150,13 +165,7 @@ impl VisionTower {
     /// # Errors
     /// If the pixels have another size than the config says, the pass is cancelled, or an observer fails.
     pub fn forward(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        let (batch, _, height, width) = pixels.dims4()?;
-        if (height, width) != (self.image_size, self.image_size) {
-            return Err(Error::unusable(
-                format!("the model takes pictures of {0} x {0} pixels, not {width} x {height}", self.image_size),
-                "correct the sizes in preprocessor_config.json",
-            ));
-        }
+        let batch = check_pixels(pixels, self.image_size)?;
         let mut x = self.patch_embedding.forward(pixels)?; // [batch, patches, width]
         if let Some((class, _)) = &self.class {
             let class = class.reshape((1, 1, ()))?;

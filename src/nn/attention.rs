@@ -30,6 +30,32 @@ impl Attention {
         Ok(Self::new([linear("q_proj")?, linear("k_proj")?, linear("v_proj")?], linear("out_proj")?, heads))
     }
 
+    /// Reads `qkv`, in which the projections of queries, keys and values are stacked, and `projection`, that of the
+    /// result, as in the vision towers of the BLIP family.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_stacked(scope: &Scope<'_>, width: usize, heads: usize) -> Result<Self> {
+        let weight = scope.get("qkv.weight", &[3 * width, width])?;
+        let bias = scope.get("qkv.bias", &[3 * width])?;
+        let part = |at: usize| -> Result<Linear> {
+            Ok(Linear::new(weight.narrow(0, at * width, width)?, bias.narrow(0, at * width, width)?))
+        };
+        let out_proj = Linear::load(&scope.enter("projection"), width, width)?;
+        Ok(Self::new([part(0)?, part(1)?, part(2)?], out_proj, heads))
+    }
+
+    /// Reads `self.query`, `self.key`, `self.value` and `output.dense`, the names of BERT, of an attention over vectors
+    /// of length `width` that looks at vectors of length `key_width`.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_bert(scope: &Scope<'_>, width: usize, key_width: usize, heads: usize) -> Result<Self> {
+        let linear = |name, input| Linear::load(&scope.enter(name), input, width);
+        let inner = [linear("self.query", width)?, linear("self.key", key_width)?, linear("self.value", key_width)?];
+        Ok(Self::new(inner, linear("output.dense", width)?, heads))
+    }
+
     /// From the projections of queries, keys and values, and that of the result.
     #[must_use]
     pub fn new([q_proj, k_proj, v_proj]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
@@ -51,7 +77,7 @@ impl Attention {
         self
     }
 
-    /// Lets `queries` `[batch, queries, width]` look at `keys` `[batch, keys, width]`. `mask` is added to the scores
+    /// Lets `queries` `[batch, queries, width]` look at `keys` `[batch, keys, key width]`. `mask` is added to the scores
     /// (`[batch or 1, 1, queries, keys]`); `place` names the sites.
     ///
     /// # Errors
@@ -61,12 +87,12 @@ impl Attention {
         queries: &Tensor,
         keys: &Tensor,
         mask: Option<&Tensor>,
-        (tower, layer, attn): (Tower, usize, Attn),
+        place: (Tower, usize, Attn),
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         let q = self.queries(queries, None)?;
         let keys = self.keys(keys, None)?;
-        self.attend(&q, &keys, mask, (tower, layer, attn), taps)
+        self.attend(&q, &keys, mask, place, taps)
     }
 
     /// The queries of `x` `[batch, queries, width]`, `[batch, queries, heads * head width]`, turned by their positions
@@ -182,10 +208,19 @@ pub fn causal_mask(positions: usize, device: &Device) -> Result<Tensor> {
 /// # Errors
 /// If the mask isn't a matrix.
 pub fn padding_mask(attention_mask: &Tensor) -> Result<Tensor> {
-    let (batch, positions) = attention_mask.dims2()?;
+    padding_mask_for(attention_mask, attention_mask.dims2()?.1)
+}
+
+/// A mask `[batch, 1, queries, keys]` under which none of the queries sees the padding among the keys; `attention_mask`
+/// is `[batch, keys]`, 1 for a token and 0 for padding.
+///
+/// # Errors
+/// If the mask isn't a matrix.
+pub fn padding_mask_for(attention_mask: &Tensor, queries: usize) -> Result<Tensor> {
+    let (batch, keys) = attention_mask.dims2()?;
     let mask = attention_mask.to_dtype(DType::F32)?;
-    let mask = ((1.0 - mask)? * f64::from(MASKED))?.reshape((batch, 1, 1, positions))?;
-    Ok(mask.broadcast_as((batch, 1, positions, positions))?.contiguous()?)
+    let mask = ((1.0 - mask)? * f64::from(MASKED))?.reshape((batch, 1, 1, keys))?;
+    Ok(mask.broadcast_as((batch, 1, queries, keys))?.contiguous()?)
 }
 
 /// Refuses a head count that doesn't divide the width.

@@ -36,10 +36,19 @@ impl EncoderBlock {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, shape: BlockShape) -> Result<Self> {
+        let self_attn = Attention::load(&scope.enter("self_attn"), shape.width, shape.heads)?;
+        Self::load_around(self_attn, scope, shape)
+    }
+
+    /// Reads the rest of a block with the weight names of CLIP, whose attention has names of its own.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_around(self_attn: Attention, scope: &Scope<'_>, shape: BlockShape) -> Result<Self> {
         let BlockShape { width, epsilon, .. } = shape;
         Ok(Self {
             layer_norm1: LayerNorm::load(&scope.enter("layer_norm1"), width, epsilon)?,
-            self_attn: Attention::load(&scope.enter("self_attn"), width, shape.heads)?,
+            self_attn,
             layer_norm2: LayerNorm::load(&scope.enter("layer_norm2"), width, epsilon)?,
             mlp: Mlp::load(&scope.enter("mlp"), width, shape.inner, shape.activation)?,
         })

@@ -1,10 +1,12 @@
-//! Keys and values that are kept from one pass to the next. They are arguments of a pass, never part of a block.
+//! What attention keeps of earlier positions, so that a text that grows by one token needs the work of one token.
+//!
+//! A cache is handed into a pass and grows there; no block holds one.
 
 use candle_core::Tensor;
 
 use crate::error::Result;
 
-/// The keys and values of one attention.
+/// Keys and values as one attention has projected them.
 #[derive(Clone, Debug)]
 pub struct KeyValue {
     /// Keys, `[batch, keys, key heads * head width]`.
@@ -18,6 +20,14 @@ pub struct KeyValue {
 pub struct Cache(Option<KeyValue>);
 
 impl Cache {
+    /// The number of positions so far.
+    ///
+    /// # Errors
+    /// If the kept keys aren't of the shape of keys.
+    pub fn positions(&self) -> Result<usize> {
+        self.0.as_ref().map_or(Ok(0), |kept| Ok(kept.keys.dim(1)?))
+    }
+
     /// Puts `newer` behind what is kept, and gives all of it.
     ///
     /// # Errors
@@ -33,4 +43,13 @@ impl Cache {
         self.0 = Some(all.clone());
         Ok(all)
     }
+}
+
+/// What the attentions of one block keep. Empty before the first pass.
+#[derive(Clone, Debug, Default)]
+pub struct BlockCache {
+    /// Of all positions so far.
+    pub self_attn: Cache,
+    /// Of the other sequence, which stays the same.
+    pub cross_attn: Option<KeyValue>,
 }

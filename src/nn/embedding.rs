@@ -50,7 +50,21 @@ impl Embedding {
     /// # Errors
     /// If the table is shorter.
     pub fn first(&self, count: usize) -> Result<Tensor> {
-        Ok(self.weight.narrow(0, 0, count)?)
+        self.slice(0, count)
+    }
+
+    /// The vectors of `count` ids from `start` on, `[count, width]`.
+    ///
+    /// # Errors
+    /// If the table ends before.
+    pub fn slice(&self, start: usize, count: usize) -> Result<Tensor> {
+        Ok(self.weight.narrow(0, start, count)?)
+    }
+
+    /// The table, `[ids, width]`.
+    #[must_use]
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
     }
 }
 

@@ -72,7 +72,10 @@ impl FusedAttention {
 
     fn lengths(&self, q: &Shape, k: &Shape) -> CandleResult<Lengths> {
         let (batch, queries, width) = q.dims3()?;
-        let (_, keys, _) = k.dims3()?;
+        let (of_keys, keys, key_width) = k.dims3()?;
+        if (of_keys, key_width) != (batch, width) {
+            candle_core::bail!("queries {q:?} can't look at keys {k:?}");
+        }
         Ok(Lengths { batch, heads: self.heads, queries, keys, head_width: width / self.heads })
     }
 

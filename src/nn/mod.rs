@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod bert_block;
 mod block;
 mod cache;
 mod embedding;
@@ -24,9 +25,10 @@ mod rotary;
 mod softmax;
 
 pub use activation::Activation;
-pub use attention::{Attention, causal_mask, check_heads, padding_mask};
+pub use attention::{Attention, causal_mask, check_heads, padding_mask, padding_mask_for};
+pub use bert_block::{BertBlock, Fusion};
 pub use block::{BlockShape, EncoderBlock};
-pub use cache::{Cache, KeyValue};
+pub use cache::{BlockCache, Cache, KeyValue};
 pub use embedding::{Embedding, PatchEmbedding};
 pub use gated_cross_attention::{GatedCrossAttention, GatedShape, Media};
 pub use gated_mlp::GatedMlp;

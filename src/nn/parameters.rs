@@ -47,6 +47,12 @@ impl<'a> Scope<'a> {
         self.parameters.get(&self.full(name), shape)
     }
 
+    /// Whether there is a weight called `name` here.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.parameters.contains(&self.full(name))
+    }
+
     /// Where the weights live.
     #[must_use]
     pub fn device(&self) -> &Device {

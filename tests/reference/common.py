@@ -24,7 +24,7 @@ def randomise(model, seed, sharpness=6.0):
                 p.copy_(1.0 + 0.5 * noise)
             elif name.endswith("logit_bias"):
                 p.copy_(-2.0 + noise)
-            elif "norm" in name or "layrnorm" in name:
+            elif "norm" in name.lower():
                 p.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
             elif name.endswith("bias"):
                 p.copy_(0.3 * noise)
@@ -32,9 +32,9 @@ def randomise(model, seed, sharpness=6.0):
                 p.copy_(0.5 * noise)
             else:  # linear and convolution weights: keep the size of what passes through
                 p.copy_(noise / math.sqrt(p[0].numel()))
-                if "q_proj" in name or "k_proj" in name:
+                if any(part in name for part in ("q_proj", "k_proj", ".query.", ".key.")):
                     p.mul_(math.sqrt(sharpness))
-                if name.endswith("in_proj_weight"):  # queries, keys and values of torch's own attention, stacked
+                if name.endswith(("in_proj_weight", "qkv.weight")):  # queries, keys and values, stacked
                     p[: 2 * p.shape[1]].mul_(math.sqrt(sharpness))
 
 

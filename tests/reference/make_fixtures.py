@@ -7,7 +7,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-FAMILIES = ["clip", "siglip", "idefics", "pictures"]
+FAMILIES = ["clip", "siglip", "idefics", "blip", "pictures"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
