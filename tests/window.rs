@@ -83,6 +83,52 @@ fn a_click_on_a_word_selects_it_and_shift_extends() {
 }
 
 #[test]
+fn what_the_pointer_has_left_is_no_longer_lit() {
+    let (mut harness, app) = screen(app(AppState::first()));
+    harness.run_steps(2);
+    // In one leap, as from a fast hand: to where nothing can be pointed at, and out of the window.
+    let nowhere = harness.get_by_label("The method").rect().center();
+    for leave in [egui::Event::PointerMoved(nowhere), egui::Event::PointerGone] {
+        for label in ["cat", "Picture with the map of red ball · Relevancy", "Similarity of pictures and captions"] {
+            harness.get_by_label(label).hover();
+            harness.run_steps(2);
+            assert!(app.borrow().hovered.is_some(), "{label}");
+            harness.event(leave.clone());
+            harness.run_steps(3);
+            assert_eq!(app.borrow().hovered, None, "{label}, {leave:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tap_means_the_patch_under_the_finger() {
+    let (mut harness, app) = screen(app(AppState::first()));
+    harness.run_steps(2);
+    let pos = harness.get_by_label_contains("Picture with the map of").rect().lerp_inside(egui::vec2(0.05, 0.05));
+    let button = egui::PointerButton::Primary;
+    let press = |pressed| egui::Event::PointerButton { pos, button, pressed, modifiers: egui::Modifiers::NONE };
+    // All in one frame, since a finger is gone with its tap.
+    let tap = [egui::Event::PointerMoved(pos), press(true), press(false), egui::Event::PointerGone];
+    harness.input_mut().events.extend(tap);
+    harness.run_steps(3);
+    assert_eq!(app.borrow().state.selected.patch, Some(0));
+}
+
+#[test]
+fn the_arrow_keys_go_on_over_the_map_while_the_pointer_is_over_words() {
+    let (mut harness, app) = screen(app(AppState::first()));
+    harness.run_steps(2);
+    harness.get_by_label_contains("Picture with the map of").click();
+    harness.run_steps(2);
+    let patch = app.borrow().state.selected.patch.expect("a patch");
+    harness.get_by_label("cat").hover();
+    harness.run_steps(3);
+    harness.key_press(egui::Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(app.borrow().state.selected.patch, Some(patch + 1));
+}
+
+#[test]
 fn samples_checkpoints_maps_and_themes_can_be_chosen_by_name() {
     let (mut harness, app) = screen(app(AppState::first()));
     harness.run_steps(2);

@@ -66,7 +66,18 @@ impl Screen {
                 commands.push(Command::SetDesk { inputs, inspector, window: None });
             }
         }
+        hover(app, &mut commands);
         commands
+    }
+}
+
+/// The pointer is over what was last said in this frame; where nothing was said, it has left.
+fn hover(app: &App, commands: &mut Vec<Command>) {
+    let over = |command: &Command| if let Command::Hover(thing) = command { *thing } else { None };
+    let now = commands.iter().rev().find_map(over);
+    commands.retain(|command| !matches!(command, Command::Hover(_)));
+    if now != app.hovered {
+        commands.push(Command::Hover(now));
     }
 }
 

@@ -142,8 +142,6 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
             }
             if response.hovered() {
                 brush.hover(Thing::Words(start, end));
-            } else if app.hovered == Some(Thing::Words(start, end)) && ui.ui_contains_pointer() {
-                brush.commands.push(Command::Hover(None));
             }
             if response.clicked() {
                 let extend = ui.input(|input| input.modifiers.shift);

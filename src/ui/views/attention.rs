@@ -196,7 +196,6 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
     let (own_layer, own_head) = chosen(brush.app, stack);
     let shared =
         values(stack, tower, own_layer, own_head, query).map(|own| top_of(brush.app, stack, tower, query, own));
-    let mut hovered = false;
     for layer in 0..layers {
         let at = corner + vec2(-8.0, step.y * layer as f32 + side / 2.0);
         painter.text(at, Align2::RIGHT_CENTER, (layer + 1).to_string(), small.clone(), palette.weak);
@@ -226,7 +225,6 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
                 painter.rect_stroke(rect, 2.0, Stroke::new(2.0, colour), StrokeKind::Outside);
             }
             if response.hovered() {
-                hovered = true;
                 brush.hover(Thing::Head { layer, head });
             }
             if response.clicked() {
@@ -239,9 +237,6 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
                 });
             }
         }
-    }
-    if !hovered && ui.ui_contains_pointer() {
-        brush.leave(|thing| matches!(thing, Thing::Head { .. }));
     }
 }
 
@@ -294,7 +289,7 @@ fn enlarged(
                 let (outer, _) = ui.allocate_exact_size(vec2(room.x, height), Sense::hover());
                 let overlay = Overlay { values: own, top, name: "attention" };
                 if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
-                    interact(ui, evidence, brush, placed, &name);
+                    interact(ui, evidence, brush, placed, overlay.name, &name);
                 }
                 let mass: f32 = own.iter().sum();
                 let all: f32 = row(stack, layer, head, query).map_or(0.0, |row| row.iter().sum());
@@ -357,7 +352,7 @@ fn tokens(
             painter.rect_stroke(line, 0.0, Stroke::new(1.0, stroke.color), StrokeKind::Inside);
         }
     }
-    let at = response.hover_pos().map(|pointer| {
+    let at = super::parts::pointed(&response).map(|pointer| {
         let along = |offset: f32| ((offset / side) as usize).min(count - 1);
         (along(pointer.y - cells.top()), along(pointer.x - cells.left()))
     });

@@ -79,7 +79,7 @@ impl View for HeatmapView {
                     let overlay = Overlay { values: &map.values, top, name: &format!("large {}", attribution.key) };
                     if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                         let label = format!("{} {phrase} · {name}", brush.say(texts::MAP_PICTURE));
-                        interact(ui, evidence, brush, placed, &label);
+                        interact(ui, evidence, brush, placed, attribution.key, &label);
                     }
                     legend(ui, brush, attribution, map, top);
                 });

@@ -103,10 +103,19 @@ pub fn plain(ui: &Ui, brush: &mut Brush<'_>, overlay: Overlay<'_>, (rows, column
 
 /// Lets the person point at patches, select them by clicks and walk over them with the arrow keys; draws what is lit, the
 /// lines of the grid, and the marks of sinks.
-pub fn interact(ui: &Ui, evidence: &Evidence, brush: &mut Brush<'_>, placed: Placed, label: &str) -> Response {
+///
+/// `label` says the words as well, and changes with them; `name` stays, and with it the focus.
+pub fn interact(
+    ui: &Ui,
+    evidence: &Evidence,
+    brush: &mut Brush<'_>,
+    placed: Placed,
+    name: &str,
+    label: &str,
+) -> Response {
     let Placed { picture, seen } = placed;
     let (rows, columns) = evidence.grid;
-    let response = ui.interact(seen.intersect(picture), ui.scope_id().with(("patches", label)), Sense::click());
+    let response = ui.interact(seen.intersect(picture), ui.scope_id().with(("patches", name)), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, label));
     let painter = ui.painter_at(picture.expand(1.0));
     if !brush.app.state.map.smooth {
@@ -127,20 +136,15 @@ pub fn interact(ui: &Ui, evidence: &Evidence, brush: &mut Brush<'_>, placed: Pla
             }
         }
     }
-    let at = response.hover_pos().map(|pointer| {
+    let at = super::parts::pointed(&response).map(|pointer| {
         let along = |offset: f32, length: f32, count: usize| {
             ((offset / length * count as f32) as usize).min(count.saturating_sub(1))
         };
         let row = along(pointer.y - seen.top(), seen.height(), rows);
         row * columns + along(pointer.x - seen.left(), seen.width(), columns)
     });
-    match at {
-        Some(patch) => brush.hover(Thing::Patch(patch)),
-        // Another picture of the same patches may have the pointer.
-        None if !ui.ctx().input(|input| input.pointer.has_pointer()) => {
-            brush.leave(|thing| matches!(thing, Thing::Patch(_)));
-        }
-        None => {}
+    if let Some(patch) = at {
+        brush.hover(Thing::Patch(patch));
     }
     let selected = brush.app.state.selected.patch;
     if response.clicked() {

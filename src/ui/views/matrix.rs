@@ -5,7 +5,7 @@ use egui::{
     Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
-use super::parts::colour_column;
+use super::parts::{colour_column, pointed};
 use super::{Brush, View, number};
 use crate::app::state::{LEAST_FACTOR, MOST_FACTOR, Reading};
 use crate::app::{App, Command, Thing};
@@ -201,7 +201,7 @@ fn table(
         }
     }
     heads(ui, evidence, brush, corner, (side, room), count);
-    let at = response.hover_pos().map(|pointer| {
+    let at = pointed(&response).map(|pointer| {
         let along = |offset: f32| ((offset / side) as usize).min(count - 1);
         (along(pointer.x - corner.x), along(pointer.y - corner.y))
     });
@@ -214,8 +214,6 @@ fn table(
             ui.label(format!("{} · {}", brush.say(texts::A_PICTURE), texts[picture]));
             ui.label(format!("{} · {}", brush.say(texts::A_TEXT), texts[text]));
         });
-    } else if response.contains_pointer() || ui.ui_contains_pointer() {
-        brush.leave(|thing| matches!(thing, Thing::Cell { .. }));
     }
     if response.clicked() {
         response.request_focus();

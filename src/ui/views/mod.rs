@@ -49,18 +49,9 @@ impl Brush<'_> {
         super::texts::say(self.app.state.look.language, key).to_owned()
     }
 
-    /// Takes down that the pointer is over `thing`, if it hasn't been already.
+    /// Says that the pointer is over `thing`, anew in each frame: where nobody says so, it has left.
     pub fn hover(&mut self, thing: Thing) {
-        if self.app.hovered != Some(thing) {
-            self.commands.push(Command::Hover(Some(thing)));
-        }
-    }
-
-    /// Takes down that the pointer has left, if what it was over belongs to this view.
-    pub fn leave(&mut self, is_own: impl Fn(Thing) -> bool) {
-        if self.app.hovered.is_some_and(is_own) {
-            self.commands.push(Command::Hover(None));
-        }
+        self.commands.push(Command::Hover(Some(thing)));
     }
 
     /// The line around something that is lit, and `None` around what isn't.

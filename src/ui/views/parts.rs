@@ -1,10 +1,18 @@
 //! Small parts that several views and panels draw.
 
-use egui::{Painter, Rect, Response, Sense, Ui, pos2, vec2};
+use egui::{Painter, Pos2, Rect, Response, Sense, Ui, pos2, vec2};
 
 use super::Brush;
 use crate::app::state::Colours;
 use crate::ui::theme::heat;
+
+/// Where the pointer is over something, or where it has just clicked: a finger is gone with its tap.
+#[must_use]
+pub fn pointed(response: &Response) -> Option<Pos2> {
+    // Not where a click with the keyboard finds the pointer.
+    let clicked = response.clicked() && response.ctx.input(|input| input.pointer.any_click());
+    response.hover_pos().or(response.interact_pointer_pos().filter(|_| clicked))
+}
 
 /// A label over a bar of length `share` (0 to 1), with `value` at its end; what `stands_out` is marked with the accent's
 /// colour.

@@ -33,7 +33,6 @@ impl View for RankingView {
             Some(_) => brush.say(texts::SIGMOID_OF_EACH).to_owned(),
         };
         ui.label(RichText::new(hint).color(brush.palette().weak).small());
-        let mut hovered = false;
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
             for at in order {
@@ -43,7 +42,6 @@ impl View for RankingView {
                     ui.painter().rect_stroke(response.rect, 3.0, stroke, StrokeKind::Inside);
                 }
                 if response.hovered() {
-                    hovered = true;
                     brush.hover(Thing::Text(at));
                 }
                 if response.clicked() {
@@ -51,9 +49,6 @@ impl View for RankingView {
                 }
             }
         });
-        if !hovered && ui.ui_contains_pointer() {
-            brush.leave(|thing| matches!(thing, Thing::Text(_)));
-        }
     }
 
     fn numbers(&self, evidence: &Evidence, _app: &App) -> Vec<Numbers> {

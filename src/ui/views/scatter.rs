@@ -93,16 +93,14 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], axes: &[Stri
     let transform = response.transform;
     let place = |spot: &Spot<'_>| transform.position_from_point(&PlotPoint::from(spot.at));
     paint(ui, brush, spots, &place, response.response.rect);
-    let pointer = response.response.hover_pos();
+    let pointer = super::parts::pointed(&response.response);
     let nearest = pointer.and_then(|pointer| {
         let reach = |spot: &&Spot<'_>| place(spot).distance(pointer);
         let best = spots.iter().min_by(|a, b| reach(a).total_cmp(&reach(b)))?;
         (reach(&best) < REACH).then_some(best.thing)
     });
-    match nearest {
-        Some(thing) => brush.hover(thing),
-        None if pointer.is_some() => brush.leave(|thing| matches!(thing, Thing::Picture(_) | Thing::Text(_))),
-        None => {}
+    if let Some(thing) = nearest {
+        brush.hover(thing);
     }
     if response.response.clicked() {
         let same = nearest.is_some() && nearest == brush.app.state.selected.pair;
