@@ -365,7 +365,10 @@ fn change(app: &mut App, command: Command) {
         Command::TogglePalette => app.palette_is_open = !app.palette_is_open,
         Command::Settle => app.history.settle(),
         Command::Cancel => app.cancel(),
-        Command::Complain(problem) => app.problem = Some(problem),
+        Command::Complain(problem) => {
+            app.problem = Some(problem);
+            app.failed = false;
+        }
         Command::Tell(news) => app.news = Some(news),
         Command::DismissProblem => {
             app.problem = None;

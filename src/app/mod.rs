@@ -125,13 +125,13 @@ impl App {
     #[must_use]
     pub fn still(&self) -> Self {
         let mut still = Self::bare(self.state.clone(), self.samples.clone(), self.checkpoints.clone());
-        still.desk = self.desk.clone();
-        still.picture = self.picture.clone();
-        still.picture_name = self.picture_name.clone();
-        still.evidence = self.evidence.clone();
-        still.plane = self.plane.clone();
-        still.figures = self.figures.clone();
-        still.device = self.device.clone();
+        still.desk.clone_from(&self.desk);
+        still.picture.clone_from(&self.picture);
+        still.picture_name.clone_from(&self.picture_name);
+        still.evidence.clone_from(&self.evidence);
+        still.plane.clone_from(&self.plane);
+        still.figures.clone_from(&self.figures);
+        still.device.clone_from(&self.device);
         still.help = self.help;
         still
     }

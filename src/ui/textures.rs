@@ -48,9 +48,11 @@ impl Textures {
         self.get(ctx, name, address(picture), TextureOptions::LINEAR, || within(picture, LARGEST))
     }
 
-    /// A small texture of a picture.
-    pub fn thumbnail(&mut self, ctx: &Context, name: &str, picture: &Arc<RgbImage>) -> TextureId {
-        self.get(ctx, name, address(picture), TextureOptions::LINEAR, || within(picture, THUMBNAIL))
+    /// A small texture of a picture of the comparison: `listed` is its place in the person's list, which stays when pairs
+    /// before it come and go; the person's own picture has none.
+    pub fn thumbnail(&mut self, ctx: &Context, listed: Option<usize>, picture: &Arc<RgbImage>) -> TextureId {
+        let name = listed.map_or_else(|| "own thumbnail".to_owned(), |at| format!("thumbnail {at}"));
+        self.get(ctx, &name, address(picture), TextureOptions::LINEAR, || within(picture, THUMBNAIL))
     }
 }
 

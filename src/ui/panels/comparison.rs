@@ -45,7 +45,7 @@ fn line(ui: &mut Ui, brush: &mut Brush<'_>, at: usize) {
         });
         match point.and_then(|point| point.picture.as_ref()) {
             Some(picture) => {
-                let texture = brush.textures.thumbnail(ui.ctx(), &format!("compared {at}"), picture);
+                let texture = brush.textures.thumbnail(ui.ctx(), Some(at), picture);
                 let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
                 ui.painter().image(texture, rect, whole, Color32::WHITE);
             }

@@ -44,7 +44,7 @@ impl View for EmbeddingView {
                 at: places[at],
                 before: plane.points[at],
                 kind: point.kind,
-                pair: point.pair,
+                listed: point.listed,
                 own: point.pair == own,
                 label: &point.label,
                 picture: point.picture.as_ref(),

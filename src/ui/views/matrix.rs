@@ -267,8 +267,9 @@ fn heads(
     let size = egui::TextStyle::Small.resolve(ui.style()).size.min(side - 2.0).max(4.0);
     for (pair, text) in evidence.scores.texts.iter().enumerate().take(count) {
         let rect = Rect::from_min_size(corner + vec2(side * pair as f32, -side), Vec2::splat(side)).shrink(1.0);
-        if let Some(picture) = evidence.cloud.points.get(pair).and_then(|point| point.picture.clone()) {
-            let texture = brush.textures.thumbnail(ui.ctx(), &format!("pair {pair}"), &picture);
+        let point = evidence.cloud.points.get(pair);
+        if let Some((listed, picture)) = point.and_then(|point| Some((point.listed, point.picture.as_ref()?))) {
+            let texture = brush.textures.thumbnail(ui.ctx(), listed, picture);
             painter.image(texture, rect, whole, Color32::WHITE);
         }
         if let Some(stroke) = brush.outline(Thing::Picture(pair)) {

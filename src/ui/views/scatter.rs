@@ -20,8 +20,8 @@ pub struct Spot<'a> {
     pub before: [f64; 2],
     /// A picture or a text.
     pub kind: PointKind,
-    /// Which pair it belongs to.
-    pub pair: usize,
+    /// The place of its pair in the person's list; none for the own pair.
+    pub listed: Option<usize>,
     /// Whether that is the person's own.
     pub own: bool,
     /// What it is called.
@@ -142,7 +142,7 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
         };
         match spot.picture.filter(|_| half > 6.0) {
             Some(picture) => {
-                let texture = brush.textures.thumbnail(ui.ctx(), &format!("pair {}", spot.pair), picture);
+                let texture = brush.textures.thumbnail(ui.ctx(), spot.listed, picture);
                 let rect = Rect::from_center_size(at, egui::Vec2::splat(half * 2.0));
                 let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
                 painter.image(texture, rect, whole, Color32::WHITE);
