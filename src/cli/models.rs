@@ -5,6 +5,7 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::cli::output::say;
+use crate::methods::METHODS;
 use crate::models::cache;
 use crate::models::inventory::{Entry, available_memory, list};
 
@@ -60,6 +61,9 @@ fn row(entry: &Entry) -> [String; HEAD.len()] {
     let bytes = |count: Option<u64>| count.map_or("?".into(), |count| HumanBytes(count).to_string());
     let opens = match (entry.known, &entry.problem, entry.fits) {
         (false, ..) if !entry.class.is_empty() => "no, class not known",
+        _ if entry.known && !METHODS.iter().any(|method| method.classes.contains(&entry.class.as_str())) => {
+            "not in the window yet"
+        }
         (_, Some(_), _) => "no, incomplete",
         (_, _, Some(false)) => "no, too large here",
         (_, _, None) => "memory unknown",

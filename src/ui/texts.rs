@@ -52,8 +52,6 @@ macro_rules! texts {
 }
 
 texts! {
-    /// Under the name.
-    CLAIM = "claim";
     /// Section of the inputs.
     PICTURE = "picture";
     /// Opens a file.
@@ -84,10 +82,6 @@ texts! {
     SHARED_SCALE = "shared-scale";
     /// Its explanation.
     SHARED_SCALE_HINT = "shared-scale-hint";
-    /// Legend.
-    PICTURES = "pictures";
-    /// Legend.
-    TEXTS = "texts";
     /// Number under the cloud.
     GAP = "gap";
     /// Number under the map.
@@ -168,8 +162,6 @@ texts! {
     BESIDE = "menu-beside";
     /// Submenu.
     COLOURS = "menu-colours";
-    /// Submenu.
-    LANGUAGE = "menu-language";
     /// Command.
     OPEN_PICTURE = "open-picture";
     /// Command.
@@ -219,13 +211,9 @@ texts! {
     /// Command, followed by a name.
     OPEN_THIS = "open-this";
     /// Command, followed by a name.
-    SAMPLE = "sample";
-    /// Command, followed by a name.
     RUN_CHECKPOINT = "run-checkpoint";
     /// Command.
     NO_BESIDE = "no-beside";
-    /// Command, followed by a name.
-    MAP_OF = "map-of";
     /// Command.
     MARK_SINKS = "mark-sinks";
     /// Its explanation.
@@ -258,10 +246,6 @@ texts! {
     CAPTION_FIELD = "caption-field";
     /// Command, followed by a caption.
     REMOVE = "remove";
-    /// The person's own pair.
-    OWN = "own";
-    /// Mark for an own pair in the export.
-    SCALE_RANGE = "scale-range";
     /// Reading of the matrix.
     READING_COSINE = "reading-cosine";
     /// Reading of the matrix.
@@ -362,10 +346,12 @@ texts! {
     NO_DIALOG = "no-dialog";
     /// Pictures, filter of the file dialog.
     FILTER_PICTURES = "filter-pictures";
+    /// Legend of the plot.
+    PICTURES = "pictures";
+    /// Legend of the plot.
+    TEXTS = "texts";
     /// Name of the plot.
     PLOT = "plot";
-    /// Name of the grid of heads.
-    HEADS = "heads";
     /// Name of the matrix.
     MATRIX_OF = "matrix-of";
     /// The board's footer in an exported page.

@@ -127,9 +127,10 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
     let painter = ui.painter().with_clip_rect(clip.intersect(ui.clip_rect()));
     let detailed = spots.len() <= MOST_DETAILED;
     let drawn = brush.app.state.space.drawn;
+    legend(&painter, brush, clip, font_of(ui));
     let mut order: Vec<&Spot<'_>> = spots.iter().collect();
     order.sort_by_key(|spot| (brush.app.light(spot.thing), spot.own, spot.kind));
-    let font = egui::TextStyle::Small.resolve(ui.style());
+    let font = font_of(ui);
     let mut labels: Vec<(Pos2, &str, Color32)> = Vec::new();
     for spot in order {
         let at = place(spot);
@@ -152,12 +153,7 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
             None if is_picture => {
                 painter.circle(at, 4.0, palette.accent, stroke.unwrap_or(Stroke::NONE));
             }
-            None => {
-                let corners = [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)];
-                let corners = corners.map(|(x, y)| at + vec2(x, y)).to_vec();
-                let stroke = stroke.unwrap_or(Stroke::NONE);
-                painter.add(egui::Shape::convex_polygon(corners, palette.second, stroke));
-            }
+            None => diamond(&painter, at, palette.second, stroke.unwrap_or(Stroke::NONE)),
         }
         let words = drawn == Drawn::Words && !is_picture && detailed;
         // What only holds a selected word is ringed, but not named: there may be many.
@@ -180,6 +176,27 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
         painter.galley(rect.min, galley, colour);
         taken.push(rect);
     }
+}
+
+fn font_of(ui: &Ui) -> egui::FontId {
+    egui::TextStyle::Small.resolve(ui.style())
+}
+
+fn diamond(painter: &egui::Painter, at: Pos2, fill: Color32, stroke: Stroke) {
+    let corners = [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)].map(|(x, y)| at + vec2(x, y)).to_vec();
+    painter.add(egui::Shape::convex_polygon(corners, fill, stroke));
+}
+
+/// What is a picture and what a text, in the corner.
+fn legend(painter: &egui::Painter, brush: &Brush<'_>, clip: Rect, font: egui::FontId) {
+    let palette = brush.palette();
+    let at = clip.left_top() + vec2(10.0, 10.0);
+    painter.circle_filled(at, 4.0, palette.accent);
+    let text = |at: Pos2, text| painter.text(at, Align2::LEFT_CENTER, brush.say(text), font.clone(), palette.weak);
+    let right = text(at + vec2(9.0, 0.0), texts::PICTURES).right();
+    let next = pos2(right + 14.0, at.y);
+    diamond(painter, next, palette.second, Stroke::NONE);
+    text(next + vec2(9.0, 0.0), texts::TEXTS);
 }
 
 /// Where a label under a point stands: inside of the plot.
