@@ -127,7 +127,7 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
     let painter = ui.painter().with_clip_rect(clip.intersect(ui.clip_rect()));
     let detailed = spots.len() <= MOST_DETAILED;
     let drawn = brush.app.state.space.drawn;
-    legend(&painter, brush, clip, font_of(ui));
+    legend(&painter, brush, clip, &font_of(ui));
     let mut order: Vec<&Spot<'_>> = spots.iter().collect();
     order.sort_by_key(|spot| (brush.app.light(spot.thing), spot.own, spot.kind));
     let font = font_of(ui);
@@ -188,7 +188,7 @@ fn diamond(painter: &egui::Painter, at: Pos2, fill: Color32, stroke: Stroke) {
 }
 
 /// What is a picture and what a text, in the corner.
-fn legend(painter: &egui::Painter, brush: &Brush<'_>, clip: Rect, font: egui::FontId) {
+fn legend(painter: &egui::Painter, brush: &Brush<'_>, clip: Rect, font: &egui::FontId) {
     let palette = brush.palette();
     let at = clip.left_top() + vec2(10.0, 10.0);
     painter.circle_filled(at, 4.0, palette.accent);
