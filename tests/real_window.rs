@@ -287,8 +287,10 @@ fn drawn(twin: &mut Harness<'static>) -> RgbImage {
 
 /// Keeps a picture to be looked at.
 fn save(picture: &RgbImage, name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
-    picture.save(&path).expect("a file");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    // Builds may go elsewhere.
+    fs::create_dir_all(&folder).expect("a folder");
+    picture.save(folder.join(name)).expect("a file");
 }
 
 /// Whether two pictures look the same, but for the line at the bottom.
