@@ -8,7 +8,7 @@ mod interface;
 use std::path::PathBuf;
 
 use alignscope::app::samples::{SampleSource, samples};
-use alignscope::app::{App, AppState, Command, PictureSource, Theme};
+use alignscope::app::{App, AppState, Ask, Command, PictureSource, Theme};
 use alignscope::ui::columns;
 use alignscope::ui::textures::Textures;
 use alignscope::ui::views::{Brush, VIEWS};
@@ -248,4 +248,16 @@ fn the_board_is_drawn_the_same_every_time() {
     assert!(first == second, "two boards of the same state differ");
     let colours: std::collections::BTreeSet<_> = first.pixels().map(|pixel| pixel.0).collect();
     assert!(colours.len() > 1000, "the board shows a picture, not {} colours", colours.len());
+}
+
+#[test]
+fn a_pasted_picture_is_handed_on_to_be_kept() {
+    let (mut harness, app) = screen(app(AppState::first()));
+    harness.run_steps(2);
+    let pasted = egui::ColorImage::filled([3, 2], egui::Color32::RED);
+    harness.event(egui::Event::PasteImage(std::sync::Arc::new(pasted)));
+    harness.run_steps(2);
+    let asks = app.borrow().asks.clone();
+    let [Ask::KeepPasted(picture)] = asks.as_slice() else { panic!("{asks:?}") };
+    assert_eq!((picture.dimensions(), picture.get_pixel(2, 1).0), ((3, 2), [255, 0, 0]));
 }
