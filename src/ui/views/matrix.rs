@@ -166,7 +166,9 @@ fn table(
         return;
     }
     let space = ui.available_size();
-    let room = (space.x * CAPTIONS).min(WIDEST_CAPTION);
+    // Where it is narrow the captions give way, not the legend.
+    let left_over = (space.x - LEGEND - LEAST_CELL * count as f32).max(60.0);
+    let room = (space.x * CAPTIONS).min(WIDEST_CAPTION).min(left_over);
     // A row more: over each column stands its picture.
     let side = ((space.x - room - LEGEND) / count as f32).min((space.y - 2.0) / (count + 1) as f32);
     let side = side.clamp(LEAST_CELL, MOST_CELL).floor();

@@ -36,7 +36,7 @@ impl View for RankingView {
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
             for at in order {
-                let value = format!("{:.1} %   cos {:.2}", shares[at] * 100.0, cosines[at]);
+                let value = format!("{:.1} %   cos {:.2}", shares[at] * 100.0, cosines[at]).replace("-0.00", "0.00");
                 let response = bar(ui, brush, &captions[at], shares[at], &value, at == own);
                 if let Some(stroke) = brush.outline(Thing::Text(at)) {
                     ui.painter().rect_stroke(response.rect, 3.0, stroke, StrokeKind::Inside);
