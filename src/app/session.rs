@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 use super::AppState;
+use super::state::within;
 use crate::error::{Error, Result};
 
 /// Files that are remembered.
@@ -47,9 +48,6 @@ impl Desk {
     /// Brings values that a file may hold back into what the window can have.
     pub(super) fn mend(&mut self) {
         let usual = Self::default();
-        let within = |value: f32, low: f32, high: f32, usual: f32| {
-            if value.is_finite() { value.clamp(low, high) } else { usual }
-        };
         self.inputs_width = within(self.inputs_width, 150.0, 800.0, usual.inputs_width);
         self.inspector_width = within(self.inspector_width, 150.0, 1000.0, usual.inspector_width);
         let sides = self.window.filter(|sides| sides.iter().all(|side| (300.0..20_000.0).contains(side)));

@@ -47,14 +47,11 @@ impl AppState {
 
     /// Brings values that a file may hold back into what the program can draw.
     pub fn mend(&mut self) {
-        let finite = |value: f32, low: f32, high: f32, usual: f32| {
-            if value.is_finite() { value.clamp(low, high) } else { usual }
-        };
         let usual = Self::default();
-        self.map.opacity = finite(self.map.opacity, 0.0, 1.0, usual.map.opacity);
-        self.look.zoom = finite(self.look.zoom, LEAST_ZOOM, MOST_ZOOM, 1.0);
-        self.space.shift = finite(self.space.shift, -MOST_SHIFT, MOST_SHIFT, 0.0);
-        self.matrix.factor = self.matrix.factor.map(|factor| finite(factor, LEAST_FACTOR, MOST_FACTOR, 1.0));
+        self.map.opacity = within(self.map.opacity, 0.0, 1.0, usual.map.opacity);
+        self.look.zoom = within(self.look.zoom, LEAST_ZOOM, MOST_ZOOM, 1.0);
+        self.space.shift = within(self.space.shift, -MOST_SHIFT, MOST_SHIFT, 0.0);
+        self.matrix.factor = self.matrix.factor.map(|factor| within(factor, LEAST_FACTOR, MOST_FACTOR, 1.0));
         self.comparison.truncate(MOST_COMPARED);
         let cut = |text: &mut String| {
             let end = (0..=LONGEST_SENTENCE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -70,6 +67,11 @@ impl AppState {
         self.selected.pair.take_if(|thing| !matches!(thing, Thing::Picture(_) | Thing::Text(_) | Thing::Cell { .. }));
         self.layout.mend();
     }
+}
+
+/// A number between `low` and `high`; `usual` where it is none.
+pub(super) fn within(value: f32, low: f32, high: f32, usual: f32) -> f32 {
+    if value.is_finite() { value.clamp(low, high) } else { usual }
 }
 
 /// The sizes that the interface can be drawn in.

@@ -192,12 +192,7 @@ impl List<'_> {
                 if !fits {
                     continue;
                 }
-                let how = match format {
-                    Format::Png(scale) => format!("{} {scale}×", self.say(texts::AS_PICTURE)),
-                    Format::Csv => self.say(texts::AS_CSV),
-                    Format::Npz => self.say(texts::AS_NPZ),
-                    Format::Html => self.say(texts::AS_PAGE),
-                };
+                let how = format_name(self.language(), format);
                 let command = Command::Ask(Ask::Export(Export { view, format }, None));
                 let title = format!("{submenu} · {name} · {how}");
                 self.put_named(menu, title, command, |entry| {
@@ -354,6 +349,18 @@ impl List<'_> {
             });
         }
         self.put(menu, texts::MODELS_FACTOR, Command::SetFactor(None), |entry| entry.enabled(matrix.factor.is_some()));
+    }
+}
+
+/// What a format is called.
+#[must_use]
+pub fn format_name(language: Language, format: Format) -> String {
+    let say = |text: Text| texts::say(language, text.0).to_owned();
+    match format {
+        Format::Png(scale) => format!("{} {scale}×", say(texts::AS_PICTURE)),
+        Format::Csv => say(texts::AS_CSV),
+        Format::Npz => say(texts::AS_NPZ),
+        Format::Html => say(texts::AS_PAGE),
     }
 }
 

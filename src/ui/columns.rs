@@ -5,7 +5,7 @@ use egui_tiles::{
     Behavior, EditAction, ResizeState, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
 
-use super::catalogue::title_key;
+use super::catalogue::{format_name, title_key};
 use super::texts;
 use super::theme::{GAP, LARGE_GAP, Palette, title_font};
 use super::views::{Brush, View, named};
@@ -137,14 +137,9 @@ impl Behavior<String> for Board<'_, '_> {
         let label = format!("{} · {name}", self.brush.say(texts::EXPORT));
         let response = sign_button(ui, Sign::Export, &label);
         egui::Popup::menu(&response).show(|ui| {
-            for format in Format::ALL {
-                let how = match format {
-                    Format::Png(scale) => format!("{} {scale}×", self.brush.say(texts::AS_PICTURE)),
-                    Format::Csv => self.brush.say(texts::AS_CSV).to_owned(),
-                    Format::Npz => self.brush.say(texts::AS_NPZ).to_owned(),
-                    Format::Html => continue,
-                };
-                if ui.button(how).clicked() {
+            // The page holds everything, not one view.
+            for format in Format::ALL.into_iter().filter(|format| *format != Format::Html) {
+                if ui.button(format_name(self.brush.app.state.look.language, format)).clicked() {
                     let export = Export { view: Some(view.key()), format };
                     self.brush.commands.push(Command::Ask(Ask::Export(export, None)));
                     ui.close();

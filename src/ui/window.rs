@@ -118,7 +118,12 @@ impl eframe::App for Window {
         });
         // In points of the usual size, in which a window is asked for.
         let zoom = ctx.zoom_factor();
-        self.app.desk.window = viewport.map(|sides| sides.map(|side| side * zoom)).or(self.app.desk.window);
+        let window = viewport.map(|sides| sides.map(|side| side * zoom));
+        let desk = &self.app.desk;
+        if window.is_some() && window != desk.window {
+            let (inputs, inspector) = (desk.inputs_width, desk.inspector_width);
+            self.app.apply(Command::SetDesk { inputs, inspector, window });
+        }
         if let Some(wait) = self.keeper.watch(&self.app) {
             ctx.request_repaint_after(wait);
         }

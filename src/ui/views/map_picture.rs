@@ -1,8 +1,7 @@
 //! A picture under a map: drawn once, for every view that lays numbers over patches.
 
 use egui::{
-    Color32, ColorImage, EventFilter, Key, Modifiers, Rect, Response, Role, Sense, Stroke, StrokeKind, TextureOptions,
-    Ui, WidgetInfo, pos2, vec2,
+    Color32, ColorImage, Rect, Response, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -170,23 +169,11 @@ pub fn interact(
 
 /// Arrow keys move the selected patch while the picture has the focus.
 fn walk(ui: &Ui, brush: &mut Brush<'_>, response: &Response, (rows, columns): (usize, usize)) {
-    if !response.has_focus() || rows * columns == 0 {
-        return;
-    }
-    let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..Default::default() };
-    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, arrows));
-    let step = ui.input_mut(|input| {
-        let mut pressed = |key| i32::from(input.consume_key(Modifiers::NONE, key));
-        let right = pressed(Key::ArrowRight) - pressed(Key::ArrowLeft);
-        (pressed(Key::ArrowDown) - pressed(Key::ArrowUp), right)
-    });
-    if step == (0, 0) {
-        return;
-    }
+    let Some((down, right)) = super::parts::arrows(ui, response).filter(|_| rows * columns > 0) else { return };
     let patch = brush.app.state.selected.patch.unwrap_or((rows / 2) * columns + columns / 2).min(rows * columns - 1);
-    let moved = |at: usize, by: i32, count: usize| at.saturating_add_signed(by as isize).min(count - 1);
-    let row = moved(patch / columns, step.0, rows);
-    brush.commands.push(Command::SelectPatch(Some(row * columns + moved(patch % columns, step.1, columns))));
+    let moved = |at: usize, by: isize, count: usize| at.saturating_add_signed(by).min(count - 1);
+    let row = moved(patch / columns, down, rows);
+    brush.commands.push(Command::SelectPatch(Some(row * columns + moved(patch % columns, right, columns))));
 }
 
 /// Where a patch lies inside of `seen`.

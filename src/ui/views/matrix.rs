@@ -1,11 +1,11 @@
 //! Pictures against captions: the table that contrastive training looks at.
 
 use egui::{
-    Align2, Color32, EventFilter, Key, Modifiers, Rect, RichText, Role, ScrollArea, Sense, Slider, Stroke, StrokeKind,
-    Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align2, Color32, Rect, RichText, Role, ScrollArea, Sense, Slider, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2,
+    vec2,
 };
 
-use super::parts::{colour_column, pointed};
+use super::parts::{arrows, colour_column, pointed};
 use super::{Brush, View, number};
 use crate::app::state::{LEAST_FACTOR, MOST_FACTOR, Reading};
 use crate::app::{App, Command, Thing};
@@ -291,19 +291,7 @@ fn heads(
 
 /// Arrow keys move the selected cell while the table has the focus.
 fn walk(ui: &Ui, brush: &mut Brush<'_>, response: &egui::Response, count: usize) {
-    if !response.has_focus() {
-        return;
-    }
-    let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..Default::default() };
-    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, arrows));
-    let (down, right) = ui.input_mut(|input| {
-        let mut pressed = |key| isize::from(input.consume_key(Modifiers::NONE, key));
-        let right = pressed(Key::ArrowRight) - pressed(Key::ArrowLeft);
-        (pressed(Key::ArrowDown) - pressed(Key::ArrowUp), right)
-    });
-    if (down, right) == (0, 0) {
-        return;
-    }
+    let Some((down, right)) = arrows(ui, response) else { return };
     let (picture, text) = match brush.app.state.selected.pair {
         Some(Thing::Cell { picture, text }) => (picture, text),
         _ => (count - 1, count - 1),

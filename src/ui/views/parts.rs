@@ -1,6 +1,6 @@
 //! Small parts that several views and panels draw.
 
-use egui::{Painter, Pos2, Rect, Response, Sense, Ui, pos2, vec2};
+use egui::{EventFilter, Key, Modifiers, Painter, Pos2, Rect, Response, Sense, Ui, pos2, vec2};
 
 use super::Brush;
 use crate::app::state::Colours;
@@ -12,6 +12,22 @@ pub fn pointed(response: &Response) -> Option<Pos2> {
     // Not where a click with the keyboard finds the pointer.
     let clicked = response.clicked() && response.ctx.input(|input| input.pointer.any_click());
     response.hover_pos().or(response.interact_pointer_pos().filter(|_| clicked))
+}
+
+/// How far down and to the right the arrow keys lead while something has the focus; they don't move the focus then.
+#[must_use]
+pub fn arrows(ui: &Ui, response: &Response) -> Option<(isize, isize)> {
+    if !response.has_focus() {
+        return None;
+    }
+    let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..Default::default() };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+    let step = ui.input_mut(|input| {
+        let mut pressed = |key| isize::from(input.consume_key(Modifiers::NONE, key));
+        let right = pressed(Key::ArrowRight) - pressed(Key::ArrowLeft);
+        (pressed(Key::ArrowDown) - pressed(Key::ArrowUp), right)
+    });
+    (step != (0, 0)).then_some(step)
 }
 
 /// A label over a bar of length `share` (0 to 1), with `value` at its end; what `stands_out` is marked with the accent's
