@@ -1,13 +1,14 @@
 //! Training: the same seed gives the same run, a stopped run goes on as if it had never stopped, and the result is an
 //! ordinary checkpoint.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alignscope::models::opened::Opened;
 use alignscope::taps::{CancelToken, Taps};
 use alignscope::training::Variables;
-use alignscope::training::clip::{ClipRecipe, decays};
-use alignscope::training::run::{self, Outcome, Recipe};
+use alignscope::training::clip::ClipRecipe;
+use alignscope::training::run::{self, Outcome, Plan, Recipe};
 use candle_core::{Device, Tensor};
 
 const STEPS: usize = 6;
@@ -22,6 +23,18 @@ struct StopAfter<'a> {
 impl Recipe for StopAfter<'_> {
     type Batch = <ClipRecipe as Recipe>::Batch;
 
+    fn plan(&self) -> &Plan {
+        self.inner.plan()
+    }
+
+    fn variables(&self) -> alignscope::Result<Variables> {
+        self.inner.variables()
+    }
+
+    fn decays(name: &str) -> bool {
+        ClipRecipe::decays(name)
+    }
+
     fn batch(&self, step: usize) -> alignscope::Result<Self::Batch> {
         self.inner.batch(step)
     }
@@ -31,6 +44,10 @@ impl Recipe for StopAfter<'_> {
             self.stop.cancel();
         }
         self.inner.loss(batch, variables)
+    }
+
+    fn write(&self, variables: &Variables, folder: &Path) -> alignscope::Result<Vec<PathBuf>> {
+        self.inner.write(variables, folder)
     }
 }
 
@@ -49,7 +66,7 @@ fn train(grounded: bool, folder: &std::path::Path, at_most: usize) -> (Outcome, 
     let stopping = StopAfter { inner: &recipe, left: AtomicUsize::new(at_most), stop: stop.clone() };
     let mut losses = Vec::new();
     let mut report = |progress: &run::Progress| losses.push(progress.loss);
-    let outcome = run::run(&stopping, recipe.plan(), &variables, decays, folder, &stop, &mut report).expect("a run");
+    let outcome = run::run(&stopping, &variables, folder, &stop, &mut report).expect("a run");
     recipe.write(&variables, folder).expect("a checkpoint");
     (outcome, variables, losses)
 }

@@ -6,11 +6,17 @@ use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 use crate::cli::output::{bar, say};
+use crate::evaluation::contrastive;
 use crate::methods::familiarity::Familiarity;
+use crate::models::builtin;
+use crate::models::checkpoint::Checkpoint;
 use crate::models::opened::Opened;
 use crate::taps::CancelToken;
-use crate::training::clip::{ClipRecipe, decays};
-use crate::training::run::{self, Outcome};
+use crate::training::blip::BlipRecipe;
+use crate::training::clip::ClipRecipe;
+use crate::training::flamingo::FlamingoRecipe;
+use crate::training::lm::LmRecipe;
+use crate::training::run::{self, Outcome, Recipe};
 
 /// Train a built-in checkpoint from scratch on the sticker world.
 ///
@@ -23,9 +29,16 @@ pub struct Train {
     /// Seed of the weights and the scenes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Steps of 128 pictures.
+    /// Steps, of 128 pictures or texts, for BLIP of 64.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
+    /// Folder of the CLIP checkpoint whose tower Flamingo takes and BLIP starts from [default: the built-in
+    /// clip-grounded].
+    #[arg(long, value_name = "DIR")]
+    tower: Option<PathBuf>,
+    /// Folder of the language model that Flamingo takes [default: checkpoints/lm-seed-<seed>].
+    #[arg(long, value_name = "DIR")]
+    language: Option<PathBuf>,
     /// Where to compute: auto or cpu; training runs on the processor.
     #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
     device: String,
@@ -40,12 +53,36 @@ enum RecipeName {
     Clip,
     /// CLIP with the phrase loss, whose patches can be compared with words.
     ClipGrounded,
+    /// BLIP: one tower with three heads (matching, captions, answers), written as three checkpoints.
+    Blip,
+    /// The small language model under Flamingo, which never sees a picture.
+    Lm,
+    /// Flamingo: resampler and gated cross-attention between the frozen tower of CLIP and the frozen language model.
+    Flamingo,
 }
 
 impl Train {
     pub fn run(&self) -> Result<()> {
-        let grounded = matches!(self.recipe, RecipeName::ClipGrounded);
-        let recipe = ClipRecipe::new(grounded, self.seed, self.steps as usize)?;
+        let steps = self.steps as usize;
+        match self.recipe {
+            RecipeName::Clip => self.train(&ClipRecipe::new(false, self.seed, steps)?),
+            RecipeName::ClipGrounded => self.train(&ClipRecipe::new(true, self.seed, steps)?),
+            RecipeName::Blip => self.train(&BlipRecipe::new(self.seed, steps, 64, Some(&self.tower()))?),
+            RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 128)?),
+            RecipeName::Flamingo => {
+                let trained = || PathBuf::from("checkpoints").join(format!("lm-seed-{}", self.seed));
+                let language = self.language.clone().unwrap_or_else(trained);
+                self.train(&FlamingoRecipe::new(self.seed, steps, 64, &self.tower(), &language)?)
+            }
+        }
+    }
+
+    /// The folder of the tower to start from.
+    fn tower(&self) -> PathBuf {
+        self.tower.clone().unwrap_or_else(|| builtin::folder().join("clip-grounded"))
+    }
+
+    fn train<R: Recipe>(&self, recipe: &R) -> Result<()> {
         let plan = recipe.plan();
         let folder = self
             .output
@@ -67,9 +104,10 @@ impl Train {
         let bar = bar(plan.steps as u64, "{bar:30} {pos}/{len} {msg}")?;
         let mut report = |progress: &run::Progress| {
             let line = format!(
-                "loss {:.3}  rate {:.1e}  R@1 in the batch {:.2}  {:.0} pictures/s  {} left",
+                "loss {:.3}  rate {:.1e}  {} {:.2}  {:.0} pictures/s  {} left",
                 progress.loss,
                 progress.rate,
+                plan.measure,
                 progress.accuracy,
                 progress.speed,
                 indicatif::HumanDuration(progress.left)
@@ -81,20 +119,20 @@ impl Train {
                 let _unread = say(format!("{}/{}  {line}", progress.step, progress.steps));
             }
         };
-        let outcome =
-            crate::cli::on_deep_stack(|| run::run(&recipe, plan, &variables, decays, &folder, &stop, &mut report))?;
+        let outcome = crate::cli::on_deep_stack(|| run::run(recipe, &variables, &folder, &stop, &mut report))?;
         bar.finish_and_clear();
         // What was learned so far can be looked at, too.
-        recipe.write(&variables, &folder)?;
-        match outcome {
-            Outcome::Stopped(step) => {
-                say(format!("Stopped after {step} steps; the same command goes on from there."))?;
-            }
-            Outcome::Finished => {
+        let written = recipe.write(&variables, &folder)?;
+        if let Outcome::Stopped(step) = outcome {
+            say(format!("Stopped after {step} steps; the same command goes on from there."))?;
+        }
+        for folder in written {
+            let is_dual = Checkpoint::open(&folder).is_ok_and(|found| contrastive::CLASSES.contains(&found.class()));
+            if is_dual && outcome == Outcome::Finished {
                 crate::cli::on_deep_stack(|| Familiarity::measure(&Opened::open(&folder, &Device::Cpu)?))?;
             }
+            say(format!("The checkpoint is in {}", folder.display()))?;
         }
-        say(format!("The checkpoint is in {}", folder.display()))?;
         Ok(())
     }
 }

@@ -5,13 +5,15 @@
 
 mod config;
 mod generate;
-mod view;
+mod media;
 
 pub use config::{AlphaType, Ends, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig};
 pub use generate::Writing;
+pub use media::image_mask;
 
 use candle_core::{DType, Tensor};
 
+use super::causal::{View, attention_rows, fits};
 use super::vision_tower::{Tail, VisionTower};
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -19,7 +21,10 @@ use crate::nn::{
     PerceiverResampler, PerceiverShape, RmsNorm, Scope,
 };
 use crate::taps::{Point, Site, Taps, Tower};
-use view::{View, attention_rows, fits, media};
+use media::media;
+
+/// transformers leaves the base of turned positions at LLaMA's.
+const ROTARY_BASE: f32 = 10_000.0;
 
 /// The model.
 pub struct Idefics {
@@ -161,9 +166,24 @@ impl Idefics {
     /// If the shapes don't fit each other or the config, an id is unknown, the pass is cancelled, or an observer fails.
     pub fn forward(&self, prompt: &Prompt, taps: &mut Taps<'_>) -> Result<Tensor> {
         let (attention, media) = self.check(prompt)?;
-        let keys = self.media_keys(&prompt.pixels, taps)?;
-        let view = View::new(&attention, 0, self.config.head_width(), prompt.ids.device())?;
+        let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
+        let view = View::new(&attention, 0, self.config.head_width(), ROTARY_BASE, prompt.ids.device())?;
         self.decode(&prompt.ids, &view, Some((&keys, &media)), None, taps)
+    }
+
+    /// The same for pictures that were seen before: `states` `[batch, pictures, media tokens, vision width]` are those of
+    /// [`Self::see`]; `image_mask` `[batch, tokens, pictures]` is 1 where a token of `ids` `[batch, tokens]` sees a picture.
+    ///
+    /// # Errors
+    /// If the shapes don't fit each other, an id is unknown, the pass is cancelled, or an observer fails.
+    pub fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let attention = attention_rows(ids, None)?;
+        let view = View::new(&attention, 0, self.config.head_width(), ROTARY_BASE, ids.device())?;
+        let (batch, tokens) = ids.dims2()?;
+        fits("image attention mask", image_mask.dims(), &[batch, tokens, states.dim(1)?])?;
+        let media = media(image_mask, states.dim(2)?)?;
+        let keys = self.media_keys(states)?;
+        self.decode(ids, &view, Some((&keys, &media)), None, taps)
     }
 
     /// Scores of every next token from the language model alone, `[batch, tokens, all tokens]`: no picture, no gated
@@ -173,7 +193,7 @@ impl Idefics {
     /// If the shapes don't fit, an id is unknown, the pass is cancelled, or an observer fails.
     pub fn language(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<Tensor> {
         let attention = attention_rows(ids, attention_mask)?;
-        let view = View::new(&attention, 0, self.config.head_width(), ids.device())?;
+        let view = View::new(&attention, 0, self.config.head_width(), ROTARY_BASE, ids.device())?;
         self.decode(ids, &view, None, None, taps)
     }
 
@@ -195,8 +215,9 @@ impl Idefics {
         Ok((attention, media(&image_mask, self.config.media_tokens())?))
     }
 
-    fn media_keys(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<MediaKeys> {
-        let states = self.see(pixels, taps)?.flatten(1, 2)?; // [batch, pictures * media tokens, vision width]
+    /// The keys and values of what [`Self::see`] gave.
+    fn media_keys(&self, states: &Tensor) -> Result<MediaKeys> {
+        let states = states.flatten(1, 2)?; // [batch, pictures * media tokens, vision width]
         self.gated.iter().map(|block| block.keys(&states)).collect()
     }
 

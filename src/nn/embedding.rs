@@ -95,15 +95,22 @@ impl PatchEmbedding {
     /// # Errors
     /// If the pixels don't have three channels.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = pixels.dims4()?;
-        let patch = self.patch;
-        let (rows, columns) = (height / patch, width / patch);
-        let pixels = pixels
-            .narrow(2, 0, rows * patch)?
-            .narrow(3, 0, columns * patch)?
-            .reshape((batch, channels, rows, patch, columns, patch))?
-            .permute((0, 2, 4, 1, 3, 5))? // [batch, rows, columns, channels, patch, patch]
-            .reshape((batch, rows * columns, channels * patch * patch))?;
-        self.linear.forward(&pixels)
+        self.linear.forward(&cut_into_patches(pixels, self.patch)?)
     }
+}
+
+/// Cuts pixels `[batch, channels, height, width]` into squares of `patch` pixels, row by row: `[batch, patches, channels *
+/// patch * patch]`. What doesn't fill a whole patch is left out.
+///
+/// # Errors
+/// If the pixels don't have four axes.
+pub fn cut_into_patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = pixels.dims4()?;
+    let (rows, columns) = (height / patch, width / patch);
+    let pixels = pixels
+        .narrow(2, 0, rows * patch)?
+        .narrow(3, 0, columns * patch)?
+        .reshape((batch, channels, rows, patch, columns, patch))?
+        .permute((0, 2, 4, 1, 3, 5))?; // [batch, rows, columns, channels, patch, patch]
+    Ok(pixels.reshape((batch, rows * columns, channels * patch * patch))?)
 }

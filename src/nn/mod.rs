@@ -29,14 +29,14 @@ pub use attention::{Attention, causal_mask, check_heads, padding_mask, padding_m
 pub use bert_block::{BertBlock, Fusion};
 pub use block::{BlockShape, EncoderBlock};
 pub use cache::{BlockCache, Cache, KeyValue};
-pub use embedding::{Embedding, PatchEmbedding};
+pub use embedding::{Embedding, PatchEmbedding, cut_into_patches};
 pub use gated_cross_attention::{GatedCrossAttention, GatedShape, Media};
 pub use gated_mlp::GatedMlp;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use llama_block::{LlamaBlock, LlamaShape};
 pub use mlp::Mlp;
-pub use parameters::{Parameters, Scope};
+pub use parameters::{Layered, Parameters, Scope};
 pub use perceiver_resampler::{PerceiverResampler, PerceiverShape};
 pub use rms_norm::{Norm, RmsNorm};
 pub use rotary::Rotary;

@@ -1,9 +1,10 @@
 //! Where the weights of a block come from.
 
 use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A source of named weights: a checkpoint that was read, or the variables of a training run.
 pub trait Parameters {
@@ -16,6 +17,53 @@ pub trait Parameters {
     fn contains(&self, name: &str) -> bool;
     /// Where the weights live.
     fn device(&self) -> &Device;
+}
+
+/// Weights by name in host memory.
+impl Parameters for BTreeMap<String, Tensor> {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        match self.get(name) {
+            Some(weight) if weight.dims() == shape => Ok(weight.clone()),
+            found => {
+                let found = found.map_or("missing".to_owned(), |weight| format!("of shape {:?}", weight.dims()));
+                Err(Error::unusable(
+                    format!("the weight '{name}' is {found}, but {shape:?} is asked for"),
+                    "start from checkpoints of the same sizes",
+                ))
+            }
+        }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.contains_key(name)
+    }
+
+    fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+}
+
+/// Two sources, of which the first has precedence: weights that stay as they are, and weights that are learned.
+pub struct Layered<'a> {
+    /// Asked first.
+    pub first: &'a dyn Parameters,
+    /// Asked for what the first doesn't have.
+    pub second: &'a dyn Parameters,
+}
+
+impl Parameters for Layered<'_> {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let source = if self.first.contains(name) { self.first } else { self.second };
+        source.get(name, shape)
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.first.contains(name) || self.second.contains(name)
+    }
+
+    fn device(&self) -> &Device {
+        self.second.device()
+    }
 }
 
 /// A source of weights together with a prefix of their names, such as `vision_model.encoder.layers.3`.

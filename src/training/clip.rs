@@ -13,12 +13,13 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, write_checkpoint};
 use super::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
+use super::texts::{also_true, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -43,8 +44,6 @@ const PHRASES: usize = 64;
 const ERASED: usize = 3;
 /// Weight of the loss on painted-over patches. Of the phrases, only the few that are true of the picture tempt them.
 const SILENCE: f64 = 8.0;
-/// Share of texts with words that aren't known, so that these don't disturb the rest.
-const STRANGE: f64 = 0.1;
 
 /// One of the two recipes.
 pub struct ClipRecipe {
@@ -119,44 +118,15 @@ impl ClipRecipe {
             rate: 1e-3,
             optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.05, clip: 1.0 },
             seed,
+            measure: "R@1 in the batch",
         };
         let context = config.text_config.max_position_embeddings;
         let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), context)?;
         Ok(Self { processor: ImageProcessor::new(Class::Clip, 64), tokenizer, config, plan, grounded })
     }
 
-    /// Steps, batch and optimizer.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// Fresh variables, all of them created.
-    ///
-    /// # Errors
-    /// If the model can't be built.
-    pub fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed);
-        Clip::load(self.config.clone(), &Scope::root(&variables))?;
-        if self.grounded {
-            phrase_head(&variables)?;
-        }
-        Ok(variables)
-    }
-
-    /// Writes the model as a Hugging Face folder.
-    ///
-    /// # Errors
-    /// If a file can't be written.
-    pub fn write(&self, variables: &Variables, folder: &Path) -> Result<()> {
-        let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
-        for (name, variable) in variables.all() {
-            if !name.starts_with(PHRASE_HEAD) {
-                weights.insert(name, variable.as_tensor().clone());
-            }
-        }
-        let context = self.config.text_config.max_position_embeddings;
-        write_checkpoint(folder, &self.config_json()?, &weights, context, &self.processor)
+    fn context(&self) -> usize {
+        self.config.text_config.max_position_embeddings
     }
 
     fn config_json(&self) -> Result<Value> {
@@ -171,22 +141,6 @@ impl ClipRecipe {
         Ok(Value::Object(config))
     }
 
-    /// Ids of a text; now and then with unknown words in front.
-    fn ids(&self, text: &str, rng: &mut ChaCha8Rng) -> Result<Vec<u32>> {
-        let mut ids = self.tokenizer.encode(text)?.ids;
-        if rng.random_bool(STRANGE) {
-            for _ in 0..rng.random_range(1..=4u32) {
-                ids.insert(1, super::tokenizer::UNKNOWN.1);
-            }
-            let longest = self.config.text_config.max_position_embeddings;
-            if ids.len() > longest {
-                ids.truncate(longest - 1);
-                ids.push(END.1);
-            }
-        }
-        Ok(ids)
-    }
-
     fn captions(
         &self,
         scenes: &[Scene],
@@ -194,18 +148,13 @@ impl ClipRecipe {
         rng: &mut ChaCha8Rng,
     ) -> Result<(Tensor, Option<Tensor>, Tensor)> {
         let statements: Vec<Statement> = scenes.iter().map(|scene| scene.statement(language, rng)).collect();
-        let rows = statements.iter().map(|statement| self.ids(&statement.text, rng)).collect::<Result<Vec<_>>>()?;
+        let rows = statements
+            .iter()
+            .map(|statement| with_unknown_words(&self.tokenizer, &statement.text, self.context(), rng))
+            .collect::<Result<Vec<_>>>()?;
         let texts = self.tokenizer.pad(&rows, &Device::Cpu)?;
-        let count = scenes.len();
-        let mut also_true = vec![0f32; count * count];
-        for (picture, scene) in scenes.iter().enumerate() {
-            for (text, statement) in statements.iter().enumerate() {
-                if picture != text && scene.satisfies(&statement.claim) {
-                    also_true[picture * count + text] = 1.0;
-                }
-            }
-        }
-        let also_true = Tensor::from_vec(also_true, (count, count), &Device::Cpu)?;
+        let accidents = also_true(scenes, statements.iter());
+        let also_true = Tensor::from_vec(accidents, (scenes.len(), scenes.len()), &Device::Cpu)?;
         Ok((texts.ids, texts.attention_mask, also_true))
     }
 
@@ -221,7 +170,7 @@ impl ClipRecipe {
             let phrase = &languages[rng.random_range(0..languages.len())][thing];
             let with_article = rng.random_bool(0.6);
             let text = if with_article { &phrase.with_article } else { &phrase.text };
-            rows.push(self.ids(text, rng)?);
+            rows.push(with_unknown_words(&self.tokenizer, text, self.context(), rng)?);
         }
         let texts = self.tokenizer.pad(&rows, &Device::Cpu)?;
         let mut labels = Vec::with_capacity(scenes.len() * order.len());
@@ -239,6 +188,24 @@ impl ClipRecipe {
 
 impl Recipe for ClipRecipe {
     type Batch = ClipBatch;
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn variables(&self) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed);
+        Clip::load(self.config.clone(), &Scope::root(&variables))?;
+        if self.grounded {
+            phrase_head(&variables)?;
+        }
+        Ok(variables)
+    }
+
+    fn decays(name: &str) -> bool {
+        let exempt = ["bias", "norm", "layrnorm", "embed", "logit_scale", "phrase_head"];
+        !exempt.iter().any(|part| name.contains(part))
+    }
 
     fn batch(&self, step: usize) -> Result<ClipBatch> {
         // Scenes are numbered through; runs with different seeds see different ones.
@@ -300,6 +267,17 @@ impl Recipe for ClipRecipe {
         }
         Ok((loss, hits))
     }
+
+    fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
+        for (name, variable) in variables.all() {
+            if !name.starts_with(PHRASE_HEAD) {
+                weights.insert(name, variable.as_tensor().clone());
+            }
+        }
+        write_checkpoint(folder, &self.config_json()?, &weights, self.context(), Some(&self.processor))?;
+        Ok(vec![folder.to_owned()])
+    }
 }
 
 /// Paints a square of bare ground over part of the picture; gives 1 for each patch inside of it, else 0.
@@ -330,13 +308,6 @@ const PHRASE_HEAD: &str = "phrase_head.";
 
 fn phrase_head(variables: &Variables) -> Result<(Tensor, Tensor)> {
     Ok((variables.get("phrase_head.scale", &[1])?, variables.get("phrase_head.bias", &[1])?))
-}
-
-/// Which weights decay: matrices of the layers, but no embeddings.
-#[must_use]
-pub fn decays(name: &str) -> bool {
-    let exempt = ["bias", "norm", "layrnorm", "embed", "logit_scale", "phrase_head"];
-    !exempt.iter().any(|part| name.contains(part))
 }
 
 /// How CLIP's weights start, as transformers' `CLIPPreTrainedModel._init_weights` does it.
@@ -379,8 +350,8 @@ mod tests {
         assert_eq!(initialise("vision_model.pre_layrnorm.weight", &[128]), Start::Constant(1.0));
         assert_eq!(initialise("text_model.final_layer_norm.bias", &[128]), Start::Constant(0.0));
         assert_eq!(initialise("text_model.embeddings.token_embedding.weight", &[300, 128]), Start::Normal(0.02));
-        assert!(decays("vision_model.encoder.layers.0.mlp.fc1.weight"));
-        assert!(!decays("vision_model.pre_layrnorm.weight"));
-        assert!(!decays("text_model.embeddings.position_embedding.weight"));
+        assert!(ClipRecipe::decays("vision_model.encoder.layers.0.mlp.fc1.weight"));
+        assert!(!ClipRecipe::decays("vision_model.pre_layrnorm.weight"));
+        assert!(!ClipRecipe::decays("text_model.embeddings.position_embedding.weight"));
     }
 }

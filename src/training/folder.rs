@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::files;
 use crate::models::preprocess::ImageProcessor;
 
-/// Writes `config.json`, `model.safetensors`, the tokenizer of the sticker world and `preprocessor_config.json`.
+/// Writes `config.json`, `model.safetensors`, the tokenizer of the sticker world and, if there is a `processor`,
+/// `preprocessor_config.json`.
 ///
 /// # Errors
 /// If a file can't be written.
@@ -19,13 +20,15 @@ pub fn write_checkpoint(
     config: &Value,
     weights: &BTreeMap<String, Tensor>,
     context: usize,
-    processor: &ImageProcessor,
+    processor: Option<&ImageProcessor>,
 ) -> Result<()> {
     let json = |value: &Value| format!("{value:#}\n").into_bytes();
     files::write(&folder.join("config.json"), &json(config))?;
     files::write(&folder.join("tokenizer.json"), &json(&tokenizer_json()))?;
     files::write(&folder.join("tokenizer_config.json"), &json(&tokenizer_config_json(context)))?;
-    files::write(&folder.join("preprocessor_config.json"), processor.to_json().as_bytes())?;
+    if let Some(processor) = processor {
+        files::write(&folder.join("preprocessor_config.json"), processor.to_json().as_bytes())?;
+    }
     // The key by which transformers recognises files that were saved from torch's layout, which is ours.
     let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
     files::write_safetensors(&folder.join("model.safetensors"), weights, metadata)

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 
+use super::texts::Lines;
 use crate::error::Result;
 use crate::nn::{log_softmax, softmax};
 use crate::taps::MASKED;
@@ -79,4 +80,37 @@ pub fn sigmoid_cross_entropy(logits: &Tensor, labels: &Tensor, positive_weight: 
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let tail = (x.abs()?.neg()?.exp()? + 1.0)?.log()?;
     Ok((x.relu()? + tail)?)
+}
+
+/// Mean cross-entropy of what follows each token, `logits` `[texts, tokens, vocabulary]`, over the learned places, and the
+/// share of them at which the highest logit is right.
+///
+/// # Errors
+/// If the shapes don't fit.
+pub fn next_token(logits: &Tensor, lines: &Lines) -> Result<(Tensor, f64)> {
+    let chosen = log_softmax(logits)?.gather(&lines.targets.unsqueeze(2)?, 2)?.squeeze(2)?; // [texts, tokens]
+    let count = f64::from(lines.learned.sum_all()?.to_scalar::<f32>()?).max(1.0);
+    let loss = ((chosen * &lines.learned)?.sum_all()? / -count)?;
+    let right = logits.detach().argmax(D::Minus1)?.eq(&lines.targets)?.to_dtype(lines.learned.dtype())?;
+    let right = f64::from((right * &lines.learned)?.sum_all()?.to_scalar::<f32>()?);
+    Ok((loss, right / count))
+}
+
+/// Mean cross-entropy of `logits` `[pairs, 2]` with whether each pair matches, true pairs and false ones counting half
+/// each, and the share that is judged right, counted in the same way.
+///
+/// # Errors
+/// If the shapes don't fit.
+pub fn matching(logits: &Tensor, matches: &[bool]) -> Result<(Tensor, f64)> {
+    let trues = matches.iter().filter(|matches| **matches).count().max(1);
+    let falses = (matches.len() - trues.min(matches.len())).max(1);
+    let weight = |is_true: bool| 0.5 / if is_true { trues as f32 } else { falses as f32 };
+    let weights: Vec<f32> = matches.iter().map(|is_true| weight(*is_true)).collect();
+    let weights = Tensor::from_vec(weights, matches.len(), logits.device())?;
+    let targets: Vec<u32> = matches.iter().map(|is_true| u32::from(*is_true)).collect();
+    let targets = Tensor::from_vec(targets, matches.len(), logits.device())?;
+    let chosen = log_softmax(logits)?.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?; // [pairs]
+    let loss = (chosen * &weights)?.sum_all()?.neg()?;
+    let right = logits.detach().argmax(D::Minus1)?.eq(&targets)?.to_dtype(weights.dtype())?;
+    Ok((loss, f64::from((right * weights)?.sum_all()?.to_scalar::<f32>()?)))
 }

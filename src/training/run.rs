@@ -30,6 +30,8 @@ pub struct Plan {
     pub optimizer: AdamWConfig,
     /// Seed of weights and data.
     pub seed: u64,
+    /// What [`Progress::accuracy`] means, in a few words.
+    pub measure: &'static str,
 }
 
 impl Plan {
@@ -69,6 +71,15 @@ pub struct Progress {
 pub trait Recipe: Sync {
     /// One step's worth of data.
     type Batch: Send;
+    /// Steps, batch and optimizer.
+    fn plan(&self) -> &Plan;
+    /// Fresh variables, all of them created.
+    ///
+    /// # Errors
+    /// If the model can't be built.
+    fn variables(&self) -> Result<Variables>;
+    /// Whether the weight called `name` decays.
+    fn decays(name: &str) -> bool;
     /// Makes the batch of a step; the same step gives the same batch.
     ///
     /// # Errors
@@ -79,6 +90,11 @@ pub trait Recipe: Sync {
     /// # Errors
     /// If the pass fails.
     fn loss(&self, batch: &Self::Batch, variables: &Variables) -> Result<(Tensor, f64)>;
+    /// Writes the model as a Hugging Face folder, or several of them within `folder`; gives the folders.
+    ///
+    /// # Errors
+    /// If a file can't be written.
+    fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>>;
 }
 
 /// How a run ended.
@@ -105,14 +121,13 @@ struct SnapshotHeader {
 /// If a pass fails, the loss is no longer finite, or a snapshot can't be read or written.
 pub fn run<R: Recipe>(
     recipe: &R,
-    plan: &Plan,
     variables: &Variables,
-    decays: fn(&str) -> bool,
     folder: &Path,
     stop: &CancelToken,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Outcome> {
-    let mut optimizer = AdamW::new(plan.optimizer, decays);
+    let plan = recipe.plan();
+    let mut optimizer = AdamW::new(plan.optimizer, R::decays);
     let first = resume(plan, variables, &mut optimizer, folder)?;
     std::thread::scope(|scope| {
         // Data are made one step ahead, beside the computation; the bound keeps memory small.
@@ -126,14 +141,13 @@ pub fn run<R: Recipe>(
             }
         });
         made.map_err(|error| Error::unusable(format!("no thread could be started ({error})"), "close other programs"))?;
-        steps(recipe, plan, variables, &mut optimizer, folder, stop, report, first, batches)
+        steps(recipe, variables, &mut optimizer, folder, stop, report, first, batches)
     })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the state of the loop, private to this file")]
 fn steps<R: Recipe>(
     recipe: &R,
-    plan: &Plan,
     variables: &Variables,
     optimizer: &mut AdamW,
     folder: &Path,
@@ -142,6 +156,7 @@ fn steps<R: Recipe>(
     first: usize,
     batches: Receiver<Result<R::Batch>>,
 ) -> Result<Outcome> {
+    let plan = recipe.plan();
     let begin = Instant::now();
     let (mut losses, mut count) = (0f64, 0f64);
     for (step, batch) in (first..plan.steps).zip(batches) {

@@ -25,6 +25,7 @@ pub enum Start {
 pub struct Variables {
     variables: Mutex<BTreeMap<String, Var>>,
     initialisation: Initialisation,
+    given: BTreeMap<String, Tensor>,
     seed: u64,
     device: Device,
 }
@@ -33,7 +34,15 @@ impl Variables {
     /// No variables yet; those to come start as `initialisation` says, with random numbers from `seed`.
     #[must_use]
     pub fn new(initialisation: Initialisation, seed: u64) -> Self {
-        Self { variables: Mutex::new(BTreeMap::new()), initialisation, seed, device: Device::Cpu }
+        let given = BTreeMap::new();
+        Self { variables: Mutex::new(BTreeMap::new()), initialisation, given, seed, device: Device::Cpu }
+    }
+
+    /// Lets the variables that have a name in `given` start as it says.
+    #[must_use]
+    pub fn starting_as(mut self, given: BTreeMap<String, Tensor>) -> Self {
+        self.given = given;
+        self
     }
 
     /// Names and variables, in the order of the names.
@@ -62,6 +71,9 @@ impl Variables {
     }
 
     fn create(&self, name: &str, shape: &[usize]) -> Result<Var> {
+        if let Some(given) = self.given.get(name) {
+            return Ok(Var::from_tensor(&given.reshape(shape)?.contiguous()?)?);
+        }
         let count = shape.iter().product();
         let values = match (self.initialisation)(name, shape) {
             Start::Constant(value) => vec![value; count],

@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::claim::{Claim, Statement};
-use super::language::{Language, direction_words};
+use super::language::Language;
 use super::questions::Direction;
 use super::scene::Scene;
 use super::thing::Thing;
@@ -78,18 +78,8 @@ impl Scene {
 
     /// These things with their numbers: `two apples, a cat and a red ball`.
     fn list_of(&self, things: Vec<Thing>, language: Language) -> Statement {
-        let counted = things.into_iter().map(|thing| (thing, self.objects_that_are(thing).len()));
-        let counted: Vec<(Thing, usize)> = counted.collect();
-        let mut parts: Vec<String> = counted.iter().map(|(thing, count)| thing.counted(*count, language)).collect();
-        let last = parts.pop().unwrap_or_default();
-        let text = match language {
-            _ if parts.is_empty() => last,
-            Language::English => format!("{} and {last}", parts.join(", ")),
-            Language::Chinese => format!("{}和{last}", parts.join("、")),
-        };
-        let there = counted.into_iter().map(|(thing, count)| (thing, Some(count)));
-        let claim = Claim::There(there.collect());
-        Statement { text, claim }
+        let there = things.into_iter().map(|thing| (thing, Some(self.objects_that_are(thing).len())));
+        Claim::There(there.collect()).said(language)
     }
 
     /// Where one thing is from another: `a cat left of a red ball`. None where nothing is clear.
@@ -100,14 +90,7 @@ impl Scene {
         }
         let (one, direction, other) = relations[rng.random_range(0..relations.len() as u32) as usize];
         let (one, other) = (self.objects[one].thing, self.objects[other].thing);
-        let claim = Claim::Relation { one, direction, other };
-        let (one, other) = (one.counted(1, language), other.counted(1, language));
-        let words = direction_words(direction, language);
-        let text = match language {
-            Language::English => format!("{one} {words} {other}"),
-            Language::Chinese => format!("{one}在{other}的{words}"),
-        };
-        Some(Statement { text, claim })
+        Some(Claim::Relation { one, direction, other }.said(language))
     }
 
     /// One thing: `two cats`, `a cat` or just `cat`.
@@ -117,12 +100,8 @@ impl Scene {
             return self.list(language, rng);
         }
         let thing = things[rng.random_range(0..things.len() as u32) as usize];
-        if rng.random_ratio(1, 2) {
-            let count = self.objects_that_are(thing).len();
-            Statement { text: thing.counted(count, language), claim: Claim::There(vec![(thing, Some(count))]) }
-        } else {
-            Statement { text: thing.phrase(language), claim: Claim::There(vec![(thing, None)]) }
-        }
+        let count = rng.random_ratio(1, 2).then(|| self.objects_that_are(thing).len());
+        Claim::There(vec![(thing, count)]).said(language)
     }
 
     /// All pairs of objects of which one is clearly in a direction from the other; both are the only ones of their thing.

@@ -1,5 +1,6 @@
 //! What a sentence claims, apart from its words, so that it can be held against any scene.
 
+use super::language::{Language, direction_words};
 use super::questions::Direction;
 use super::scene::Scene;
 use super::thing::Thing;
@@ -27,6 +28,37 @@ pub struct Statement {
     pub text: String,
     /// Its claim.
     pub claim: Claim,
+}
+
+impl Claim {
+    /// The claim in words: `two apples, a cat and a red ball`, `cat`, `a cat left of a red ball`.
+    #[must_use]
+    pub fn said(self, language: Language) -> Statement {
+        let text = match &self {
+            Self::There(things) => {
+                let part = |(thing, number): &(Thing, Option<usize>)| match number {
+                    Some(number) => thing.counted(*number, language),
+                    None => thing.phrase(language),
+                };
+                let mut parts: Vec<String> = things.iter().map(part).collect();
+                let last = parts.pop().unwrap_or_default();
+                match language {
+                    _ if parts.is_empty() => last,
+                    Language::English => format!("{} and {last}", parts.join(", ")),
+                    Language::Chinese => format!("{}和{last}", parts.join("、")),
+                }
+            }
+            Self::Relation { one, direction, other } => {
+                let (one, other) = (one.counted(1, language), other.counted(1, language));
+                let words = direction_words(*direction, language);
+                match language {
+                    Language::English => format!("{one} {words} {other}"),
+                    Language::Chinese => format!("{one}在{other}的{words}"),
+                }
+            }
+        };
+        Statement { text, claim: self }
+    }
 }
 
 impl Scene {

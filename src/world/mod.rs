@@ -22,6 +22,7 @@
 //! | `scene.rs`, `sample.rs` | a scene, and how a random one is made |
 //! | `draw.rs`, `ground.rs`, `tile.rs`, `shapes.rs` | pixels and masks |
 //! | `language.rs`, `captions.rs`, `questions.rs` | words, sentences, questions with answers |
+//! | `claim.rs`, `foils.rs` | what a sentence claims, and sentences that are nearly true |
 //! | `describe.rs`, `files.rs` | a scene with all its truth, as JSON beside a PNG |
 
 mod captions;
@@ -29,6 +30,7 @@ mod claim;
 mod describe;
 mod draw;
 mod files;
+mod foils;
 mod ground;
 mod language;
 mod questions;
@@ -44,6 +46,7 @@ pub use captions::{Phrase, all_phrases};
 pub use claim::{Claim, Statement};
 pub use describe::{DescribedObject, DescribedPhrase, DescribedText, Description, Origin, run_lengths};
 pub use files::{read_scene, write_scene, write_scenes};
+pub use foils::FoilKind;
 pub use ground::{Ground, Slope};
 pub use language::{Language, segment, vocabulary};
 pub use questions::{Direction, Question, QuestionKind};

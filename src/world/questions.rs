@@ -1,6 +1,6 @@
 //! Questions about a scene whose answers are known.
 
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,19 @@ impl Direction {
             Some(if down < 0 { Self::Above } else { Self::Below })
         } else {
             None
+        }
+    }
+}
+
+impl Direction {
+    /// The other way.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+            Self::Above => Self::Below,
+            Self::Below => Self::Above,
         }
     }
 }
@@ -235,7 +248,7 @@ impl Scene {
     /// A thing that isn't in the scene: for a sticker another one, for a shape one with the same shape or the same colour.
     ///
     /// It is held out where `thing` is and only there, or else training would learn that held-out things never exist.
-    fn absent_like(&self, thing: Thing, rng: &mut ChaCha8Rng) -> Option<Thing> {
+    pub(super) fn absent_like<R: Rng + ?Sized>(&self, thing: Thing, rng: &mut R) -> Option<Thing> {
         let is_like = |other: Thing| match (thing, other) {
             (Thing::Sticker(_), Thing::Sticker(_)) => true,
             (Thing::Shape { shape, colour }, Thing::Shape { shape: other, colour: another }) => {

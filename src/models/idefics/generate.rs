@@ -2,9 +2,10 @@
 
 use candle_core::{DType, IndexOp, Tensor};
 
-use super::view::{View, media};
-use super::{Idefics, Prompt};
+use super::media::media;
+use super::{Idefics, Prompt, ROTARY_BASE};
 use crate::error::{Error, Result};
+use crate::models::causal::View;
 use crate::nn::Cache;
 use crate::taps::Taps;
 
@@ -38,7 +39,7 @@ impl Idefics {
             return Err(Error::unusable("several texts can't be written on at once", "give one text"));
         };
         let mut attention_row = std::mem::take(attention_row);
-        let keys = self.media_keys(&prompt.pixels, taps)?;
+        let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
         let mut ids: Vec<u32> = prompt.ids.i(0)?.to_vec1()?;
         let mut image_mask = prompt.image_mask.to_dtype(DType::U32)?;
         let last = image_mask.narrow(1, ids.len() - 1, 1)?; // [1, 1, pictures]
@@ -46,7 +47,8 @@ impl Idefics {
         let mut written = Vec::new();
         let mut past = 0;
         while written.len() < how.most {
-            let view = View::new(std::slice::from_ref(&attention_row), past, self.config.head_width(), device)?;
+            let view =
+                View::new(std::slice::from_ref(&attention_row), past, self.config.head_width(), ROTARY_BASE, device)?;
             let seen = media(&image_mask, self.config.media_tokens())?;
             let new = Tensor::new(&ids[past..], device)?.unsqueeze(0)?; // [1, queries]
             let logits = self.decode(&new, &view, Some((&keys, &seen)), caches.as_mut(), taps)?;

@@ -1,14 +1,14 @@
-//! Which tokens see what in one pass of the language model.
+//! Which tokens see what in one pass of a language model that looks only backwards.
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::{Media, Rotary};
+use crate::nn::Rotary;
 
 /// What is added to the score of a forbidden key. A token that sees nothing has to see all evenly, as in the reference;
 /// under [`crate::taps::MASKED`] the differences of large scores would still show. No mask is added to this one, so it
 /// can't overflow.
-const FORBIDDEN: f32 = f32::MIN;
+pub(super) const FORBIDDEN: f32 = f32::MIN;
 
 /// Masks and positions of one pass over the last tokens of a text.
 pub(super) struct View {
@@ -20,8 +20,8 @@ pub(super) struct View {
 
 impl View {
     /// From the attention mask of the whole text, one row for each entry of the batch (1 for a token, 0 for padding), of
-    /// which the first `past` tokens were seen in earlier passes.
-    pub fn new(attention: &[Vec<u32>], past: usize, head_width: usize, device: &Device) -> Result<Self> {
+    /// which the first `past` tokens were seen in earlier passes; `base` is that of the turned positions.
+    pub fn new(attention: &[Vec<u32>], past: usize, head_width: usize, base: f32, device: &Device) -> Result<Self> {
         let batch = attention.len();
         let tokens = attention.first().map_or(0, Vec::len);
         let mut mask = Vec::with_capacity(batch * (tokens - past) * tokens);
@@ -47,19 +47,8 @@ impl View {
             positions.push(places[past..].to_vec());
         }
         let mask = Tensor::from_vec(mask, (batch, 1, tokens - past, tokens), device)?;
-        Ok(Self { mask, rotary: Rotary::new(&positions, head_width, 10_000.0, device)? })
+        Ok(Self { mask, rotary: Rotary::new(&positions, head_width, base, device)? })
     }
-}
-
-/// What tokens see of pictures that each became `each` vectors: `image_mask` `[batch, tokens, pictures]` is 1 where a
-/// token may see a picture.
-pub(super) fn media(image_mask: &Tensor, each: usize) -> Result<Media> {
-    let (batch, tokens, pictures) = image_mask.dims3()?;
-    let seen = image_mask.ne(0u32)?.to_dtype(DType::F32)?;
-    let sees = seen.max_keepdim(2)?; // [batch, tokens, 1]
-    let mask = ((1.0 - seen)? * f64::from(FORBIDDEN))?.unsqueeze(3)?;
-    let mask = mask.broadcast_as((batch, tokens, pictures, each))?.contiguous()?;
-    Ok(Media { mask: mask.reshape((batch, 1, tokens, pictures * each))?, sees })
 }
 
 /// The attention mask of `ids` `[batch, tokens]` as rows; all ones where there is none.

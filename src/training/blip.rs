@@ -1,0 +1,420 @@
+//! The recipe of the built-in BLIP checkpoints: one tower, and on it the three heads.
+//!
+//! The tower starts from CLIP's and learns from everything at once: contrast, matching against hard negatives, captions
+//! (the three losses of Li et al. 2022), and answers to questions. What each head says about a picture it must therefore
+//! find in the same patches. Each picture comes with a sentence in one of the languages, and with questions in either.
+
+use candle_core::{Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::fold::blip_tower;
+use super::folder::{config_head, write_checkpoint};
+use super::losses::{info_nce, matching, next_token};
+use super::optimizer::AdamWConfig;
+use super::run::{Plan, Recipe};
+use super::texts::{Lines, also_true, with_unknown_words};
+use super::tokenizer::{BEGIN, END, PAD, words};
+use super::variables::{Start, Variables};
+use crate::error::{Error, Result};
+use crate::models::blip::{BlipAnswering, BlipConfig};
+use crate::models::blip_heads::{BlipDecoder, BlipRetrieval};
+use crate::models::blip_text::{BlipText, BlipTextConfig};
+use crate::models::blip_vision::BlipVision;
+use crate::models::preprocess::{Class, ImageProcessor};
+use crate::models::tokenizer::{TextBatch, TextTokenizer};
+use crate::models::vision_tower::VisionTowerConfig;
+use crate::models::weights::Weights;
+use crate::nn::{Activation, Fusion, Scope, padding_mask_for, softmax};
+use crate::taps::{Taps, Tower};
+use crate::world::{Language, Question, QuestionKind, Scene, Split, Statement};
+
+/// Side of the pictures that the model sees, in pixels.
+const IMAGE_SIZE: usize = 64;
+/// The longest text, in tokens.
+const CONTEXT: usize = 32;
+/// The highest logarithm of the inverse temperature.
+const HIGHEST_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
+/// Share of sentences that are shown with another picture; the others are changed so that they are false.
+const OTHER_PICTURE: f64 = 0.5;
+/// Questions about each picture in a step.
+const QUESTIONS: usize = 2;
+/// Pictures over which the deviations of CLIP's patches are averaged.
+const SAMPLE: u64 = 256;
+
+/// The names of the checkpoints, their classes, and the prefix of the variables that only they have.
+const HEADS: [(&str, &str, &str); 3] = [
+    ("blip-retrieval", "BlipForImageTextRetrieval", "retrieval."),
+    ("blip-captioning", "BlipForConditionalGeneration", "captioning."),
+    ("blip-answering", "BlipForQuestionAnswering", "answering."),
+];
+/// A variable that is no part of a checkpoint: the logarithm of the inverse temperature of the contrast.
+const LOGIT_SCALE: &str = "contrast_head.logit_scale";
+
+/// What a caption is asked for with; a decoder that goes on from it knows the language.
+#[must_use]
+pub fn caption_prompt(language: Language) -> &'static str {
+    match language {
+        Language::English => "what is there?",
+        Language::Chinese => "有什么？",
+    }
+}
+
+/// The recipe.
+pub struct BlipRecipe {
+    config: BlipConfig,
+    plan: Plan,
+    processor: ImageProcessor,
+    tokenizer: TextTokenizer,
+    start: Option<PathBuf>,
+}
+
+/// The tower and the three heads.
+struct Heads {
+    vision: BlipVision,
+    retrieval: BlipRetrieval,
+    captioning: BlipDecoder,
+    answering: BlipAnswering,
+    logit_scale: Tensor, // []
+}
+
+/// One step's pictures and texts.
+pub struct BlipBatch {
+    pixels: Tensor, // [pictures, 3, size, size]
+    sentences: Sentences,
+    captions: Lines,
+    questions: Questions,
+}
+
+/// True sentences, one for each picture, and then foils.
+struct Sentences {
+    texts: TextBatch,         // [true ones, and then foils; tokens]
+    also_true: Tensor,        // [pictures, pictures], 1 where the sentence of the second is true of the first
+    foils_of: Vec<u32>,       // the picture of each foil
+    chance: Vec<Option<f64>>, // for sentences that get a picture they don't fit, a random number by which it is chosen
+}
+
+struct Questions {
+    pictures: Vec<u32>, // the picture of each question
+    texts: TextBatch,
+    answers: Lines,
+}
+
+impl BlipRecipe {
+    /// The recipe `blip`; `start` is the folder of the CLIP checkpoint whose tower it starts from, or none for a random
+    /// start.
+    ///
+    /// # Errors
+    /// If the tokenizer can't be set up.
+    pub fn new(seed: u64, steps: usize, batch: usize, start: Option<&Path>) -> Result<Self> {
+        let config = BlipConfig {
+            text_config: BlipTextConfig {
+                vocab_size: words().len(),
+                hidden_size: 128,
+                intermediate_size: 512,
+                num_hidden_layers: 3,
+                num_attention_heads: 4,
+                max_position_embeddings: CONTEXT,
+                hidden_act: Activation::QuickGelu,
+                layer_norm_eps: 1e-6,
+                bos_token_id: BEGIN.1,
+                eos_token_id: END.1,
+                pad_token_id: PAD.1,
+                sep_token_id: END.1,
+                ..BlipTextConfig::default()
+            },
+            vision_config: VisionTowerConfig {
+                hidden_size: 128,
+                intermediate_size: 512,
+                num_hidden_layers: 4,
+                num_attention_heads: 4,
+                num_channels: 3,
+                image_size: IMAGE_SIZE,
+                patch_size: 8,
+                hidden_act: Activation::QuickGelu,
+                layer_norm_eps: 1e-5,
+            },
+            image_text_hidden_size: 128,
+        };
+        let plan = Plan {
+            name: "blip",
+            steps,
+            batch,
+            rate: 1e-3,
+            optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.02, clip: 1.0 },
+            seed,
+            measure: "answers right",
+        };
+        let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), CONTEXT)?;
+        let processor = ImageProcessor::new(Class::Blip, 64);
+        Ok(Self { config, plan, processor, tokenizer, start: start.map(Path::to_owned) })
+    }
+
+    fn heads(&self, variables: &Variables) -> Result<Heads> {
+        let root = Scope::root(variables);
+        let (text, width) = (&self.config.text_config, self.config.vision_config.hidden_size);
+        let [retrieval, captioning, answering] = HEADS.map(|(_, _, prefix)| root.enter(prefix.trim_end_matches('.')));
+        Ok(Heads {
+            vision: BlipVision::load(&self.config.vision_config, &root.enter("vision_model"))?,
+            retrieval: BlipRetrieval::load(text, width, self.config.image_text_hidden_size, &retrieval)?,
+            captioning: BlipDecoder::load(text, width, &captioning.enter("text_decoder"))?,
+            answering: BlipAnswering {
+                question: BlipText::load(text, width, Tower::Text, &answering.enter("text_encoder"))?,
+                answer: BlipDecoder::load(text, text.hidden_size, &answering.enter("text_decoder"))?,
+            },
+            logit_scale: root.get(LOGIT_SCALE, &[])?,
+        })
+    }
+
+    fn pixels(&self, scenes: &[Scene]) -> Result<Tensor> {
+        let made: Vec<Vec<f32>> = scenes
+            .par_iter()
+            .map(|scene| Ok(self.processor.normalise(&self.processor.pixels(&scene.draw())?)))
+            .collect::<Result<_>>()?;
+        Ok(Tensor::from_vec(made.concat(), (scenes.len(), 3, IMAGE_SIZE, IMAGE_SIZE), &Device::Cpu)?)
+    }
+
+    fn ids(&self, text: &str, rng: &mut ChaCha8Rng) -> Result<Vec<u32>> {
+        with_unknown_words(&self.tokenizer, text, CONTEXT, rng)
+    }
+
+    fn sentences(
+        &self,
+        scenes: &[Scene],
+        statements: &[(Language, Statement)],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Sentences> {
+        let mut rows =
+            statements.iter().map(|(_, statement)| self.ids(&statement.text, rng)).collect::<Result<Vec<_>>>()?;
+        let (mut foils_of, mut chance) = (Vec::new(), Vec::new());
+        for (at, (scene, (language, statement))) in scenes.iter().zip(statements).enumerate() {
+            let foil = if rng.random_bool(OTHER_PICTURE) { None } else { scene.foil(&statement.claim, *language, rng) };
+            chance.push(foil.is_none().then(|| rng.random()));
+            if let Some((_, foil)) = foil {
+                rows.push(self.ids(&foil.text, rng)?);
+                foils_of.push(at as u32);
+            }
+        }
+        let statements = statements.iter().map(|(_, statement)| statement);
+        let also_true = Tensor::from_vec(also_true(scenes, statements), (scenes.len(), scenes.len()), &Device::Cpu)?;
+        Ok(Sentences { texts: self.tokenizer.pad(&rows, &Device::Cpu)?, also_true, foils_of, chance })
+    }
+
+    fn captions(&self, statements: &[(Language, Statement)], rng: &mut ChaCha8Rng) -> Result<Lines> {
+        let mut rows = Vec::new();
+        for (language, statement) in statements {
+            let prompt = if rng.random_bool(0.5) { caption_prompt(*language) } else { "" };
+            // Without its end token, which the caption has.
+            let given = self.tokenizer.encode(prompt)?.ids.len() - 1;
+            let mut ids = self.tokenizer.encode(&format!("{prompt} {}", statement.text))?.ids;
+            ids.truncate(CONTEXT);
+            rows.push((ids, given));
+        }
+        Lines::new(&rows)
+    }
+
+    fn questions(&self, scenes: &[Scene], rng: &mut ChaCha8Rng) -> Result<Questions> {
+        let (mut pictures, mut texts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, scene) in scenes.iter().enumerate() {
+            for _ in 0..QUESTIONS {
+                let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                if let Some(question) = any_question(scene, language, rng) {
+                    pictures.push(at as u32);
+                    texts.push(self.ids(&question.text, rng)?);
+                    answers.push((self.tokenizer.encode(&question.answer)?.ids, 1));
+                }
+            }
+        }
+        Ok(Questions { pictures, texts: self.tokenizer.pad(&texts, &Device::Cpu)?, answers: Lines::new(&answers)? })
+    }
+}
+
+/// A question of a random kind, where the scene has some of it; questions where something is are asked twice as often.
+pub(super) fn any_question(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> Option<Question> {
+    let mut questions = scene.questions(language);
+    let mut kinds: Vec<QuestionKind> = QuestionKind::ALL.to_vec();
+    kinds.push(QuestionKind::Where);
+    kinds.retain(|kind| questions.iter().any(|question| question.kind == *kind));
+    if kinds.is_empty() {
+        return None;
+    }
+    let kind = kinds[rng.random_range(0..kinds.len() as u32) as usize];
+    questions.retain(|question| question.kind == kind);
+    Some(questions.swap_remove(rng.random_range(0..questions.len() as u32) as usize))
+}
+
+impl Recipe for BlipRecipe {
+    type Batch = BlipBatch;
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn variables(&self) -> Result<Variables> {
+        let mut variables = Variables::new(initialise, self.plan.seed);
+        if let Some(folder) = &self.start {
+            let clip = Weights::open(folder, &Device::Cpu)?;
+            let scenes: Vec<Scene> = (0..SAMPLE).map(|number| Scene::random(Split::Training, number)).collect();
+            variables = variables.starting_as(blip_tower(&clip, &self.config.vision_config, &self.pixels(&scenes)?)?);
+        }
+        self.heads(&variables)?;
+        Ok(variables)
+    }
+
+    fn decays(name: &str) -> bool {
+        let exempt = ["bias", "norm", "Norm", "embed", "logit_scale"];
+        !exempt.iter().any(|part| name.contains(part))
+    }
+
+    fn batch(&self, step: usize) -> Result<BlipBatch> {
+        let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
+        let scenes: Vec<Scene> =
+            (0..self.plan.batch as u64).into_par_iter().map(|at| Scene::random(Split::Training, first + at)).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(first ^ 0x626c_6970);
+        let statements: Vec<(Language, Statement)> = scenes
+            .iter()
+            .map(|scene| {
+                let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                (language, scene.statement(language, &mut rng))
+            })
+            .collect();
+        Ok(BlipBatch {
+            pixels: self.pixels(&scenes)?,
+            sentences: self.sentences(&scenes, &statements, &mut rng)?,
+            captions: self.captions(&statements, &mut rng)?,
+            questions: self.questions(&scenes, &mut rng)?,
+        })
+    }
+
+    fn loss(&self, batch: &BlipBatch, variables: &Variables) -> Result<(Tensor, f64)> {
+        let heads = self.heads(variables)?;
+        let states = heads.vision.forward(&batch.pixels, &mut Taps::none())?; // [pictures, 1 + patches, width]
+        let contrast = heads.contrast(&batch.sentences, &states)?; // [pictures, texts]
+        let mut loss = info_nce(&contrast, &batch.sentences.also_true)?;
+        loss = (loss + heads.matching_loss(&batch.sentences, &states, &contrast)?)?;
+
+        let fusion = Fusion { states: &states, mask: None };
+        let captions = &batch.captions;
+        let logits = heads.captioning.logits(&captions.ids, Some(&captions.mask), fusion, None, &mut Taps::none())?;
+        loss = (loss + next_token(&logits, captions)?.0)?;
+
+        let Questions { pictures, texts, answers } = &batch.questions;
+        let seen = states.index_select(&Tensor::new(pictures.as_slice(), &Device::Cpu)?, 0)?;
+        let mask = texts.attention_mask.as_ref();
+        let read = heads.answering.read(&texts.ids, mask, &seen, &mut Taps::none())?;
+        let unpadded = mask.map(|mask| padding_mask_for(mask, answers.ids.dim(1)?)).transpose()?;
+        let fusion = Fusion { states: &read, mask: unpadded.as_ref() };
+        let answer = &heads.answering.answer;
+        let logits = answer.logits(&answers.ids, Some(&answers.mask), fusion, None, &mut Taps::none())?;
+        let (of_answers, right) = next_token(&logits, answers)?;
+        Ok(((loss + of_answers)?, right))
+    }
+
+    fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for (name, class, prefix) in HEADS {
+            let mut weights = BTreeMap::new();
+            for (name, variable) in variables.all() {
+                let own = name.strip_prefix(prefix).or(name.starts_with("vision_model.").then_some(name.as_str()));
+                if let Some(own) = own {
+                    weights.insert(own.to_owned(), variable.as_tensor().clone());
+                }
+            }
+            let folder = folder.join(name);
+            write_checkpoint(&folder, &self.config_json(class)?, &weights, CONTEXT, Some(&self.processor))?;
+            folders.push(folder);
+        }
+        Ok(folders)
+    }
+}
+
+impl BlipRecipe {
+    fn config_json(&self, class: &str) -> Result<Value> {
+        let mut config = config_head(class, "blip");
+        let written =
+            serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+        config.extend(written.as_object().cloned().unwrap_or_default());
+        let width = self.config.vision_config.hidden_size;
+        config["text_config"]["model_type"] = json!("blip_text_model");
+        config["text_config"]["encoder_hidden_size"] = json!(width);
+        config["text_config"]["projection_dim"] = json!(self.config.image_text_hidden_size);
+        config["vision_config"]["model_type"] = json!("blip_vision_model");
+        config.insert("projection_dim".into(), json!(self.config.image_text_hidden_size));
+        Ok(Value::Object(config))
+    }
+}
+
+impl Heads {
+    /// The logits of each picture with each true sentence, `[pictures, sentences]`.
+    fn contrast(&self, sentences: &Sentences, states: &Tensor) -> Result<Tensor> {
+        let pictures = states.dim(0)?;
+        let ids = sentences.texts.ids.narrow(0, 0, pictures)?.contiguous()?;
+        let mask = sentences.texts.attention_mask.as_ref().map(|mask| mask.narrow(0, 0, pictures)).transpose()?;
+        let text = self.retrieval.embed_text(&ids, mask.as_ref(), &mut Taps::none())?.embed;
+        let factor = self.logit_scale.minimum(HIGHEST_LOGIT_SCALE)?.exp()?;
+        Ok(self.retrieval.embed_image(states)?.embed.matmul(&text.t()?)?.broadcast_mul(&factor)?)
+    }
+
+    /// Each sentence with its picture, and either with another picture that is easily taken for it, or changed so that it
+    /// is false.
+    fn matching_loss(&self, sentences: &Sentences, states: &Tensor, contrast: &Tensor) -> Result<Tensor> {
+        let pictures = states.dim(0)?;
+        let others = sentences.other_pictures(&contrast.detach())?;
+        let mut pairs: Vec<(u32, u32)> = (0..pictures as u32).map(|at| (at, at)).collect(); // text and picture
+        pairs.extend(others.iter().enumerate().filter_map(|(text, other)| Some((text as u32, (*other)?))));
+        pairs.extend(sentences.foils_of.iter().enumerate().map(|(at, picture)| ((pictures + at) as u32, *picture)));
+        let matches: Vec<bool> = (0..pairs.len()).map(|at| at < pictures).collect();
+        let (texts, seen): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
+        let (texts, seen) = (Tensor::new(texts, &Device::Cpu)?, Tensor::new(seen, &Device::Cpu)?);
+        let ids = sentences.texts.ids.index_select(&texts, 0)?;
+        let mask = sentences.texts.attention_mask.as_ref().map(|mask| mask.index_select(&texts, 0)).transpose()?;
+        let seen = states.index_select(&seen, 0)?; // [pairs, 1 + patches, width]
+        let logits = self.retrieval.match_logits(&ids, mask.as_ref(), &seen, &mut Taps::none())?;
+        Ok(matching(&logits, &matches)?.0)
+    }
+}
+
+impl Sentences {
+    /// For each sentence that is to get one, a picture that it isn't true of, the likelier the higher their logit in
+    /// `contrast` `[pictures, sentences]`.
+    fn other_pictures(&self, contrast: &Tensor) -> Result<Vec<Option<u32>>> {
+        let weights = softmax(&contrast.t()?.contiguous()?)?.to_vec2::<f32>()?; // [sentences, pictures]
+        let also_true = self.also_true.to_vec2::<f32>()?;
+        let choose = |(text, chance): (usize, &Option<f64>)| {
+            let weight = |picture: usize| {
+                let fits = picture == text || also_true[picture][text] > 0.0;
+                // A little of chance, so that something is found however sure the contrast is.
+                if fits { 0.0 } else { f64::from(weights[text][picture]) + 1e-4 }
+            };
+            let total: f64 = (0..weights.len()).map(weight).sum();
+            let mut left = (*chance)? * total;
+            let mut candidates = (0..weights.len()).filter(|picture| weight(*picture) > 0.0);
+            let chosen = candidates.find(|picture| {
+                left -= weight(*picture);
+                left <= 0.0
+            });
+            chosen.map(|picture| picture as u32)
+        };
+        Ok(self.chance.iter().enumerate().map(choose).collect())
+    }
+}
+
+/// How BLIP's weights start.
+fn initialise(name: &str, shape: &[usize]) -> Start {
+    let width = shape.last().copied().unwrap_or(1) as f64;
+    if name == LOGIT_SCALE {
+        Start::Constant(2.659_26)
+    } else if (name.contains("norm") || name.contains("Norm")) && name.ends_with("weight") {
+        Start::Constant(1.0)
+    } else if name.ends_with("bias") {
+        Start::Constant(0.0)
+    } else if name.contains("embed") || name.contains("itm_head") {
+        Start::Normal(0.02)
+    } else {
+        Start::Normal(width.powf(-0.5) * 0.7)
+    }
+}

@@ -1,0 +1,222 @@
+//! The recipe of the built-in Flamingo: a frozen vision tower, a frozen language model, and what connects them.
+//!
+//! The tower is that of `clip-grounded` and the language model that of `lm`; the resampler, the gated cross-attention and
+//! the tokens that stand for a picture are learned, from captions and answers. Of each text only what follows the question
+//! is learned.
+
+use candle_core::{DType, Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::folder::{config_head, write_checkpoint};
+use super::lm::{CONTEXT, anything, initialise, lm_config};
+use super::losses::next_token;
+use super::optimizer::AdamWConfig;
+use super::run::{Plan, Recipe};
+use super::texts::Lines;
+use super::tokenizer::{BEGIN, END, PAD, words};
+use super::variables::Variables;
+use crate::error::{Error, Result};
+use crate::models::idefics::{
+    AlphaType, Ends, Idefics, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig, image_mask,
+};
+use crate::models::preprocess::{Class, ImageProcessor};
+use crate::models::tokenizer::TextTokenizer;
+use crate::models::weights::Weights;
+use crate::nn::{Activation, Layered, Scope};
+use crate::taps::Taps;
+use crate::world::{Language, Scene, Split};
+
+/// Side of the pictures that the model sees, in pixels.
+const IMAGE_SIZE: usize = 64;
+/// The tokens around the place of a picture, and the one that stands for it, as IDEFICS calls them.
+pub const AROUND: &str = "<fake_token_around_image>";
+/// See [`AROUND`].
+pub const IMAGE: &str = "<image>";
+/// Texts about each picture in a step.
+const TEXTS: usize = 2;
+
+/// The recipe.
+pub struct FlamingoRecipe {
+    config: IdeficsConfig,
+    plan: Plan,
+    processor: ImageProcessor,
+    tokenizer: TextTokenizer,
+    frozen: BTreeMap<String, Tensor>,
+}
+
+/// One step's pictures and texts.
+pub struct FlamingoBatch {
+    pixels: Tensor,     // [pictures, 1, 3, size, size]
+    pictures: Vec<u32>, // the picture of each text
+    lines: Lines,
+    image_mask: Tensor, // [texts, tokens, 1]
+}
+
+impl FlamingoRecipe {
+    /// The recipe `flamingo` over the tower of the CLIP checkpoint in `tower` and the language model in `language`.
+    ///
+    /// # Errors
+    /// If one of the two can't be read.
+    pub fn new(seed: u64, steps: usize, batch: usize, tower: &Path, language: &Path) -> Result<Self> {
+        let lm = lm_config();
+        let config = IdeficsConfig {
+            vocab_size: lm.vocab_size,
+            additional_vocab_size: 2,
+            hidden_size: lm.hidden_size,
+            intermediate_size: lm.intermediate_size,
+            num_hidden_layers: lm.num_hidden_layers,
+            num_attention_heads: lm.num_attention_heads,
+            hidden_act: lm.hidden_act,
+            rms_norm_eps: lm.rms_norm_eps,
+            eos_token_id: Some(Ends::One(END.1)),
+            tie_word_embeddings: true,
+            alpha_type: AlphaType::Float,
+            cross_layer_interval: 1,
+            qk_layer_norms: false,
+            use_resampler: true,
+            vision_config: IdeficsVisionConfig {
+                embed_dim: 128,
+                hidden_size: None,
+                intermediate_size: 512,
+                num_hidden_layers: 4,
+                num_attention_heads: 4,
+                num_channels: 3,
+                image_size: IMAGE_SIZE,
+                patch_size: 8,
+                hidden_act: Activation::QuickGelu,
+                layer_norm_eps: 1e-5,
+            },
+            perceiver_config: IdeficsPerceiverConfig {
+                resampler_n_latents: 32,
+                resampler_depth: 2,
+                resampler_n_heads: 4,
+                resampler_head_dim: 32,
+                qk_layer_norms_perceiver: false,
+            },
+        };
+        let plan = Plan {
+            name: "flamingo",
+            steps,
+            batch,
+            rate: 1e-3,
+            optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 },
+            seed,
+            measure: "next words right",
+        };
+        let mut frozen = BTreeMap::new();
+        let tower = Weights::open(tower, &Device::Cpu)?;
+        let language = Weights::open(language, &Device::Cpu)?;
+        for (from, part, prefix) in [(&tower, "vision_model.", "model."), (&language, "model.", "")] {
+            for (name, shape) in from.shapes() {
+                if name.starts_with(part) {
+                    frozen.insert(format!("{prefix}{name}"), crate::nn::Parameters::get(from, &name, &shape)?);
+                }
+            }
+        }
+        let tokenizer = TextTokenizer::from_json(&tokenizer_json(), CONTEXT)?;
+        let processor = ImageProcessor::new(Class::Clip, 64);
+        Ok(Self { config, plan, processor, tokenizer, frozen })
+    }
+
+    fn model(&self, variables: &Variables) -> Result<Idefics> {
+        let weights = Layered { first: &self.frozen, second: variables };
+        Idefics::load(self.config.clone(), &Scope::root(&weights))
+    }
+}
+
+/// The tokenizer of the sticker world with the tokens that stand for a picture.
+fn tokenizer_json() -> Value {
+    let mut json = super::tokenizer::tokenizer_json();
+    for (at, token) in [AROUND, IMAGE].into_iter().enumerate() {
+        let token = json!({"id": words().len() + at, "content": token, "single_word": false, "lstrip": false,
+                           "rstrip": false, "normalized": false, "special": true});
+        if let Some(added) = json["added_tokens"].as_array_mut() {
+            added.push(token);
+        }
+    }
+    json
+}
+
+impl Recipe for FlamingoRecipe {
+    type Batch = FlamingoBatch;
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn variables(&self) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed);
+        self.model(&variables)?;
+        Ok(variables)
+    }
+
+    fn decays(name: &str) -> bool {
+        !["norm", "embed", "ln.", "bias", "latents", "alpha"].iter().any(|part| name.contains(part))
+    }
+
+    fn batch(&self, step: usize) -> Result<FlamingoBatch> {
+        let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
+        let image = u32::try_from(words().len() + 1).unwrap_or(u32::MAX);
+        let made = (0..self.plan.batch as u64)
+            .into_par_iter()
+            .map(|at| {
+                let scene = Scene::random(Split::Training, first + at);
+                let pixels = self.processor.normalise(&self.processor.pixels(&scene.draw())?);
+                let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x666c_616d);
+                let mut rows = Vec::new();
+                for _ in 0..TEXTS {
+                    let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                    let (given, written) = anything(&scene, language, &mut rng);
+                    let prompt = format!("{AROUND}{IMAGE}{AROUND} {given}");
+                    let given = self.tokenizer.encode(&prompt)?.ids.len() - 1; // without the end
+                    rows.push((self.tokenizer.encode(&format!("{prompt} {written}"))?.ids, given));
+                }
+                Ok((pixels, rows))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let (mut pixels, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (of_picture, of_texts)) in made.into_iter().enumerate() {
+            pixels.extend(of_picture);
+            pictures.extend(of_texts.iter().map(|_| at as u32));
+            rows.extend(of_texts);
+        }
+        let lines = Lines::new(&rows)?;
+        let masks = lines.ids.to_vec2::<u32>()?;
+        let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
+        Ok(FlamingoBatch {
+            pixels: Tensor::from_vec(pixels, (self.plan.batch, 1, 3, IMAGE_SIZE, IMAGE_SIZE), &Device::Cpu)?,
+            pictures,
+            lines,
+            image_mask: Tensor::cat(&masks, 0)?,
+        })
+    }
+
+    fn loss(&self, batch: &FlamingoBatch, variables: &Variables) -> Result<(Tensor, f64)> {
+        let model = self.model(variables)?;
+        let states = model.see(&batch.pixels, &mut Taps::none())?; // [pictures, 1, latents, width]
+        let states = states.index_select(&Tensor::new(batch.pictures.as_slice(), &Device::Cpu)?, 0)?;
+        next_token(&model.read(&batch.lines.ids, &states, &batch.image_mask, &mut Taps::none())?, &batch.lines)
+    }
+
+    fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut config = config_head("IdeficsForVisionText2Text", "idefics");
+        let written =
+            serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+        config.extend(written.as_object().cloned().unwrap_or_default());
+        for (key, id) in [("bos_token_id", BEGIN.1), ("pad_token_id", PAD.1)] {
+            config.insert(key.into(), json!(id));
+        }
+        let mut weights = self.frozen.clone();
+        weights.extend(variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone())));
+        // A part of the vision tower that this class never uses would be missed nowhere.
+        weights.retain(|_, weight| weight.dtype() == DType::F32);
+        write_checkpoint(folder, &Value::Object(config), &weights, CONTEXT, Some(&self.processor))?;
+        crate::files::write(&folder.join("tokenizer.json"), format!("{:#}\n", tokenizer_json()).as_bytes())?;
+        Ok(vec![folder.to_owned()])
+    }
+}

@@ -1,0 +1,156 @@
+//! The recipe of the small language model under Flamingo: the world's sentences, questions and answers, and no picture.
+//!
+//! What it learns is what can be known without looking: grammar, which answers fit which question, and how often.
+
+use candle_core::Tensor;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+use super::blip::{any_question, caption_prompt};
+use super::folder::{config_head, write_checkpoint};
+use super::losses::next_token;
+use super::optimizer::AdamWConfig;
+use super::run::{Plan, Recipe};
+use super::texts::Lines;
+use super::tokenizer::{BEGIN, END, PAD, words};
+use super::variables::{Start, Variables};
+use crate::error::{Error, Result};
+use crate::models::llama::{Llama, LlamaConfig};
+use crate::models::tokenizer::TextTokenizer;
+use crate::nn::{Activation, Scope};
+use crate::taps::Taps;
+use crate::world::{Language, Scene, Split};
+
+/// The longest text, in tokens.
+pub const CONTEXT: usize = 48;
+
+/// The recipe.
+pub struct LmRecipe {
+    config: LlamaConfig,
+    plan: Plan,
+    tokenizer: TextTokenizer,
+}
+
+/// The sizes of the language model.
+#[must_use]
+pub fn lm_config() -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: words().len(),
+        hidden_size: 128,
+        intermediate_size: 384,
+        num_hidden_layers: 4,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        hidden_act: Activation::Silu,
+        rms_norm_eps: 1e-6,
+        rope_theta: 10_000.0,
+        max_position_embeddings: CONTEXT,
+        tie_word_embeddings: true,
+        bos_token_id: BEGIN.1,
+        eos_token_id: END.1,
+        pad_token_id: PAD.1,
+    }
+}
+
+/// What is said about a scene in training: a caption, asked for or not, or a question with its answer. The second text is
+/// what a model is to write after the first.
+pub(super) fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (String, String) {
+    if rng.random_bool(0.5)
+        && let Some(question) = any_question(scene, language, rng)
+    {
+        return (question.text, question.answer);
+    }
+    let prompt = if rng.random_bool(0.5) { caption_prompt(language) } else { "" };
+    (prompt.to_owned(), scene.caption(language, rng))
+}
+
+impl LmRecipe {
+    /// The recipe `lm`.
+    ///
+    /// # Errors
+    /// If the tokenizer can't be set up.
+    pub fn new(seed: u64, steps: usize, batch: usize) -> Result<Self> {
+        let plan = Plan {
+            name: "lm",
+            steps,
+            batch,
+            rate: 1e-3,
+            optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 },
+            seed,
+            measure: "next words right",
+        };
+        let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), CONTEXT)?;
+        Ok(Self { config: lm_config(), plan, tokenizer })
+    }
+}
+
+impl Recipe for LmRecipe {
+    type Batch = Lines;
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn variables(&self) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed);
+        Llama::load(self.config.clone(), &Scope::root(&variables))?;
+        Ok(variables)
+    }
+
+    fn decays(name: &str) -> bool {
+        !name.contains("norm") && !name.contains("embed")
+    }
+
+    fn batch(&self, step: usize) -> Result<Lines> {
+        let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
+        let rows = (0..self.plan.batch as u64)
+            .into_par_iter()
+            .map(|at| {
+                let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6d);
+                let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                let (given, written) = anything(&Scene::random(Split::Training, first + at), language, &mut rng);
+                let ids = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
+                Ok((ids, 1)) // questions are learned, too
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Lines::new(&rows)
+    }
+
+    fn loss(&self, batch: &Lines, variables: &Variables) -> Result<(Tensor, f64)> {
+        let model = Llama::load(self.config.clone(), &Scope::root(variables))?;
+        next_token(&model.logits(&batch.ids, &mut Taps::none())?, batch)
+    }
+
+    fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut config = config_head("LlamaForCausalLM", "llama");
+        let written =
+            serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+        config.extend(written.as_object().cloned().unwrap_or_default());
+        let weights = variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone()));
+        write_checkpoint(folder, &Value::Object(config), &weights.collect(), CONTEXT, None)?;
+        Ok(vec![folder.to_owned()])
+    }
+}
+
+/// How the weights of the language model start, and of what Flamingo adds to it.
+pub(super) fn initialise(name: &str, shape: &[usize]) -> Start {
+    let width = shape.last().copied().unwrap_or(1) as f64;
+    if (name.contains("norm") || name.ends_with("ln.weight")) && name.ends_with("weight") {
+        Start::Constant(1.0)
+    } else if name.ends_with("bias") {
+        Start::Constant(0.0)
+    } else if name.contains("alpha") {
+        Start::Constant(OPEN)
+    } else if name.contains("embed") {
+        Start::Normal(0.05)
+    } else {
+        Start::Normal(width.powf(-0.5) * 0.7)
+    }
+}
+
+/// Where Flamingo's gates start. In the paper it is 0, closed, so that the language model starts as it was; but a gate
+/// moves by no more than the learning rate in a step, and a small model has few of them.
+const OPEN: f32 = 0.25;

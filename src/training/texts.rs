@@ -1,0 +1,85 @@
+//! Texts for training: ids, targets, and unknown words here and there.
+
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::tokenizer::{END, PAD, UNKNOWN};
+use crate::error::Result;
+use crate::models::tokenizer::TextTokenizer;
+use crate::world::{Scene, Statement};
+
+/// Share of texts with words that aren't known, so that these don't disturb the rest.
+const STRANGE: f64 = 0.1;
+
+/// Ids of a text, at most `longest`; now and then with unknown words in front.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn with_unknown_words(
+    tokenizer: &TextTokenizer,
+    text: &str,
+    longest: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<Vec<u32>> {
+    let mut ids = tokenizer.encode(text)?.ids;
+    if rng.random_bool(STRANGE) {
+        for _ in 0..rng.random_range(1..=4u32) {
+            ids.insert(1, UNKNOWN.1);
+        }
+        if ids.len() > longest {
+            ids.truncate(longest - 1);
+            ids.push(END.1);
+        }
+    }
+    Ok(ids)
+}
+
+/// Texts that a decoder learns to write on.
+pub struct Lines {
+    /// What it reads, `[texts, tokens]`.
+    pub ids: Tensor,
+    /// 1 for tokens and 0 for padding, `[texts, tokens]`.
+    pub mask: Tensor,
+    /// What follows each token, `[texts, tokens]`.
+    pub targets: Tensor,
+    /// 1 where what follows is to be learned, else 0, `[texts, tokens]`.
+    pub learned: Tensor,
+}
+
+impl Lines {
+    /// From rows of ids, each with the number of leading ids that are given and not learned (1 for the start alone).
+    ///
+    /// # Errors
+    /// If memory runs out.
+    pub fn new(rows: &[(Vec<u32>, usize)]) -> Result<Self> {
+        let tokens = rows.iter().map(|(row, _)| row.len()).max().unwrap_or(0).saturating_sub(1).max(1);
+        let shape = (rows.len(), tokens);
+        let (mut ids, mut mask, mut targets, mut learned) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (row, given) in rows {
+            for at in 0..tokens {
+                let follows = at + 1 < row.len();
+                ids.push(if follows { row[at] } else { PAD.1 });
+                mask.push(u32::from(follows));
+                targets.push(if follows { row[at + 1] } else { PAD.1 });
+                learned.push(f32::from(follows && at + 1 >= *given));
+            }
+        }
+        Ok(Self {
+            ids: Tensor::from_vec(ids, shape, &Device::Cpu)?,
+            mask: Tensor::from_vec(mask, shape, &Device::Cpu)?,
+            targets: Tensor::from_vec(targets, shape, &Device::Cpu)?,
+            learned: Tensor::from_vec(learned, shape, &Device::Cpu)?,
+        })
+    }
+}
+
+/// `[scenes * statements]`, 1 where a statement, of which there is one for each scene, is true of another scene by accident.
+pub fn also_true<'a>(scenes: &[Scene], statements: impl Iterator<Item = &'a Statement> + Clone) -> Vec<f32> {
+    let mut also_true = Vec::with_capacity(scenes.len() * scenes.len());
+    for (picture, scene) in scenes.iter().enumerate() {
+        let accident = |(text, statement): (usize, &Statement)| picture != text && scene.satisfies(&statement.claim);
+        also_true.extend(statements.clone().enumerate().map(|pair| f32::from(accident(pair))));
+    }
+    also_true
+}
