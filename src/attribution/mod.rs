@@ -6,6 +6,7 @@
 pub mod class_attention;
 pub mod cosine;
 pub mod cosine_corrected;
+pub mod fusion;
 mod matrix;
 pub mod relevancy;
 pub mod relevancy_last;

@@ -1,18 +1,23 @@
 //! `alignscope eval`: measures checkpoints on fresh scenes.
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use crate::cli::output::{bar, say};
 use crate::error::Error;
+use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
-use crate::evaluation::{MOST_SCENES, Report};
+use crate::evaluation::fusion;
 use crate::files;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
+use crate::models::fusion::OpenedFusion;
 use crate::models::opened::Opened;
 use crate::taps::CancelToken;
 
@@ -25,6 +30,10 @@ use crate::taps::CancelToken;
 ///
 /// Pointing game: for every noun phrase of a scene with at least two different things, whether the highest patch of the
 /// map lies on a pixel of an object that the phrase names. "Random map" is what chance gives.
+///
+/// Of models whose words look at the picture (--method cross-attention): whether true sentences are told from nearly true
+/// ones, answers by kind of question beside what needs no look at the picture, the nouns of captions, and the pointing game
+/// while a noun is read and while it is written.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  alignscope eval --checkpoint my-clip --seed 1 --json figures.json")]
 pub struct Eval {
@@ -52,21 +61,40 @@ pub struct Eval {
 enum Method {
     /// Two encoders and one space: CLIP, SigLIP.
     Contrastive,
+    /// Words that look at the picture: BLIP's three classes, Flamingo as IDEFICS.
+    CrossAttention,
 }
 
 impl Eval {
     pub fn run(&self) -> Result<()> {
-        let Method::Contrastive = self.method;
+        let plan = Plan { seed: self.seed, scenes: self.scenes as usize };
+        match self.method {
+            Method::Contrastive => self.measure("contrastive", &contrastive::CLASSES, |folder, device, progress| {
+                let opened = Opened::open(folder, device)?;
+                contrastive::evaluate(&opened, plan, &CancelToken::default(), progress)
+            }),
+            Method::CrossAttention => self.measure("cross-attention", &fusion::CLASSES, |folder, device, progress| {
+                let opened = OpenedFusion::open(folder, device)?;
+                fusion::evaluate(&opened, plan, &CancelToken::default(), progress)
+            }),
+        }
+    }
+
+    /// Measures each checkpoint by `evaluate`, and prints or writes the figures.
+    fn measure<Figures: Display + Serialize + Send>(
+        &self,
+        method: &str,
+        classes: &[&str],
+        evaluate: impl Fn(&Path, &Device, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
+    ) -> Result<()> {
         let to_screen = self.json.as_deref() == Some(Path::new("-"));
         let device = device::choose(&self.device)?;
-        let plan = Plan { seed: self.seed, scenes: self.scenes as usize };
-        let mut reports: Vec<Report> = Vec::new();
-        for folder in self.checkpoints()? {
+        let mut reports: Vec<Figures> = Vec::new();
+        for folder in self.checkpoints(classes)? {
             let bar = bar(0, "{msg} {bar:30} {pos}/{len} {eta} left")?;
+            bar.set_message(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
             let report = crate::cli::on_deep_stack(|| {
-                let opened = Opened::open(&folder, &device)?;
-                bar.set_message(opened.checkpoint.name());
-                contrastive::evaluate(&opened, plan, &CancelToken::default(), &mut |done, passes| {
+                evaluate(&folder, &device, &mut |done, passes| {
                     bar.set_length(passes as u64);
                     bar.set_position(done as u64);
                 })
@@ -77,7 +105,7 @@ impl Eval {
             }
             reports.push(report);
         }
-        let figures = format!("{:#}", json!({"method": "contrastive", "checkpoints": reports}));
+        let figures = format!("{:#}", json!({"method": method, "checkpoints": reports}));
         match &self.json {
             Some(_) if to_screen => say(figures)?,
             Some(file) => files::write(file, format!("{figures}\n").as_bytes())?,
@@ -87,13 +115,12 @@ impl Eval {
     }
 
     /// The named folders, or else the built-in ones that can be measured so.
-    fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+    fn checkpoints(&self, classes: &[&str]) -> Result<Vec<PathBuf>> {
         if !self.checkpoint.is_empty() {
             return Ok(self.checkpoint.clone());
         }
         let mut found = builtin::list();
-        found
-            .retain(|folder| Checkpoint::open(folder).is_ok_and(|found| contrastive::CLASSES.contains(&found.class())));
+        found.retain(|folder| Checkpoint::open(folder).is_ok_and(|found| classes.contains(&found.class())));
         if found.is_empty() {
             let remedy = "name one with --checkpoint, or train one with 'alignscope train clip'";
             return Err(Error::unusable("there is no built-in checkpoint", remedy).at(&builtin::folder()).into());

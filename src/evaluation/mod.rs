@@ -6,9 +6,14 @@
 //! | `retrieval.rs` | finding the text of a picture among many, and the picture of a text |
 //! | `pointing.rs` | the pointing game: whether a map's highest patch lies on the object that the words name |
 //! | `contrastive.rs` | both for a dual encoder |
-//! | `report.rs` | the figures, as JSON and as a table |
+//! | `fusion.rs` | matching, answers and captions of a model whose words look at the picture |
+//! | `fusion_pointing.rs` | the pointing game with its cross-attention, by layer and head |
+//! | `report.rs`, `fusion_report.rs` | the figures, as JSON and as a table |
 
 pub mod contrastive;
+pub mod fusion;
+pub mod fusion_pointing;
+mod fusion_report;
 pub mod interval;
 pub mod pointing;
 pub mod report;

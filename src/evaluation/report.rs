@@ -95,16 +95,16 @@ impl fmt::Display for Report {
     }
 }
 
-fn row(formatter: &mut fmt::Formatter<'_>, label: &str, cells: impl Iterator<Item = String>) -> fmt::Result {
+pub(super) fn row(formatter: &mut fmt::Formatter<'_>, label: &str, cells: impl Iterator<Item = String>) -> fmt::Result {
     let cells: String = cells.map(|cell| format!("{cell:CELL$}")).collect();
     writeln!(formatter, "{}", format!("{label:LABEL$}{cells}").trim_end())
 }
 
-fn cell(share: Share) -> String {
+pub(super) fn cell(share: Share) -> String {
     format!("{:.2} ({:.2}-{:.2})", share.value, share.low, share.high)
 }
 
-fn name(split: Split) -> &'static str {
+pub(super) fn name(split: Split) -> &'static str {
     match split {
         Split::Training => "training",
         Split::Test => "test",
@@ -112,7 +112,7 @@ fn name(split: Split) -> &'static str {
     }
 }
 
-fn word(language: Language) -> &'static str {
+pub(super) fn word(language: Language) -> &'static str {
     match language {
         Language::English => "English",
         Language::Chinese => "Chinese",

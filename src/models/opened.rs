@@ -64,13 +64,7 @@ impl Opened {
     /// # Errors
     /// If a picture has no pixels.
     pub fn pixels(&self, pictures: &[&RgbImage]) -> Result<Tensor> {
-        let (height, width) = self.processor.size();
-        let mut values = Vec::new();
-        for picture in pictures {
-            values.extend(self.processor.normalise(&self.processor.pixels(picture)?));
-        }
-        let shape = (pictures.len(), 3, height as usize, width as usize);
-        Ok(Tensor::from_vec(values, shape, &self.device)?)
+        self.processor.batch(pictures, &self.device)
     }
 
     /// Texts as the text tower takes them.

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use candle_core::{Device, Tensor};
 use image::{RgbImage, imageops};
 use serde_json::json;
 
@@ -100,6 +101,19 @@ impl ImageProcessor {
             rescale: Some(1.0 / 255.0),
             normalise: Some(class.mean_and_std()),
         }
+    }
+
+    /// Pictures as a vision tower takes them, `[pictures, 3, height, width]`.
+    ///
+    /// # Errors
+    /// If a picture has no pixels.
+    pub fn batch(&self, pictures: &[&RgbImage], device: &Device) -> Result<Tensor> {
+        let (height, width) = self.size();
+        let mut values = Vec::new();
+        for picture in pictures {
+            values.extend(self.normalise(&self.pixels(picture)?));
+        }
+        Ok(Tensor::from_vec(values, (pictures.len(), 3, height as usize, width as usize), device)?)
     }
 
     /// Reads `preprocessor_config.json` in a checkpoint's folder.

@@ -84,6 +84,42 @@ impl TextTokenizer {
         Ok(Self { tokenizer, context, pad: 0, pads_to_context: false, unknown })
     }
 
+    /// The longest text, in tokens.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The id of a token, if there is such a token.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    /// What stands for an id; empty if there is no such id.
+    #[must_use]
+    pub fn token(&self, id: u32) -> String {
+        self.tokenizer.id_to_token(id).unwrap_or_default()
+    }
+
+    /// Ids as a text, without special tokens; Chinese without spaces, whatever the tokenizer says.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let text = guarded(|| self.tokenizer.decode(ids, true))?;
+        let mut joined = String::new();
+        let mut letters = text.chars().peekable();
+        while let Some(letter) = letters.next() {
+            let stands_alone = |letter: Option<char>| letter.is_some_and(|letter| letter >= '\u{3000}');
+            let beside = stands_alone(joined.chars().last()) || stands_alone(letters.peek().copied());
+            if !(letter == ' ' && beside) {
+                joined.push(letter);
+            }
+        }
+        Ok(joined)
+    }
+
     /// Tokenizes one text. A text that is too long is cut; its last token stays the end token.
     ///
     /// # Errors

@@ -55,15 +55,6 @@ const HEADS: [(&str, &str, &str); 3] = [
 /// A variable that is no part of a checkpoint: the logarithm of the inverse temperature of the contrast.
 const LOGIT_SCALE: &str = "contrast_head.logit_scale";
 
-/// What a caption is asked for with; a decoder that goes on from it knows the language.
-#[must_use]
-pub fn caption_prompt(language: Language) -> &'static str {
-    match language {
-        Language::English => "what is there?",
-        Language::Chinese => "有什么？",
-    }
-}
-
 /// The recipe.
 pub struct BlipRecipe {
     config: BlipConfig,
@@ -207,7 +198,7 @@ impl BlipRecipe {
     fn captions(&self, statements: &[(Language, Statement)], rng: &mut ChaCha8Rng) -> Result<Lines> {
         let mut rows = Vec::new();
         for (language, statement) in statements {
-            let prompt = if rng.random_bool(0.5) { caption_prompt(*language) } else { "" };
+            let prompt = if rng.random_bool(0.5) { language.caption_prompt() } else { "" };
             // Without its end token, which the caption has.
             let given = self.tokenizer.encode(prompt)?.ids.len() - 1;
             let mut ids = self.tokenizer.encode(&format!("{prompt} {}", statement.text))?.ids;

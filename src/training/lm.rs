@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-use super::blip::{any_question, caption_prompt};
+use super::blip::any_question;
 use super::folder::{config_head, write_checkpoint};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
@@ -63,7 +63,7 @@ pub(super) fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) 
     {
         return (question.text, question.answer);
     }
-    let prompt = if rng.random_bool(0.5) { caption_prompt(language) } else { "" };
+    let prompt = if rng.random_bool(0.5) { language.caption_prompt() } else { "" };
     (prompt.to_owned(), scene.caption(language, rng))
 }
 

@@ -21,6 +21,15 @@ pub enum Language {
 impl Language {
     /// All languages.
     pub const ALL: [Self; 2] = [Self::English, Self::Chinese];
+
+    /// The question to which a caption is the answer; a model that writes on behind it knows the language.
+    #[must_use]
+    pub fn caption_prompt(self) -> &'static str {
+        match self {
+            Self::English => "what is there?",
+            Self::Chinese => "有什么？",
+        }
+    }
 }
 
 /// Numbers of things from one to four.

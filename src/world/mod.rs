@@ -23,6 +23,7 @@
 //! | `draw.rs`, `ground.rs`, `tile.rs`, `shapes.rs` | pixels and masks |
 //! | `language.rs`, `captions.rs`, `questions.rs` | words, sentences, questions with answers |
 //! | `claim.rs`, `foils.rs` | what a sentence claims, and sentences that are nearly true |
+//! | `mentions.rs` | where things are named in texts |
 //! | `describe.rs`, `files.rs` | a scene with all its truth, as JSON beside a PNG |
 
 mod captions;
@@ -33,6 +34,7 @@ mod files;
 mod foils;
 mod ground;
 mod language;
+mod mentions;
 mod questions;
 mod sample;
 mod scene;
@@ -49,6 +51,7 @@ pub use files::{read_scene, write_scene, write_scenes};
 pub use foils::FoilKind;
 pub use ground::{Ground, Slope};
 pub use language::{Language, segment, vocabulary};
+pub use mentions::mentioned;
 pub use questions::{Direction, Question, QuestionKind};
 pub use scene::{Bounds, Object, Scene};
 pub use split::{Split, is_held_out};

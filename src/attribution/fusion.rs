@@ -1,0 +1,159 @@
+//! What a word that looks at a picture by cross-attention sees: attention of each layer and head, as it is and weighted by
+//! its gradient, brought to the patches.
+
+use crate::error::{Error, Result};
+use crate::taps::{Array, Attn, Point, Recording, Site, Tower};
+
+/// One text of a batch and the positions in it that are asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// The cross-attention of `tower` and, where there is one, of the resampler, `[batch, heads, queries, keys]`; for
+    /// weighted maps with the gradients there of a score. The score is a sum over the batch, so a row's gradient belongs
+    /// to its text alone.
+    pub recording: &'a Recording,
+    /// Which entry of the batch.
+    pub row: usize,
+    /// Which entry of the batch of pictures, for the resampler.
+    pub picture: usize,
+    /// The tower whose words look.
+    pub tower: Tower,
+    /// How many cross-attentions it has.
+    pub layers: usize,
+    /// How many blocks of a resampler stand between patches and words, or none.
+    pub resampler: usize,
+    /// How many positions precede the patches.
+    pub leading: usize,
+    /// The positions of the words that are asked about; their maps are added up.
+    pub positions: &'a [usize],
+}
+
+/// How attention is weighted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Not at all.
+    Raw,
+    /// By the positive part of the gradient of a score (Selvaraju et al. 2017; ALBEF and BLIP do this with cross-attention).
+    Gradient,
+}
+
+impl Look<'_> {
+    /// The map of one head, `[patches]`.
+    ///
+    /// # Errors
+    /// If the recording lacks something.
+    pub fn head(&self, layer: usize, head: usize, weight: Weight) -> Result<Vec<f32>> {
+        let keys = self.sum(self.tower, layer, head..head + 1, self.row, self.positions, weight)?;
+        self.on_patches(&keys)
+    }
+
+    /// The mean over the heads and layers, `[patches]`.
+    ///
+    /// # Errors
+    /// If the recording lacks something.
+    pub fn all(&self, weight: Weight) -> Result<Vec<f32>> {
+        let mut total: Vec<f32> = Vec::new();
+        for layer in 0..self.layers {
+            let heads = self.heads(self.tower, layer)?;
+            let keys = self.sum(self.tower, layer, 0..heads, self.row, self.positions, weight)?;
+            total.resize(keys.len(), 0.0);
+            let share = 1.0 / (heads * self.layers) as f32;
+            total.iter_mut().zip(keys).for_each(|(total, value)| *total += value * share);
+        }
+        self.on_patches(&total)
+    }
+
+    /// How many heads a cross-attention has.
+    ///
+    /// # Errors
+    /// If it wasn't recorded.
+    pub fn heads(&self, tower: Tower, layer: usize) -> Result<usize> {
+        Ok(self.pattern(tower, layer)?.0.shape[1])
+    }
+
+    fn pattern(&self, tower: Tower, layer: usize) -> Result<(&Array, Option<&Array>)> {
+        let site = Site::new(tower, layer, Point::Pattern(Attn::CrossAttn));
+        let pattern = self.recording.get(site).filter(|pattern| pattern.shape.len() == 4).ok_or_else(|| {
+            Error::unusable(format!("{site} wasn't recorded"), "record the cross-attention of all layers")
+        })?;
+        Ok((pattern, self.recording.gradients.get(&site)))
+    }
+
+    /// The sum over heads and positions, `[keys]`.
+    fn sum(
+        &self,
+        tower: Tower,
+        layer: usize,
+        heads: std::ops::Range<usize>,
+        row: usize,
+        positions: &[usize],
+        weight: Weight,
+    ) -> Result<Vec<f32>> {
+        let (pattern, gradient) = self.pattern(tower, layer)?;
+        let [_, all_heads, queries, keys] = pattern.shape[..] else { return Ok(Vec::new()) };
+        let gradient = match weight {
+            Weight::Raw => None,
+            Weight::Gradient => Some(gradient.ok_or_else(|| {
+                Error::unusable("there are no gradients of the cross-attention", "record them with a score")
+            })?),
+        };
+        let mut sum = vec![0.0; keys];
+        for head in heads {
+            for query in positions.iter().filter(|query| **query < queries) {
+                let begin = ((row * all_heads + head) * queries + query) * keys;
+                let Some(shares) = pattern.data.get(begin..begin + keys) else { continue };
+                match gradient.and_then(|gradient| gradient.data.get(begin..begin + keys)) {
+                    Some(slopes) => {
+                        let weighted = shares.iter().zip(slopes).map(|(share, slope)| (share * slope).max(0.0));
+                        sum.iter_mut().zip(weighted).for_each(|(sum, value)| *sum += value);
+                    }
+                    None => sum.iter_mut().zip(shares).for_each(|(sum, value)| *sum += value),
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    /// From the keys of the words to patches: directly, or through the latents of the resampler.
+    fn on_patches(&self, keys: &[f32]) -> Result<Vec<f32>> {
+        if self.resampler == 0 {
+            return Ok(keys.get(self.leading..).unwrap_or_default().to_vec());
+        }
+        let latents = keys.len();
+        let flow = self.flow(latents)?;
+        let patches = flow.len() / latents.max(1);
+        let mut map = vec![0.0; patches];
+        for (share, row) in keys.iter().zip(flow.chunks_exact(patches.max(1))) {
+            map.iter_mut().zip(row).for_each(|(map, value)| *map += share * value);
+        }
+        Ok(map)
+    }
+
+    /// What each latent holds of each patch, `[latents, patches]`. A block's latents look at the patches and at the latents
+    /// before, which hold patches already, and keep what they had: rollout (Abnar & Zuidema 2020, arXiv 2005.00928).
+    fn flow(&self, latents: usize) -> Result<Vec<f32>> {
+        let (pattern, _) = self.pattern(Tower::Resampler, 0)?;
+        let positions = pattern.shape[3].saturating_sub(latents);
+        let patches = positions.saturating_sub(self.leading);
+        let mut flow = vec![0.0; latents * patches];
+        for layer in 0..self.resampler {
+            let heads = self.heads(Tower::Resampler, layer)?;
+            let mut next = vec![0.0; latents * patches];
+            for latent in 0..latents {
+                let keys = self.sum(Tower::Resampler, layer, 0..heads, self.picture, &[latent], Weight::Raw)?;
+                let row = &mut next[latent * patches..(latent + 1) * patches];
+                let share = 0.5 / heads.max(1) as f32;
+                let own = &flow[latent * patches..(latent + 1) * patches];
+                for (at, value) in row.iter_mut().enumerate() {
+                    *value = 0.5 * own[at] + share * keys[self.leading + at];
+                }
+                for other in 0..latents {
+                    let through = share * keys[positions + other];
+                    let of_other = &flow[other * patches..(other + 1) * patches];
+                    row.iter_mut().zip(of_other).for_each(|(value, held)| *value += through * held);
+                }
+            }
+            flow = next;
+        }
+        Ok(flow)
+    }
+}
