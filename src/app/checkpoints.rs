@@ -58,6 +58,11 @@ impl App {
         };
         self.list(method, &name);
         self.state.checkpoints.insert(method.to_owned(), name);
+        self.state.method = super::state::MethodName(method);
+        self.state.fusion.step = None;
+        self.state.fusion.head = None;
+        self.state.fusion.layer = None;
+        self.state.fusion.closed.clear();
         // Patches of another grid, heads of another tower.
         self.state.selected.patch = None;
         self.state.attention.layer = None;

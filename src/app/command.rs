@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::history::Gesture;
 use super::layout::Column;
-use super::state::{Colours, Compared, Drawn, Layer, Reading, ReductionName};
+use super::state::{Colours, Compared, Drawn, Layer, MOST_GATES, MethodName, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
 use super::{App, AppState, PictureSource, Scale, Theme, session};
+use crate::methods::reading::{Place, Weighting};
 use crate::world::Language;
 
 /// Something that the person asks for.
@@ -79,6 +80,22 @@ pub enum Command {
     JoinPairs(bool),
     /// Move the texts along the modality gap.
     SetShift(f32),
+    /// Show the column of this method.
+    SetMethod(MethodName),
+    /// Show the map of this word, counted over all texts; `None` is the selected one.
+    SelectStep(Option<usize>),
+    /// Show where a word looks while it is read, or where the model looks to predict it.
+    SetPlace(Place),
+    /// Weight attention by its gradient, or don't.
+    SetWeighting(Weighting),
+    /// Show the map of this layer and head, or the mean of all.
+    SelectFusionHead(Option<(usize, usize)>),
+    /// Close this gate, or open it.
+    ToggleGate(usize),
+    /// Close so many gates, or open all of them.
+    CloseGates(usize),
+    /// Show the cloud of this layer, counted from the input on.
+    SetHiddenLayer(Option<usize>),
     /// Explore the attention of this tower.
     SetTower(TowerName),
     /// Show this head of the explorer large.
@@ -218,6 +235,8 @@ impl Command {
             Self::SetOpacity(_) => Some(Gesture("opacity", 0)),
             Self::SetFactor(_) => Some(Gesture("factor", 0)),
             Self::SetShift(_) => Some(Gesture("shift", 0)),
+            Self::SelectStep(_) => Some(Gesture("step", 0)),
+            Self::SetHiddenLayer(_) => Some(Gesture("hidden layer", 0)),
             Self::Arrange { dragging: true, .. } => Some(Gesture("arrange", 0)),
             _ => None,
         }
@@ -262,6 +281,7 @@ fn change(app: &mut App, command: Command) {
         Command::OpenSample(key) => {
             state.picture = PictureSource::Sample(key.clone());
             state.selected.patch = None;
+            state.fusion.step = None;
             app.take_caption(&key);
         }
         Command::OpenPicture(path) => {
@@ -285,6 +305,7 @@ fn change(app: &mut App, command: Command) {
             if state.sentence != sentence {
                 state.sentence = sentence;
                 state.selected.words = None;
+                state.fusion.step = None;
             }
         }
         Command::SelectWords { start, end, extend } => {
@@ -294,11 +315,18 @@ fn change(app: &mut App, command: Command) {
             // Only what can be cut out of the sentence is a selection.
             let can_be_cut = state.sentence.get(words.0..words.1).is_some_and(|text| !text.trim().is_empty());
             state.selected.words = can_be_cut.then_some(words);
+            state.fusion.step = None;
         }
-        Command::SelectSentence => state.selected.words = None,
+        Command::SelectSentence => {
+            state.selected.words = None;
+            state.fusion.step = None;
+        }
         Command::SelectPatch(patch) => state.selected.patch = patch,
         Command::SelectPair(thing) => state.selected.pair = thing,
-        Command::SelectNothing => state.selected = Default::default(),
+        Command::SelectNothing => {
+            state.selected = Default::default();
+            state.fusion.step = None;
+        }
         Command::Hover(thing) => app.hovered = thing,
         Command::SetLayer(layer) => state.map.layer = layer,
         Command::SetBeside(layer) => state.map.beside = layer,
@@ -314,6 +342,27 @@ fn change(app: &mut App, command: Command) {
         Command::SetDrawn(drawn) => state.space.drawn = drawn,
         Command::JoinPairs(join) => state.space.pairs = join,
         Command::SetShift(shift) => state.space.shift = shift,
+        Command::SetMethod(method) => {
+            state.method = method;
+            if let Some(view) = super::layout::first_view(method.0) {
+                app.help = view;
+            }
+        }
+        Command::SelectStep(step) => state.fusion.step = step,
+        Command::SetPlace(place) => state.fusion.place = place,
+        Command::SetWeighting(weighting) => state.fusion.weighting = weighting,
+        Command::SelectFusionHead(head) => state.fusion.head = head,
+        Command::ToggleGate(gate) => {
+            let closed = &mut state.fusion.closed;
+            match closed.iter().position(|known| *known == gate) {
+                Some(at) => {
+                    closed.remove(at);
+                }
+                None => closed.push(gate),
+            }
+        }
+        Command::CloseGates(count) => state.fusion.closed = (0..count.min(MOST_GATES)).collect(),
+        Command::SetHiddenLayer(layer) => state.fusion.layer = layer,
         Command::SetTower(tower) => {
             if state.attention.tower != tower {
                 state.attention = super::state::AttentionState { tower, layer: None, head: 0 };
@@ -341,9 +390,13 @@ fn change(app: &mut App, command: Command) {
             state.selected.pair = None;
         }
         Command::Arrange { method, column, .. } => state.layout.set_column(&method, *column),
-        Command::ShowView(method, view) => state.layout.show(method, view),
+        Command::ShowView(method, view) => {
+            state.method = MethodName(method);
+            state.layout.show(method, view);
+        }
         Command::CloseView(method, view) => state.layout.close(method, view),
         Command::ToggleMaximised(method, view) => {
+            state.method = MethodName(method);
             let this = (method.to_owned(), view.to_owned());
             let is_this = state.layout.maximised.as_ref() == Some(&this);
             if !is_this && !state.layout.has(method, view) {

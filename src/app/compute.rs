@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::samples::Sample;
 use super::state::PictureSource;
 use crate::error::{Error, Result};
-use crate::methods::{Evidence, Input, METHODS, Method, News, Pair, PointKind, pairs};
+use crate::methods::{Evidence, Input, METHODS, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
@@ -38,6 +38,10 @@ pub struct Question {
     pub plane: PlaneQuestion,
     /// The layer whose attention is looked at; the others are kept only where there is room.
     pub attention: (Tower, Option<usize>),
+    /// Gates of Flamingo that are closed.
+    pub closed_gates: Vec<usize>,
+    /// The layer whose hidden states are the cloud.
+    pub hidden_layer: Option<usize>,
 }
 
 /// How a cloud is brought to two dimensions.
@@ -102,7 +106,8 @@ pub enum Report {
 #[derive(Default)]
 pub struct Computer {
     picture: Option<(PictureSource, Arc<RgbImage>, String)>,
-    method: Option<(PathBuf, Box<dyn Method>)>,
+    /// By the method's key, with the checkpoint's folder.
+    methods: BTreeMap<&'static str, (PathBuf, Box<dyn Method>)>,
     pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
     plane: Option<(Vec<Vec<f32>>, PlaneQuestion, Arc<Plane>)>,
 }
@@ -143,6 +148,8 @@ impl Computer {
             language: question.language,
             comparison,
             attention: question.attention,
+            closed_gates: question.closed_gates.clone(),
+            hidden_layer: question.hidden_layer,
         };
         let mut cloud = None;
         let take = &mut |news| match news {
@@ -154,7 +161,10 @@ impl Computer {
         };
         method.evidence(&input, cancel, take).map_err(other)?;
         let Some(cloud) = cloud else { return Ok(()) };
-        let (pictures, texts) = (cloud.vectors(PointKind::Picture), cloud.vectors(PointKind::Text));
+        let [pictures, texts] = cloud.halves();
+        if pictures.len() + texts.len() == 0 {
+            return Ok(());
+        }
         self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
         unreadable.map_or(Ok(()), |error| Err(other(error)))
@@ -209,16 +219,21 @@ impl Computer {
                 "open a folder with a Hugging Face checkpoint, or reinstall the program",
             )
         })?;
-        if self.method.as_ref().is_none_or(|(known, _)| known != folder) {
-            let checkpoint = Checkpoint::open(folder)?;
-            let class = checkpoint.class();
-            let entry = METHODS.iter().find(|method| method.classes.contains(&class)).ok_or_else(|| {
-                checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
-            })?;
-            self.method = None; // the old one's memory is free before the new one takes its own
-            self.method = Some((folder.clone(), (entry.open)(folder, &choose(device)?)?));
-        }
-        match &mut self.method {
+        let known = self.methods.iter().find(|(_, (known, _))| known == folder).map(|(key, _)| *key);
+        let key = match known {
+            Some(key) => key,
+            None => {
+                let checkpoint = Checkpoint::open(folder)?;
+                let class = checkpoint.class();
+                let entry = METHODS.iter().find(|method| method.classes.contains(&class)).ok_or_else(|| {
+                    checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
+                })?;
+                self.methods.remove(entry.key); // the old one's memory is free before the new one takes its own
+                self.methods.insert(entry.key, (folder.clone(), (entry.open)(folder, &choose(device)?)?));
+                entry.key
+            }
+        };
+        match self.methods.get_mut(key) {
             Some((_, method)) => Ok(method),
             None => Err(Error::Cancelled),
         }
@@ -232,8 +247,8 @@ impl Computer {
         cancel: &CancelToken,
         emit: Emit<'_>,
     ) -> Result<()> {
-        let gap = pairs::gap(&pictures, &texts);
-        let texts = if asked.shift == 0.0 { texts } else { pairs::moved(&texts, &gap, asked.shift) };
+        let texts =
+            if asked.shift == 0.0 { texts } else { pairs::moved(&texts, &pairs::gap(&pictures, &texts), asked.shift) };
         let vectors: Vec<Vec<f32>> = pictures.into_iter().chain(texts).collect();
         if let Some((known, question, plane)) = &self.plane
             && *question == asked

@@ -103,12 +103,26 @@ fn home(column: &Column, method: &str, view: &str) -> Option<TileId> {
 type Sides = [&'static [&'static [&'static str]]; 2];
 
 /// How a method's views stand at the first start: beside each other, each place with its views as tabs from top to bottom.
-const USUAL: &[(&str, Sides, [f32; 2])] = &[(
-    "contrastive",
-    [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
-    // Shares of the places on the right.
-    [0.5, 0.5],
-)];
+const USUAL: &[(&str, Sides, [f32; 2])] = &[
+    (
+        "contrastive",
+        [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
+        // Shares of the places on the right.
+        [0.5, 0.5],
+    ),
+    (
+        "cross-attention",
+        [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "mixing"]]],
+        [0.5, 0.5],
+    ),
+];
+
+/// The view that stands first in the column of a method.
+#[must_use]
+pub fn first_view(method: &str) -> Option<&'static str> {
+    let (_, sides, _) = USUAL.iter().find(|(key, ..)| *key == method)?;
+    sides.first()?.first()?.first().copied()
+}
 
 /// The column of a method at the first start.
 #[must_use]

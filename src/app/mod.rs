@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::methods::pairs::PairFigures;
+use crate::methods::reading::Reading;
 use crate::methods::{Evidence, METHODS};
 use crate::reduction::Plane;
 use crate::world::Language;
@@ -277,11 +278,27 @@ impl App {
         &evidence.phrase
     }
 
+    /// The word whose map is shown, counted over all texts: the one that was stepped to, else the last selected one, else
+    /// the first that a person wrote.
+    #[must_use]
+    pub fn step(&self, reading: &Reading) -> Option<usize> {
+        let count = reading.steps().count();
+        let stepped = self.state.fusion.step.map(|step| step.min(count.saturating_sub(1)));
+        let hovered = match self.hovered {
+            Some(Thing::Words(start, end)) => reading.step_of((start, end)),
+            _ => None,
+        };
+        let selected = self.state.selected.words.and_then(|words| reading.last_step_of(words));
+        let first = || reading.steps().position(|(_, _, step)| step.span.is_some());
+        hovered.or(stepped).or(selected).or_else(first).filter(|_| count > 0)
+    }
+
     fn question(&self) -> Question {
         let state = &self.state;
         let space = &state.space;
         let caption = |compared: &state::Compared| (compared.picture.clone(), self.caption_of(compared));
-        let method = METHODS.first().map_or("", |method| method.key);
+        let method = state.method.0;
+        let contrastive = method == "contrastive";
         Question {
             picture: state.picture.clone(),
             sentence: state.sentence.clone(),
@@ -293,9 +310,11 @@ impl App {
             plane: PlaneQuestion {
                 reduction: space.reduction.0,
                 seed: space.seed,
-                shift: if space.reduction.0 == "pca" { 0.0 } else { space.shift },
+                shift: if space.reduction.0 == "pca" || !contrastive { 0.0 } else { space.shift },
             },
             attention: (state.attention.tower.tower(), state.attention.layer),
+            closed_gates: state.fusion.closed.clone(),
+            hidden_layer: state.fusion.layer,
         }
     }
 
@@ -332,6 +351,10 @@ impl App {
             }
             Report::Evidence(evidence) => {
                 self.last_good_checkpoints = self.state.checkpoints.clone();
+                if self.evidence.as_ref().is_some_and(|known| known.method != evidence.method) {
+                    self.plane = None;
+                    self.hovered = None;
+                }
                 self.evidence = Some(Arc::new(*evidence));
                 // What went wrong elsewhere stays until it is read.
                 if std::mem::take(&mut self.failed) {
@@ -370,6 +393,10 @@ impl App {
     fn measure_pairs(&mut self) {
         let Some(evidence) = &self.evidence else { return };
         let scores = &evidence.scores;
+        if scores.texts.is_empty() {
+            self.figures = None;
+            return;
+        }
         let factor = self.state.matrix.factor.unwrap_or(scores.factor);
         let shift = self.state.space.shift;
         if !self.figures.as_ref().is_some_and(|figures| figures.factor == factor && figures.shift == shift) {

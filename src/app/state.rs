@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::layout::Layout;
 use super::thing::{Selected, Thing, TowerName};
+use crate::methods::reading::{Place, Weighting};
 use crate::world::Language;
 
 /// Everything that a person can choose, in parts.
@@ -18,6 +19,8 @@ pub struct AppState {
     pub sentence: String,
     /// What is selected in them.
     pub selected: Selected,
+    /// The method whose column is shown.
+    pub method: MethodName,
     /// Pictures with captions to compare with.
     pub comparison: Vec<Compared>,
     /// The checkpoint of each method, by the method's key: the name of a built-in checkpoint, or a folder.
@@ -30,6 +33,8 @@ pub struct AppState {
     pub space: SpaceState,
     /// The attention explorer.
     pub attention: AttentionState,
+    /// Words that look at the picture.
+    pub fusion: FusionState,
     /// Which views are where.
     pub layout: Layout,
     /// Language, theme and size.
@@ -65,6 +70,9 @@ impl AppState {
         self.selected.words =
             words.filter(|(start, end)| self.sentence.get(*start..*end).is_some_and(|w| !w.is_empty()));
         self.selected.pair.take_if(|thing| !matches!(thing, Thing::Picture(_) | Thing::Text(_) | Thing::Cell { .. }));
+        self.fusion.closed.sort_unstable();
+        self.fusion.closed.dedup();
+        self.fusion.closed.truncate(MOST_GATES);
         self.layout.mend();
     }
 }
@@ -86,6 +94,8 @@ pub const LEAST_FACTOR: f32 = 0.5;
 pub const MOST_FACTOR: f32 = 200.0;
 /// Pairs to compare with; the matrix grows with their square.
 pub const MOST_COMPARED: usize = 256;
+/// Gates of a Flamingo; published ones have 20 at most.
+pub const MOST_GATES: usize = 256;
 /// Bytes of a sentence; a book that was pasted by accident is cut here.
 pub const LONGEST_SENTENCE: usize = 20_000;
 
@@ -248,6 +258,24 @@ pub struct AttentionState {
     pub head: usize,
 }
 
+/// Words that look at the picture, in the column of cross-attention.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FusionState {
+    /// The word whose map is shown, counted over all texts; `None` is the selected word, or the first.
+    pub step: Option<usize>,
+    /// Whether a word's map is that of the position that reads it or of the one that predicts it.
+    pub place: Place,
+    /// Whether attention is weighted by its gradient.
+    pub weighting: Weighting,
+    /// The layer and head whose map is shown; `None` is the mean of all.
+    pub head: Option<(usize, usize)>,
+    /// Gates that are closed.
+    pub closed: Vec<usize>,
+    /// The layer of the cloud, counted from the input on; `None` is the last.
+    pub layer: Option<usize>,
+}
+
 /// Language, theme and size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -299,6 +327,10 @@ name_of! {
     /// An attribution, by its key in [`crate::attribution::ATTRIBUTIONS`]. The usual one is relevancy: the raw cosine of a
     /// plainly trained model misleads.
     Layer, "relevancy", crate::attribution::named
+}
+name_of! {
+    /// A method, by its key in [`crate::methods::METHODS`].
+    MethodName, "contrastive", crate::methods::named
 }
 name_of! {
     /// A reduction, by its key in [`crate::reduction::REDUCTIONS`].

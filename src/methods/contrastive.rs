@@ -279,6 +279,7 @@ impl Method for Contrastive {
             bias: encoder.logit_bias()?,
         };
         let mut evidence = Evidence {
+            method: ENTRY.key,
             model: self.facts.clone(),
             grid: encoder.grid(),
             seen: self.opened.processor.seen(input.picture.width(), input.picture.height()),
@@ -293,6 +294,7 @@ impl Method for Contrastive {
             norms: image.norms.clone(),
             scores,
             familiarity: self.familiarity.as_ref().map(|familiarity| familiarity.of(&image.early)),
+            reading: None,
         };
         // What was asked for is shown at once; the maps of the other words, which set the shared scale, follow.
         let missing = words.iter().any(|word| !self.maps.contains_key(word));

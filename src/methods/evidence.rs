@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attention::AttentionStack;
+use super::reading::Reading;
 use crate::models::tokenizer::Tokens;
 use crate::taps::Tower;
 
 /// What a method says.
 #[derive(Clone, Debug)]
 pub struct Evidence {
+    /// The key of the method that says it.
+    pub method: &'static str,
     /// The model behind it.
     pub model: ModelFacts,
     /// The sentence as the model reads it.
@@ -39,6 +42,8 @@ pub struct Evidence {
     pub ledger: Vec<Stage>,
     /// How far the picture lies from what the checkpoint was trained on, where that is known.
     pub familiarity: Option<Familiar>,
+    /// Word by word, where each looks; of a model whose words look at the picture.
+    pub reading: Option<Arc<Reading>>,
 }
 
 /// How many times the median a patch's norm must be for the patch to be marked as a sink. Published outliers lie near 10
@@ -141,6 +146,10 @@ pub enum PointKind {
     Picture,
     /// A whole text.
     Text,
+    /// A patch of the picture.
+    Patch,
+    /// A word of the text.
+    Word,
 }
 
 /// A labelled point.
@@ -175,6 +184,15 @@ impl Cloud {
         of_kind.map(|point| point.vector.clone()).collect()
     }
 
+    /// The vectors of pictures or patches, and those of texts or words.
+    #[must_use]
+    pub fn halves(&self) -> [Vec<Vec<f32>>; 2] {
+        let [mut pictures, mut texts] = [self.vectors(PointKind::Picture), self.vectors(PointKind::Text)];
+        pictures.extend(self.vectors(PointKind::Patch));
+        texts.extend(self.vectors(PointKind::Word));
+        [pictures, texts]
+    }
+
     /// How many pairs there are, the person's own among them. Pictures stand first, then texts.
     #[must_use]
     pub fn pairs(&self) -> usize {
@@ -193,7 +211,7 @@ impl Cloud {
     }
 }
 
-/// What a dual encoder says of the pairs of the comparison and, last, of the person's own.
+/// What a dual encoder (no other model has any) says of the pairs of the comparison and, last, of the person's own.
 #[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// The captions and, last, the sentence.

@@ -4,9 +4,12 @@
 
 pub mod attention;
 pub mod contrastive;
+pub mod cross_attention;
 pub mod evidence;
 pub mod familiarity;
+pub mod grounding;
 pub mod pairs;
+pub mod reading;
 
 use candle_core::Device;
 use image::RgbImage;
@@ -34,6 +37,10 @@ pub struct Input {
     /// The tower and layer whose attention is looked at (`None` is the last layer); the others are kept where there is
     /// room.
     pub attention: (Tower, Option<usize>),
+    /// Gates of Flamingo that are closed, counted as its gated cross-attentions are.
+    pub closed_gates: Vec<usize>,
+    /// The layer whose hidden states are the cloud, counted from the input on; `None` is the last.
+    pub hidden_layer: Option<usize>,
 }
 
 impl Input {
@@ -86,5 +93,11 @@ pub struct MethodEntry {
     pub open: fn(&Path, &Device) -> Result<Box<dyn Method>>,
 }
 
+/// The method with this key.
+#[must_use]
+pub fn named(key: &str) -> Option<&'static MethodEntry> {
+    METHODS.iter().find(|method| method.key == key)
+}
+
 /// Every method.
-pub const METHODS: &[MethodEntry] = &[contrastive::ENTRY];
+pub const METHODS: &[MethodEntry] = &[contrastive::ENTRY, cross_attention::ENTRY];

@@ -233,6 +233,18 @@ impl OpenedFusion {
         Ok(tokens)
     }
 
+    /// Which picture each token sees, `[1, tokens, 1]`: 1 for the picture, 0 for a token that stands before it.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    pub fn image_mask(&self, ids: &[u32]) -> Result<Tensor> {
+        let image = match &self.model {
+            FusionModel::Flamingo { image, .. } => *image,
+            FusionModel::Blip(_) => 0,
+        };
+        image_mask(ids, image, 1, &self.device)
+    }
+
     /// Reads `texts` `[texts, tokens]`, each while it looks at its row of `states` `[texts, keys, width]`.
     ///
     /// # Errors
@@ -252,9 +264,9 @@ impl OpenedFusion {
                 }
                 BlipHead::Answering(answering) => read.states = Some(answering.read(ids, mask, states, taps)?),
             },
-            FusionModel::Flamingo { model, image } => {
+            FusionModel::Flamingo { model, .. } => {
                 let rows = ids.to_vec2::<u32>()?;
-                let masks = rows.iter().map(|row| image_mask(row, *image, 1, &self.device));
+                let masks = rows.iter().map(|row| self.image_mask(row));
                 let masks = Tensor::cat(&masks.collect::<Result<Vec<_>>>()?, 0)?;
                 read.logits = Some(model.read(ids, &states.unsqueeze(1)?, &masks, taps)?);
             }

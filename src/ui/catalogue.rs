@@ -4,9 +4,11 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::texts::{self, Text, name_of};
 use super::views::{VIEWS, View};
-use crate::app::state::{Colours, Drawn, Reading};
+use crate::app::state::{Colours, Drawn, MethodName, Reading};
 use crate::app::{App, Ask, Command, Export, Format, Layer, PictureSource, Scale, Theme};
 use crate::attribution::ATTRIBUTIONS;
+use crate::methods::METHODS;
+use crate::methods::reading::{Place, Weighting};
 use crate::reduction::REDUCTIONS;
 use crate::world::Language;
 
@@ -21,13 +23,15 @@ pub enum Menu {
     View,
     /// How maps are drawn.
     Map,
+    /// Words that look at the picture.
+    Fusion,
     /// The similarity matrix and the embedding space.
     Space,
 }
 
 impl Menu {
     /// All menus, from left to right.
-    pub const ALL: [Self; 5] = [Self::File, Self::Edit, Self::View, Self::Map, Self::Space];
+    pub const ALL: [Self; 6] = [Self::File, Self::Edit, Self::View, Self::Map, Self::Fusion, Self::Space];
 
     /// Its name.
     #[must_use]
@@ -37,6 +41,7 @@ impl Menu {
             Self::Edit => texts::EDIT,
             Self::View => texts::VIEW,
             Self::Map => texts::MAPS,
+            Self::Fusion => texts::FUSION,
             Self::Space => texts::SPACE,
         }
     }
@@ -105,6 +110,7 @@ pub fn catalogue(app: &App) -> Vec<Entry> {
     list.edits();
     list.views();
     list.maps();
+    list.fusion();
     list.space();
     list.entries
 }
@@ -225,11 +231,24 @@ impl List<'_> {
         let app = self.app;
         let menu = Menu::View;
         let layout = &app.state.layout;
-        for (view, digit) in VIEWS.iter().zip(DIGITS) {
+        for method in METHODS {
+            let title = format!("{} · {}", self.say(texts::SHOW_METHOD), self.word(&format!("method-{}", method.key)));
+            let chosen = app.state.method.0 == method.key;
+            let command = Command::SetMethod(MethodName(method.key));
+            self.put_named(menu, title, command, |entry| entry.chosen(chosen));
+        }
+        // The digits are those of the column that is shown.
+        let mut digits = DIGITS.into_iter();
+        for view in VIEWS {
+            let digit = if view.method() == app.state.method.0 { digits.next() } else { None };
             let title = format!("{} · {}", self.say(texts::SHOW), self.word(&title_key(*view)));
             let shown = layout.has(view.method(), view.key());
             self.put_named(menu, title, Command::ShowView(view.method(), view.key()), |entry| {
-                entry.keys(CONTROL, digit).chosen(shown)
+                let entry = entry.chosen(shown);
+                match digit {
+                    Some(digit) => entry.keys(CONTROL, digit),
+                    None => entry,
+                }
             });
         }
         for view in VIEWS {
@@ -316,6 +335,44 @@ impl List<'_> {
             });
         }
         self.put(menu, texts::MARK_SINKS, Command::MarkSinks(!map.sinks), |entry| entry.chosen(map.sinks).apart());
+    }
+
+    /// Words that look at the picture.
+    fn fusion(&mut self) {
+        let app = self.app;
+        let menu = Menu::Fusion;
+        let reading = app.evidence.as_ref().and_then(|evidence| evidence.reading.as_ref());
+        let state = &app.state.fusion;
+        let steps = reading.map_or(0, |reading| reading.steps().count());
+        let shown = reading.and_then(|reading| app.step(reading));
+        let next = shown.map_or(0, |step| step + 1);
+        self.put(menu, texts::NEXT_WORD, Command::SelectStep(Some(next)), |entry| {
+            entry.keys(Modifiers::ALT, Key::ArrowRight).enabled(next < steps)
+        });
+        let before = shown.and_then(|step| step.checked_sub(1));
+        self.put(menu, texts::WORD_BEFORE, Command::SelectStep(Some(before.unwrap_or(0))), |entry| {
+            entry.keys(Modifiers::ALT, Key::ArrowLeft).enabled(before.is_some())
+        });
+        for (place, text) in [(Place::Predict, texts::WHILE_PREDICTED), (Place::Read, texts::WHILE_READ)] {
+            self.put(menu, text, Command::SetPlace(place), |entry| {
+                let entry = entry.chosen(state.place == place);
+                if place == Place::Predict { entry.apart() } else { entry }
+            });
+        }
+        for (weighting, text) in [(Weighting::Gradient, texts::WEIGHTED), (Weighting::Raw, texts::RAW)] {
+            self.put(menu, text, Command::SetWeighting(weighting), |entry| {
+                let entry = entry.chosen(state.weighting == weighting);
+                if weighting == Weighting::Gradient { entry.apart() } else { entry }
+            });
+        }
+        self.put(menu, texts::ALL_HEADS, Command::SelectFusionHead(None), |entry| {
+            entry.chosen(state.head.is_none()).apart()
+        });
+        let gates = reading.map_or(0, |reading| reading.gates.len());
+        self.put(menu, texts::CLOSE_GATES, Command::CloseGates(gates.max(1)), |entry| {
+            entry.enabled(gates > 0 && state.closed.len() < gates).apart()
+        });
+        self.put(menu, texts::OPEN_GATES, Command::CloseGates(0), |entry| entry.enabled(!state.closed.is_empty()));
     }
 
     fn space(&mut self) {

@@ -9,20 +9,18 @@ use super::catalogue::{format_name, title_key};
 use super::texts;
 use super::theme::{GAP, LARGE_GAP, Palette, title_font};
 use super::views::{Brush, View, named};
+use crate::app::state::MethodName;
 use crate::app::{Ask, Command, Export, Format};
-use crate::methods::{Evidence, METHODS, MethodEntry};
+use crate::methods::{Evidence, METHODS, MethodEntry, named as named_method};
 
 /// Height of the bar over a view.
 const BAR: f32 = 30.0;
 
-/// Draws a column for each method that there is.
+/// Draws the column of the chosen method.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     let space = ui.available_rect_before_wrap();
-    let width = (space.width() - LARGE_GAP * METHODS.len().saturating_sub(1) as f32) / METHODS.len().max(1) as f32;
-    for (at, method) in METHODS.iter().enumerate() {
-        let left = space.left() + (width + LARGE_GAP) * at as f32;
-        let rect = Rect::from_min_size(egui::pos2(left, space.top()), vec2(width, space.height()));
-        let builder = UiBuilder::new().id_salt(method.key).max_rect(rect).layout(Layout::top_down(Align::Min));
+    if let Some(method) = named_method(brush.app.state.method.0) {
+        let builder = UiBuilder::new().id_salt(method.key).max_rect(space).layout(Layout::top_down(Align::Min));
         column(&mut ui.new_child(builder), brush, method);
     }
     ui.advance_cursor_after_rect(space);
@@ -32,14 +30,22 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
 fn column(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry) {
     let palette = brush.palette();
     ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(brush.word(&format!("method-{}", method.key))).font(title_font(17.0)));
-        if let Some(evidence) = &brush.app.evidence {
+        ui.spacing_mut().item_spacing.x = GAP;
+        for other in METHODS {
+            let is_shown = other.key == method.key;
+            let name = RichText::new(brush.word(&format!("method-{}", other.key))).font(title_font(16.0));
+            if ui.add(egui::Button::selectable(is_shown, name)).clicked() {
+                brush.commands.push(Command::SetMethod(MethodName(other.key)));
+            }
+        }
+        let evidence = brush.app.evidence.as_ref().filter(|evidence| evidence.method == method.key);
+        if let Some(evidence) = evidence {
             ui.label(RichText::new(&evidence.model.name).font(title_font(13.5)).color(palette.accent));
         }
     });
     ui.label(RichText::new(brush.word(&format!("method-{}-summary", method.key))).color(palette.weak));
     ui.add_space(GAP);
-    let Some(evidence) = brush.app.evidence.clone() else {
+    let Some(evidence) = brush.app.evidence.clone().filter(|evidence| evidence.method == method.key) else {
         if brush.app.problem.is_none() {
             ui.label(RichText::new(brush.say(texts::WAITING)).color(palette.weak));
         }

@@ -73,7 +73,7 @@ fn html(app: &App) -> Result<Vec<u8>> {
     let sentence = app.state.sentence.trim();
     let drawn = files::png(&board::draw(app, BOARD[0], BOARD[1], 1.0).into())?;
     let mut sections = Vec::new();
-    for view in VIEWS {
+    for view in VIEWS.iter().filter(|view| view.method() == evidence.method) {
         let title = say(&title_key(*view));
         sections.push(Section {
             picture: picture(app, *view, 2.0)?,
@@ -84,7 +84,7 @@ fn html(app: &App) -> Result<Vec<u8>> {
             title,
         });
     }
-    let summary = say("method-contrastive-summary");
+    let summary = say(&format!("method-{}-summary", evidence.method));
     let (numbers, footer) = (say(texts::PAGE_NUMBERS.0), say(texts::PAGE_FOOTER.0));
     let page = page(&Page {
         language: texts::name_of(language)[0],

@@ -52,6 +52,70 @@ macro_rules! texts {
 }
 
 texts! {
+    /// Steps on.
+    NEXT_WORD = "next-word";
+    /// Steps back.
+    WORD_BEFORE = "word-before";
+    /// The scrubber.
+    SCRUBBER = "scrubber";
+    /// At the position before the word.
+    WHILE_PREDICTED = "while-predicted";
+    /// At the word's own position.
+    WHILE_READ = "while-read";
+    /// Weighted by the gradient.
+    WEIGHTED = "weighted";
+    /// As it is.
+    RAW = "raw";
+    /// No single head.
+    ALL_HEADS = "all-heads";
+    /// Without the picture.
+    CLOSE_GATES = "close-gates";
+    /// With the picture again.
+    OPEN_GATES = "open-gates";
+    /// Menu of words that look at the picture.
+    FUSION = "fusion";
+    /// Shows a method's column.
+    SHOW_METHOD = "show-method";
+    /// Probability of matching.
+    MATCHING = "matching";
+    /// What is written with closed gates.
+    GUESS = "guess";
+    /// Before the person's text.
+    LINE_READ = "line-read";
+    /// Before what was written.
+    LINE_WRITTEN = "line-written";
+    /// Where there are no next words.
+    PREDICTS_NOTHING = "predicts-nothing";
+    /// Over the heads.
+    HEADS_HINT = "heads-hint";
+    /// Over the heads of a checkpoint that wasn't measured.
+    HEADS_HINT_UNMEASURED = "heads-hint-unmeasured";
+    /// A head's score.
+    GROUNDING = "grounding";
+    /// The matrix.
+    WORD_PATCHES = "word-patches-matrix";
+    /// Over the words that ask.
+    WHO_ASKS = "who-asks";
+    /// Where no patch is chosen.
+    WHO_ASKS_HINT = "who-asks-hint";
+    /// For BLIP.
+    NO_GATES = "no-gates";
+    /// Over the gates.
+    GATES_HINT = "gates-hint";
+    /// A gate.
+    GATE = "gate";
+    /// Over a gate.
+    GATE_HINT = "gate-hint";
+    /// A closed gate.
+    CLOSED = "closed";
+    /// An open gate.
+    OPENED = "opened";
+    /// The gate of attention.
+    GATE_ATTENTION = "gate-attention";
+    /// The gate of the feed-forward part.
+    GATE_FEED_FORWARD = "gate-feed-forward";
+    /// The slider of layers.
+    HIDDEN_LAYER = "hidden-layer";
     /// Section of the inputs.
     PICTURE = "picture";
     /// Opens a file.

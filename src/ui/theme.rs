@@ -178,3 +178,9 @@ pub fn ink_on(ground: Color32) -> Color32 {
     let brightness = 0.299 * f32::from(ground.r()) + 0.587 * f32::from(ground.g()) + 0.114 * f32::from(ground.b());
     if brightness > 140.0 { Color32::BLACK } else { Color32::WHITE }
 }
+
+/// A colour that was taken from a picture.
+#[must_use]
+pub fn of_picture([red, green, blue]: [u8; 3]) -> Color32 {
+    Color32::from_rgb(red, green, blue)
+}

@@ -6,7 +6,7 @@ use egui_commonmark::{CommonMarkCache, CommonMarkViewer};
 use crate::app::{Command, Thing};
 use crate::attribution::ATTRIBUTIONS;
 use crate::methods::pairs::Over;
-use crate::methods::{Evidence, METHODS};
+use crate::methods::{Evidence, named as named_method};
 use crate::ui::catalogue::title_key;
 use crate::ui::texts;
 use crate::ui::theme::title_font;
@@ -26,7 +26,8 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) 
         }
         help(ui, brush, markdown);
         let index = brush.app.language_index();
-        if let (Some(method), Some(evidence)) = (METHODS.first(), &evidence) {
+        let method = evidence.as_ref().and_then(|evidence| named_method(evidence.method));
+        if let (Some(method), Some(evidence)) = (method, &evidence) {
             CollapsingHeader::new(RichText::new(brush.say(texts::METHOD)).strong()).id_salt("method").show(ui, |ui| {
                 CommonMarkViewer::new().show(ui, markdown, method.help[index]);
             });
@@ -55,7 +56,7 @@ fn help(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) {
         .selected_text(brush.word(&title_key(view)))
         .width((ui.available_width() - 8.0).max(20.0))
         .show_ui(ui, |ui| {
-            for other in VIEWS {
+            for other in VIEWS.iter().filter(|other| other.method() == brush.app.state.method.0) {
                 let chosen = other.key() == view.key();
                 if ui.selectable_label(chosen, brush.word(&title_key(*other))).clicked() {
                     brush.commands.push(Command::ShowHelp(other.key()));
@@ -82,6 +83,16 @@ fn row(ui: &mut Ui, brush: &Brush<'_>, name: &str, value: &str) {
 
 fn scores(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
     let scores = &evidence.scores;
+    if let Some(reading) = &evidence.reading {
+        if let Some(matching) = reading.matching {
+            row(ui, brush, brush.say(texts::MATCHING), &format!("{:.1} %", matching * 100.0));
+        }
+        if let Some(cosine) = reading.cosine {
+            row(ui, brush, brush.say(texts::COSINE_TEXT), &number(cosine));
+        }
+        ui.separator();
+        return;
+    }
     let sentence = scores.own().last().copied().unwrap_or(0.0);
     row(ui, brush, brush.say(texts::COSINE_TEXT), &number(sentence));
     if brush.app.state.selected.words.is_some() {

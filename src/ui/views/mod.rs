@@ -2,6 +2,7 @@
 
 mod attention;
 mod embedding;
+mod fusion;
 mod heatmap;
 mod map_picture;
 mod matrix;
@@ -93,6 +94,12 @@ pub const VIEWS: &[&dyn View] = &[
     &embedding::EmbeddingView,
     &matrix::MatrixView,
     &ranking::RankingView,
+    &fusion::WordsView,
+    &fusion::CrossHeadsView,
+    &fusion::WordPatchesView,
+    &fusion::ExpectedView,
+    &fusion::GatesView,
+    &fusion::MixingView,
 ];
 
 /// The view with this key.

@@ -1,0 +1,350 @@
+//! Cross-attention fusion: words are queries, patches are keys and values, inside the network (BLIP, Flamingo).
+
+mod maps;
+mod writing;
+
+use candle_core::{Device, Tensor};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::evidence::{Evidence, ModelFacts, PatchWords};
+use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
+use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
+use crate::error::{Error, Result};
+use crate::models::blip::BlipHead;
+use crate::models::fusion::{OpenedFusion, Task};
+use crate::models::tokenizer::Tokens;
+use crate::taps::{Array, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
+
+/// The method's entry in the registry.
+pub const ENTRY: MethodEntry = MethodEntry {
+    key: "cross-attention",
+    help: [
+        include_str!("../../assets/help/cross-attention-method.en.md"),
+        include_str!("../../assets/help/cross-attention-method.zh.md"),
+    ],
+    classes: &crate::evaluation::fusion::CLASSES,
+    open: |folder, device| Ok(Box::new(CrossAttention::open(folder, device)?)),
+};
+
+/// How many of the words that are expected are kept.
+const EXPECTED: usize = 6;
+
+/// A model with what it has already computed.
+pub struct CrossAttention {
+    opened: OpenedFusion,
+    facts: ModelFacts,
+    grounding: Option<Arc<Vec<f32>>>,
+    image: Option<Image>,
+    known: Option<Known>,
+}
+
+/// What is known of the present picture.
+struct Image {
+    picture: Arc<image::RgbImage>,
+    pixels: Tensor,       // [1, 3, height, width]
+    states: Tensor,       // [1, keys, width]
+    resampler: Recording, // the resampler's attention, if there is one
+    patches: Array,       // [patches, width], behind the last block of the vision tower
+}
+
+/// What is known of the present text.
+struct Known {
+    sentence: String,
+    closed: Vec<usize>,
+    tokens: Tokens,
+    reading: Reading,
+    hidden: Vec<Array>, // [tokens, width] each, by layer
+    written: Vec<u32>,  // the ids of the line that was written, with what it goes on from
+}
+
+impl CrossAttention {
+    /// Opens a checkpoint.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let opened = OpenedFusion::open(folder, device)?;
+        let facts = ModelFacts {
+            name: opened.checkpoint.name(),
+            class: opened.checkpoint.class().to_owned(),
+            parameters: opened.parameters,
+        };
+        Ok(Self { grounding: super::grounding::read(folder)?.map(Arc::new), opened, facts, image: None, known: None })
+    }
+
+    /// What is known of the picture, taken out of the method so that the rest can be changed beside it.
+    fn take_image(&mut self, picture: &Arc<image::RgbImage>, cancel: &CancelToken) -> Result<Image> {
+        if let Some(image) = self.image.take_if(|image| Arc::ptr_eq(&image.picture, picture)) {
+            return Ok(image);
+        }
+        self.known = None;
+        let pixels = self.opened.pixels(&[picture])?;
+        let mut recorder = Recorder::new(SitePattern::new("resampler.*.cross_attn.pattern,vision.*.resid_post"));
+        let states = {
+            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            self.opened.see(&pixels, &mut taps)?
+        };
+        let recording = recorder.finish();
+        let last = recording.activations.iter().rev().find(|(site, _)| site.tower == Tower::Vision);
+        let patches = last.map(|(_, states)| {
+            let width = states.shape.last().copied().unwrap_or(1);
+            let data = states.data.get(width..).unwrap_or_default().to_vec(); // without the class token
+            Array { shape: vec![data.len() / width.max(1), width], data }
+        });
+        let resampler = Recording {
+            activations: recording.activations.into_iter().filter(|(site, _)| site.tower == Tower::Resampler).collect(),
+            gradients: Default::default(),
+        };
+        let patches = patches.unwrap_or(Array { shape: vec![0, 0], data: Vec::new() });
+        let states = states.detach();
+        Ok(Image { picture: Arc::clone(picture), pixels, states, resampler, patches })
+    }
+
+    /// The observer that closes gates, if any is closed.
+    fn closing(closed: &[usize]) -> GatesClosed {
+        GatesClosed { layers: Some(closed.to_vec()) }
+    }
+
+    /// What a first pass over the text gives.
+    fn read(&self, image: &Image, input: &Input, cancel: &CancelToken) -> Result<Known> {
+        let (sentence, closed) = (input.sentence.trim().to_owned(), self.closed(input));
+        let opened = &self.opened;
+        let tokens = opened.tokens(&input.sentence)?;
+        let texts = opened.tokenizer.pad(std::slice::from_ref(&tokens.ids), &opened.device)?;
+        let mut closing = Self::closing(&closed);
+        let mut recorder = Recorder::new(SitePattern::new(
+            "text.embed,decoder.embed,text.*.resid_pre,decoder.*.resid_pre,text.*.resid_post,decoder.*.resid_post,\
+             decoder.*.gate_attn,decoder.*.gate_ffn",
+        ));
+        let read = {
+            let mut taps = Taps::none().with(&mut closing).with(&mut recorder).cancelled_by(cancel);
+            opened.read(&texts, &image.states, &mut taps)?
+        };
+        let recording = recorder.finish();
+        let tower = opened.tower();
+        let mut reading = Reading {
+            layers: opened.cross_layers(),
+            predicts: opened.task() == Task::Write,
+            gates: self.gates(&recording, &closed)?,
+            grounding: self.grounding.clone(),
+            ..Reading::default()
+        };
+        let steps = (0..tokens.ids.len()).map(|at| Step {
+            text: tokens.texts[at].clone(),
+            span: tokens.spans[at],
+            ..Step::default()
+        });
+        let line = Line { kind: LineKind::Read, steps: steps.collect(), maps: Vec::new(), of_question: None };
+        reading.lines.push(line);
+        if let Some(matching) = &read.matching {
+            let shares = crate::nn::softmax(matching)?.flatten_all()?.to_vec1::<f32>()?;
+            reading.matching = shares.get(1).copied();
+            if let Some(BlipHead::Retrieval(retrieval)) = opened.blip().map(|blip| blip.head()) {
+                let text = retrieval.embed_text(&texts.ids, texts.attention_mask.as_ref(), &mut Taps::none())?;
+                let image = retrieval.embed_image(&image.states)?;
+                let cosine = image.embed.mul(&text.embed)?.sum_all()?.to_scalar::<f32>()?;
+                reading.cosine = Some(cosine);
+            }
+        }
+        let layers = recording.activations.into_iter().filter(|(site, _)| {
+            let hidden = matches!(site.point, Point::Embed | Point::ResidPost);
+            site.tower == tower && hidden
+        });
+        let mut layers: Vec<(Site, Array)> = layers.collect();
+        layers.sort_by_key(|(site, _)| (site.point == Point::ResidPost, site.layer));
+        let hidden: Vec<Array> = layers.into_iter().map(|(_, states)| without_batch(states)).collect();
+        reading.depth = hidden.len();
+        Ok(Known { sentence, closed, tokens, reading, hidden, written: Vec::new() })
+    }
+
+    /// The gates that are closed, of those that there are.
+    fn closed(&self, input: &Input) -> Vec<usize> {
+        let gates = if self.opened.flamingo().is_some() { self.opened.cross_layers() } else { 0 };
+        (0..gates).filter(|gate| input.closed_gates.contains(gate)).collect()
+    }
+
+    /// The likeliest words of `shares` `[vocabulary]`.
+    fn likeliest(&self, shares: &[f32]) -> Vec<(String, f32)> {
+        let mut order: Vec<usize> = (0..shares.len()).collect();
+        let count = EXPECTED.min(order.len());
+        if count == 0 {
+            return Vec::new();
+        }
+        order.select_nth_unstable_by(count - 1, |a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
+        order.truncate(count);
+        order.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
+        order.into_iter().map(|id| (self.opened.tokenizer.token(id as u32), shares[id])).collect()
+    }
+
+    /// How the gates stand, and how much they really add.
+    fn gates(&self, recording: &Recording, closed: &[usize]) -> Result<Vec<Gate>> {
+        let Some(flamingo) = self.opened.flamingo() else { return Ok(Vec::new()) };
+        let interval = flamingo.config().cross_layer_interval;
+        let lengths = |values: &[f32], width: usize| -> Vec<f32> {
+            values.chunks_exact(width).map(|row| row.iter().map(|value| value * value).sum::<f32>().sqrt()).collect()
+        };
+        let mut gates = Vec::new();
+        for (at, (attention, feed_forward)) in flamingo.gates()?.into_iter().enumerate() {
+            let site = |layer, point| recording.get(Site::new(Tower::Decoder, layer, point));
+            let parts = (site(at, Point::GateAttn), site(at, Point::GateFfn), site(at * interval, Point::ResidPre));
+            let mut share = [0.0; 2];
+            if let (Some(attn), Some(ffn), Some(after)) = parts {
+                let width = after.shape.last().copied().unwrap_or(1).max(1);
+                let before_ffn: Vec<f32> = after.data.iter().zip(&ffn.data).map(|(x, added)| x - added).collect();
+                let before: Vec<f32> = before_ffn.iter().zip(&attn.data).map(|(x, added)| x - added).collect();
+                for (which, (added, stream)) in [(attn, &before), (ffn, &before_ffn)].into_iter().enumerate() {
+                    let (added, stream) = (lengths(&added.data, width), lengths(stream, width));
+                    let ratios: Vec<f32> = added
+                        .iter()
+                        .zip(&stream)
+                        .filter(|(added, stream)| **added > 0.0 && **stream > 0.0)
+                        .map(|(added, stream)| added / stream)
+                        .collect();
+                    share[which] = ratios.iter().sum::<f32>() / ratios.len().max(1) as f32;
+                }
+            }
+            gates.push(Gate { tanh: [attention, feed_forward], share, closed: closed.contains(&at) });
+        }
+        Ok(gates)
+    }
+
+    fn evidence_of(&self, image: &Image, known: &Known, input: &Input, complete: bool) -> Evidence {
+        let width = image.patches.shape.last().copied().unwrap_or(1).max(1);
+        let norm = |state: &[f32]| state.iter().map(|value| value * value).sum::<f32>().sqrt();
+        Evidence {
+            method: ENTRY.key,
+            model: self.facts.clone(),
+            tokens: known.tokens.clone(),
+            grid: self.opened.grid(),
+            seen: self.opened.processor.seen(input.picture.width(), input.picture.height()),
+            phrase: input.phrase().to_owned(),
+            maps: Default::default(),
+            complete,
+            patch_words: patch_words(&known.reading),
+            cloud: self.cloud(image, known, input.hidden_layer),
+            scores: Scores::default(),
+            attention: Vec::new(),
+            norms: image.patches.data.chunks_exact(width).map(norm).collect(),
+            ledger: self.ledger(image, known),
+            familiarity: None,
+            reading: Some(Arc::new(known.reading.clone())),
+        }
+    }
+
+    /// Words and, where their vectors are as long, patches; `layer` counts from the input on, and `None` is the last.
+    fn cloud(&self, image: &Image, known: &Known, layer: Option<usize>) -> Cloud {
+        let last = known.hidden.len().saturating_sub(1);
+        let Some(words) = known.hidden.get(layer.unwrap_or(last).min(last)) else { return Cloud::default() };
+        let mut points = Vec::new();
+        let point = |kind, label: String, vector: &[f32]| CloudPoint {
+            kind,
+            pair: 0,
+            listed: None,
+            picture: None,
+            label,
+            vector: vector.to_vec(),
+        };
+        let columns = self.opened.grid().1.max(1);
+        if words.shape.last() == image.patches.shape.last() {
+            for patch in 0..image.patches.shape[0] {
+                let label = format!("{}·{}", patch / columns + 1, patch % columns + 1);
+                points.push(point(PointKind::Patch, label, image.patches.row(patch)));
+            }
+        }
+        for (at, text) in known.tokens.texts.iter().enumerate() {
+            if known.tokens.spans[at].is_some() {
+                points.push(point(PointKind::Word, text.trim().to_owned(), words.row(at)));
+            }
+        }
+        Cloud { points }
+    }
+
+    fn ledger(&self, image: &Image, known: &Known) -> Vec<Stage> {
+        let (rows, columns) = self.opened.grid();
+        let (height, width) = self.opened.processor.size();
+        let stage = |key, shape: String| Stage { key, shape };
+        let (tokens, patches) = (known.tokens.ids.len(), rows * columns);
+        let mut stages = vec![
+            stage("pixels", format!("3 × {height} × {width}")),
+            stage("patches", format!("{rows} × {columns} = {patches}")),
+        ];
+        let keys = image.states.dims().get(1).copied().unwrap_or(0);
+        if self.opened.resampler_layers() > 0 {
+            stages.push(stage("resampler", format!("{} → {keys}", patches + 1)));
+        }
+        stages.push(stage("tokens", format!("{tokens}")));
+        let layers = self.opened.cross_layers();
+        stages.push(stage("cross-attention", format!("{layers} × ({tokens} × {keys})")));
+        stages
+    }
+}
+
+impl Method for CrossAttention {
+    fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<()> {
+        if input.sentence.trim().is_empty() {
+            return Err(Error::unusable("there is no text", "write a sentence or a question about the picture"));
+        }
+        let image = self.take_image(&input.picture, cancel)?;
+        let mut known = match self.known.take() {
+            Some(known) if known.sentence == input.sentence.trim() && known.closed == self.closed(input) => known,
+            _ => self.read(&image, input, cancel)?,
+        };
+        let done = self.complete(&image, &mut known, input, cancel, emit);
+        if done.is_ok() {
+            emit(News::Evidence(Box::new(self.evidence_of(&image, &known, input, true))));
+            self.known = Some(known);
+        }
+        self.image = Some(image);
+        done
+    }
+}
+
+impl CrossAttention {
+    /// Computes what isn't known yet, and shows it bit by bit.
+    fn complete(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(News),
+    ) -> Result<()> {
+        if known.reading.lines.iter().all(|line| !line.maps.is_empty()) {
+            return Ok(());
+        }
+        let mut show = |known: &Known, emit: &mut dyn FnMut(News)| {
+            emit(News::Evidence(Box::new(self.evidence_of(image, known, input, false))));
+        };
+        let ids = known.tokens.ids.clone();
+        self.raw_maps(image, known, 0, &ids, cancel)?;
+        show(known, emit);
+        self.write(image, known, input, cancel, &mut |known| show(known, emit))?;
+        self.weighted_maps(image, known, cancel, &mut |share| emit(News::Progress(share)))
+    }
+}
+
+/// The array without its first axis, which has one entry.
+fn without_batch(array: Array) -> Array {
+    Array { shape: array.shape.iter().skip(1).copied().collect(), data: array.data }
+}
+
+/// For each patch, how much of each word's attention it has: who asks for it.
+fn patch_words(reading: &Reading) -> PatchWords {
+    let shape = (reading.layers, reading.heads);
+    let mut words = Vec::new();
+    let mut rows: Vec<Vec<f32>> = Vec::new(); // by word
+    let Some(line) = reading.lines.first() else { return PatchWords::default() };
+    for (at, step) in line.steps.iter().enumerate().filter(|(_, step)| step.span.is_some()) {
+        let weighting = [Weighting::Gradient, Weighting::Raw];
+        let map = weighting.iter().find_map(|how| line.map(at, (Place::Read, *how), None, shape));
+        if let Some(map) = map {
+            let top = map.iter().copied().fold(1e-9, f32::max);
+            words.push(step.text.trim().to_owned());
+            rows.push(map.into_iter().map(|value| value / top).collect());
+        }
+    }
+    let patches = rows.first().map_or(0, Vec::len);
+    let scores = (0..patches).flat_map(|patch| rows.iter().map(move |row| row[patch])).collect();
+    PatchWords { from_sentence: words.len(), words, scores }
+}

@@ -1,0 +1,247 @@
+//! Where words look: raw attention in one pass, and attention weighted by gradients in one pass over copies of the text,
+//! each of which is asked about one word.
+
+use candle_core::{IndexOp, Tensor};
+use std::sync::Arc;
+
+use super::super::reading::{LineKind, Place, Step, Weighting};
+use super::{CrossAttention, Image, Known};
+use crate::attribution::fusion::{Look, Weight};
+use crate::error::Result;
+use crate::models::fusion::Task;
+use crate::taps::{CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
+
+/// Numbers of all patterns in one pass with gradients, at most.
+const PATTERN_NUMBERS: usize = 1 << 23;
+const WORDS_LOOK: &str = "text.*.cross_attn.pattern,decoder.*.cross_attn.pattern";
+
+/// What a pass with gradients explains, for one row.
+struct Asked {
+    /// The positions whose attention is looked at.
+    positions: Vec<usize>,
+    /// The tokens whose logits are explained, as (position of the logit, token).
+    logits: Vec<(usize, u32)>,
+}
+
+impl CrossAttention {
+    /// The raw attention of a line with these ids, at both places, and what was expected at each of its tokens.
+    pub(super) fn raw_maps(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        line: usize,
+        ids: &[u32],
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let texts = self.opened.tokenizer.pad(&[ids.to_vec()], &self.opened.device)?;
+        let mut closing = Self::closing(&known.closed);
+        let mut recorder = Recorder::new(SitePattern::new(WORDS_LOOK));
+        let logits = {
+            let mut taps = Taps::none().with(&mut closing).with(&mut recorder).cancelled_by(cancel);
+            self.opened.read(&texts, &image.states, &mut taps)?.logits
+        };
+        let recording = with_resampler(recorder.finish(), image);
+        let (mut read, mut predict) = (Vec::new(), Vec::new());
+        for at in 0..ids.len() {
+            known.reading.heads = self.heads_into(&recording, 0, &[at], Weight::Raw, &mut read)?;
+            // The first token is predicted by nothing.
+            let before: Vec<usize> = at.checked_sub(1).into_iter().collect();
+            self.heads_into(&recording, 0, &before, Weight::Raw, &mut predict)?;
+        }
+        let predicts = known.reading.predicts;
+        let Some(line) = known.reading.lines.get_mut(line) else { return Ok(()) };
+        line.maps.push((Place::Read, Weighting::Raw, Arc::new(read)));
+        if predicts {
+            line.maps.push((Place::Predict, Weighting::Raw, Arc::new(predict)));
+        }
+        match logits {
+            Some(logits) => self.expect(&mut line.steps, &logits.i(0)?, ids),
+            None => Ok(()),
+        }
+    }
+
+    /// What the model expected at each token, from `logits` `[tokens, vocabulary]` of what follows each.
+    pub(super) fn expect(&self, steps: &mut [Step], logits: &Tensor, ids: &[u32]) -> Result<()> {
+        for (at, step) in steps.iter_mut().enumerate().skip(1) {
+            let shares = crate::nn::softmax(&logits.i(at - 1)?)?.to_vec1::<f32>()?;
+            step.probability = ids.get(at).and_then(|id| shares.get(*id as usize)).copied();
+            step.expected = self.likeliest(&shares);
+        }
+        Ok(())
+    }
+
+    /// Adds the maps of all heads, `[layers, heads, patches]`, to `into`; gives the number of heads.
+    fn heads_into(
+        &self,
+        recording: &Recording,
+        row: usize,
+        positions: &[usize],
+        weight: Weight,
+        into: &mut Vec<f32>,
+    ) -> Result<usize> {
+        let look = Look {
+            recording,
+            row,
+            picture: 0,
+            tower: self.opened.tower(),
+            layers: self.opened.cross_layers(),
+            resampler: self.opened.resampler_layers(),
+            leading: 1,
+            positions,
+        };
+        let mut count = 0;
+        for layer in 0..look.layers {
+            count = look.heads(look.tower, layer)?;
+            for head in 0..count {
+                into.extend(look.head(layer, head, weight)?);
+            }
+        }
+        Ok(count)
+    }
+
+    /// The weighted attention of all lines.
+    pub(super) fn weighted_maps(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        cancel: &CancelToken,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<()> {
+        let mut work = Vec::new();
+        for (at, line) in known.reading.lines.iter().enumerate() {
+            let places: &[Place] = match (line.kind, self.opened.task()) {
+                (LineKind::Written, Task::Answer) => &[Place::Predict],
+                (_, Task::Write) => &[Place::Read, Place::Predict],
+                _ => &[Place::Read],
+            };
+            work.extend(places.iter().map(|place| (at, *place)));
+        }
+        let all = work.len().max(1);
+        for (done, (at, place)) in work.into_iter().enumerate() {
+            let answers = at > 0 && self.opened.task() == Task::Answer;
+            let maps = match (answers, at) {
+                (true, _) => self.weighted_answer(image, known, cancel)?,
+                (_, 0) => self.weighted(image, known, &known.tokens.ids, place, cancel)?,
+                _ => self.weighted(image, known, &known.written, place, cancel)?,
+            };
+            if let Some(line) = known.reading.lines.get_mut(at) {
+                line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
+            }
+            progress((done + 1) as f32 / all as f32);
+        }
+        Ok(())
+    }
+
+    /// What is asked about each token of a text: at the position that reads it, what follows or whether the text fits; at
+    /// the position before it, the token itself.
+    fn asked(&self, ids: &[u32], place: Place) -> Vec<Asked> {
+        let end = self.opened.end();
+        let followers = |at: usize| -> Vec<(usize, u32)> {
+            let following = (at + 1..ids.len()).map(|later| (later - 1, ids[later]));
+            following.chain([(ids.len() - 1, end)]).collect()
+        };
+        (0..ids.len())
+            .map(|at| match place {
+                Place::Read => Asked { positions: vec![at], logits: followers(at) },
+                Place::Predict => Asked {
+                    positions: at.checked_sub(1).into_iter().collect(),
+                    logits: at.checked_sub(1).map(|before| (before, ids[at])).into_iter().collect(),
+                },
+            })
+            .collect()
+    }
+
+    /// `[steps, layers, heads, patches]` of a text that looks at the picture.
+    fn weighted(
+        &self,
+        image: &Image,
+        known: &Known,
+        ids: &[u32],
+        place: Place,
+        cancel: &CancelToken,
+    ) -> Result<Vec<f32>> {
+        let asked = self.asked(ids, place);
+        let keys = image.states.dim(1)?;
+        let of_row = ids.len() * keys * self.opened.cross_layers() * known.reading.heads.max(1);
+        let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
+        let mut maps = Vec::new();
+        for chunk in asked.chunks(together) {
+            let mut closing = Self::closing(&known.closed);
+            let mut probe = GradProbe::new(SitePattern::new(WORDS_LOOK));
+            let score = {
+                let mut taps = Taps::none().with(&mut closing).with(&mut probe).cancelled_by(cancel);
+                let rows = vec![ids.to_vec(); chunk.len()];
+                let texts = self.opened.tokenizer.pad(&rows, &self.opened.device)?;
+                let states = image.states.broadcast_as((chunk.len(), keys, image.states.dim(2)?))?.contiguous()?;
+                let read = self.opened.read(&texts, &states, &mut taps)?;
+                let question = read.states.map(|states| self.answer_score(known, &states, &mut taps)).transpose()?;
+                match (read.matching, read.logits, question) {
+                    (Some(matching), ..) => matching.i((.., 1))?.sum_all()?,
+                    (_, Some(logits), _) => sum_of(&logits, chunk)?,
+                    (.., Some(score)) => score,
+                    _ => return Ok(Vec::new()),
+                }
+            };
+            let recording = with_resampler(probe.backward(&score)?, image);
+            for (row, asked) in chunk.iter().enumerate() {
+                self.heads_into(&recording, row, &asked.positions, Weight::Gradient, &mut maps)?;
+            }
+        }
+        Ok(maps)
+    }
+
+    /// The logits of the answer that was written, summed over the copies of the question in `states`.
+    fn answer_score(&self, known: &Known, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let written = &known.written;
+        let copies = states.dim(0)?;
+        let answers = self.opened.tokenizer.pad(&vec![written.clone(); copies], &self.opened.device)?;
+        let logits = self.opened.answer(&answers.ids, states, None, taps)?;
+        let whole =
+            Asked { positions: Vec::new(), logits: (1..written.len()).map(|at| (at - 1, written[at])).collect() };
+        sum_of(&logits, std::iter::repeat_n(&whole, copies))
+    }
+
+    /// `[steps, layers, heads, patches]` of an answer: where the question looked on its behalf.
+    fn weighted_answer(&self, image: &Image, known: &Known, cancel: &CancelToken) -> Result<Vec<f32>> {
+        let (question, answer) = (&known.tokens.ids, &known.written);
+        let everywhere: Vec<usize> = (0..question.len()).collect();
+        let mut maps = Vec::new();
+        let asked = self.asked(answer, Place::Predict);
+        let mut probe = GradProbe::new(SitePattern::new("text.*.cross_attn.pattern"));
+        let score = {
+            let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+            let copies = asked.len();
+            let states = image.states.broadcast_as((copies, image.states.dim(1)?, image.states.dim(2)?))?;
+            let texts = self.opened.tokenizer.pad(&vec![question.clone(); copies], &self.opened.device)?;
+            let Some(read) = self.opened.read(&texts, &states.contiguous()?, &mut taps)?.states else {
+                return Ok(Vec::new());
+            };
+            let answers = self.opened.tokenizer.pad(&vec![answer.clone(); copies], &self.opened.device)?;
+            sum_of(&self.opened.answer(&answers.ids, &read, None, &mut taps)?, &asked)?
+        };
+        let recording = probe.backward(&score)?;
+        for row in 0..asked.len() {
+            // What the first token, which starts every answer, would look at nobody asked.
+            let positions: &[usize] = if row == 0 { &[] } else { &everywhere };
+            self.heads_into(&recording, row, positions, Weight::Gradient, &mut maps)?;
+        }
+        Ok(maps)
+    }
+}
+
+/// The sum of the logits that each row is asked about; `logits` `[rows, tokens, vocabulary]`.
+fn sum_of<'a>(logits: &Tensor, asked: impl IntoIterator<Item = &'a Asked>) -> Result<Tensor> {
+    let mut sum = logits.i((0, 0, 0))?.affine(0.0, 0.0)?;
+    for (row, asked) in asked.into_iter().enumerate() {
+        for (at, token) in &asked.logits {
+            sum = (sum + logits.i((row, *at, *token as usize))?)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// The recording together with the resampler's attention to the picture.
+fn with_resampler(mut recording: Recording, image: &Image) -> Recording {
+    recording.activations.extend(image.resampler.activations.clone());
+    recording
+}

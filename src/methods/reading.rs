@@ -1,0 +1,166 @@
+//! What a model does whose words look at the picture: word by word, what it reads, what it writes, and where each word
+//! looks, by layer and head.
+
+use std::sync::Arc;
+
+/// How a text was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineKind {
+    /// The person's sentence or question.
+    Read,
+    /// What the model wrote.
+    Written,
+}
+
+/// At which position a word's attention is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// The position that reads it.
+    Read,
+    /// The position before, which predicts it.
+    #[default]
+    Predict,
+}
+
+/// How attention is weighted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// Not at all.
+    Raw,
+    /// By the positive part of its gradient.
+    #[default]
+    Gradient,
+}
+
+/// Everything about the texts.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The person's text, and what the model wrote, if it writes.
+    pub lines: Vec<Line>,
+    /// Layers of cross-attention.
+    pub layers: usize,
+    /// Heads of each.
+    pub heads: usize,
+    /// How likely it is that the text belongs to the picture; of a model that matches.
+    pub matching: Option<f32>,
+    /// Cosine of picture and text, which know nothing of each other; of a model that matches.
+    pub cosine: Option<f32>,
+    /// Whether the words of the text are also predicted one after the other.
+    pub predicts: bool,
+    /// How Flamingo's gates stand.
+    pub gates: Vec<Gate>,
+    /// What the model writes with all gates closed, where some are: the language model's guess without the picture.
+    pub guess: Option<String>,
+    /// How well each head grounds on scenes whose truth is known, `[layers, heads]`, where that was measured.
+    pub grounding: Option<Arc<Vec<f32>>>,
+    /// How many layers of hidden states there are, the input's among them.
+    pub depth: usize,
+}
+
+/// A text, word by word.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// How it was come by.
+    pub kind: LineKind,
+    /// Its tokens.
+    pub steps: Vec<Step>,
+    /// Where its tokens look, `[steps, layers, heads, patches]` each; absent while they are being computed.
+    pub maps: Vec<(Place, Weighting, Arc<Vec<f32>>)>,
+    /// What each token of an answer sees of each token of the question, `[steps, question tokens]`; of a model whose answer
+    /// looks at the question.
+    pub of_question: Option<Arc<Vec<f32>>>,
+}
+
+/// A token of a text.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// Its text.
+    pub text: String,
+    /// Whether the model wrote it; else it was given.
+    pub is_written: bool,
+    /// Where it stands in the person's text, in bytes.
+    pub span: Option<(usize, usize)>,
+    /// How likely the model held it, having read what precedes it.
+    pub probability: Option<f32>,
+    /// What the model expected here, likeliest first.
+    pub expected: Vec<(String, f32)>,
+}
+
+/// A gated cross-attention of Flamingo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gate {
+    /// tanh(α) of attention and of the feed-forward part behind it.
+    pub tanh: [f32; 2],
+    /// The length of what each adds, as a share of the length of the residual stream that it is added to; the mean over the
+    /// tokens that see the picture.
+    pub share: [f32; 2],
+    /// Whether it was closed.
+    pub closed: bool,
+}
+
+impl Reading {
+    /// All tokens in order, with their lines and places in them.
+    pub fn steps(&self) -> impl Iterator<Item = (usize, usize, &Step)> {
+        let lines = self.lines.iter().enumerate();
+        lines.flat_map(|(line, of)| of.steps.iter().enumerate().map(move |(at, step)| (line, at, step)))
+    }
+
+    /// The line and the place in it of a token, counted over all lines.
+    #[must_use]
+    pub fn step(&self, at: usize) -> Option<(&Line, usize)> {
+        let (line, place, _) = self.steps().nth(at)?;
+        Some((&self.lines[line], place))
+    }
+
+    /// The last token that stands at these bytes of the person's text: of a phrase the noun.
+    #[must_use]
+    pub fn last_step_of(&self, (start, end): (usize, usize)) -> Option<usize> {
+        let inside = |step: &Step| step.span.is_some_and(|(from, to)| from < end && to > start);
+        self.steps().enumerate().filter(|(_, (_, _, step))| inside(step)).last().map(|(at, _)| at)
+    }
+
+    /// The first token that stands at these bytes of the person's text, counted over all lines.
+    #[must_use]
+    pub fn step_of(&self, (start, end): (usize, usize)) -> Option<usize> {
+        let inside = |step: &Step| step.span.is_some_and(|(from, to)| from < end && to > start);
+        self.steps().position(|(_, _, step)| inside(step))
+    }
+}
+
+impl Line {
+    /// The maps at `place`, by layer and head; where a text isn't predicted, those of the reading positions.
+    #[must_use]
+    pub fn maps_at(&self, place: Place, weighting: Weighting) -> Option<&[f32]> {
+        let with = |wanted: Place| {
+            let found = self.maps.iter().find(|(place, how, _)| *place == wanted && *how == weighting);
+            found.map(|(_, _, maps)| maps.as_slice())
+        };
+        with(place).or_else(|| with(Place::Read)).or_else(|| with(Place::Predict))
+    }
+
+    /// The map of a step: of one head, or the mean over all of them.
+    #[must_use]
+    pub fn map(
+        &self,
+        step: usize,
+        (place, weighting): (Place, Weighting),
+        head: Option<(usize, usize)>,
+        (layers, heads): (usize, usize),
+    ) -> Option<Vec<f32>> {
+        let maps = self.maps_at(place, weighting)?;
+        let size = maps.len() / self.steps.len().max(1);
+        let of_step = maps.get(step * size..(step + 1) * size)?;
+        let patches = size / (layers * heads).max(1);
+        if let Some((layer, head)) = head {
+            let at = (layer * heads + head) * patches;
+            return of_step.get(at..at + patches).map(<[f32]>::to_vec);
+        }
+        let mut mean = vec![0.0; patches];
+        for of_head in of_step.chunks_exact(patches.max(1)) {
+            mean.iter_mut().zip(of_head).for_each(|(mean, value)| *mean += value / (layers * heads) as f32);
+        }
+        Some(mean)
+    }
+}

@@ -1,0 +1,117 @@
+//! The views of words that look at the picture.
+
+mod cross_heads;
+mod expected;
+mod gates;
+mod mixing;
+mod word_patches;
+mod words;
+
+pub use cross_heads::CrossHeadsView;
+pub use expected::ExpectedView;
+pub use gates::GatesView;
+pub use mixing::MixingView;
+pub use word_patches::WordPatchesView;
+pub use words::WordsView;
+
+use egui::{Button, RichText, Ui};
+
+use super::Brush;
+use crate::app::{App, Command, Scale};
+use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
+use crate::ui::texts;
+
+/// The key of the method in whose column they stand.
+const METHOD: &str = "cross-attention";
+
+/// The word that is shown: its line and its place in it.
+fn shown<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, usize, &'a Step)> {
+    let (line, at) = reading.step(app.step(reading)?)?;
+    Some((line, at, line.steps.get(at)?))
+}
+
+/// Where a word of this line is looked at: an answer's words are only predicted, a text that isn't predicted only read.
+fn place(app: &App, line: &Line) -> Place {
+    let asked = app.state.fusion.place;
+    let there = |place: Place| line.maps.iter().any(|(known, ..)| *known == place);
+    match asked {
+        Place::Predict if !there(Place::Predict) && there(Place::Read) => Place::Read,
+        Place::Read if !there(Place::Read) && there(Place::Predict) => Place::Predict,
+        _ => asked,
+    }
+}
+
+/// The map of a step by the chosen head, or the mean of all.
+fn map_of(app: &App, reading: &Reading, line: &Line, at: usize, weighting: Weighting) -> Option<Vec<f32>> {
+    let head = app.state.fusion.head.filter(|(layer, head)| *layer < reading.layers && *head < reading.heads);
+    line.map(at, (place(app, line), weighting), head, (reading.layers, reading.heads))
+}
+
+/// The value with the brightest colour: the highest of the map, or of the maps of all words.
+fn top_of(app: &App, reading: &Reading, weighting: Weighting, own: &[f32]) -> f32 {
+    let highest = |values: &[f32]| values.iter().copied().fold(1e-9, f32::max);
+    if app.state.map.scale == Scale::Own {
+        return highest(own);
+    }
+    let mut top = highest(own);
+    for line in &reading.lines {
+        for (at, step) in line.steps.iter().enumerate() {
+            if is_word(step)
+                && let Some(map) = map_of(app, reading, line, at, weighting)
+            {
+                top = top.max(highest(&map));
+            }
+        }
+    }
+    top
+}
+
+/// Whether a token is a word that the person or the model wrote, and no special token or given prompt.
+fn is_word(step: &Step) -> bool {
+    step.span.is_some() || step.is_written
+}
+
+/// Chooses where words are looked at, and how attention is weighted.
+fn choices(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
+    let state = brush.app.state.fusion.clone();
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = egui::vec2(4.0, 4.0);
+        if reading.predicts {
+            for (place, text) in [(Place::Predict, texts::WHILE_PREDICTED), (Place::Read, texts::WHILE_READ)] {
+                if ui.add(Button::selectable(state.place == place, brush.say(text))).clicked() {
+                    brush.commands.push(Command::SetPlace(place));
+                }
+            }
+            ui.separator();
+        }
+        let (layer, head) = state.head.unwrap_or_default();
+        let name = match state.head {
+            None => brush.say(texts::ALL_HEADS).to_owned(),
+            Some(_) => {
+                format!("{} {} · {} {}", brush.say(texts::LAYER), layer + 1, brush.say(texts::HEAD), head + 1)
+            }
+        };
+        ui.label(RichText::new(name).color(brush.palette().weak));
+        if state.head.is_some() && ui.small_button(brush.say(texts::ALL_HEADS)).clicked() {
+            brush.commands.push(Command::SelectFusionHead(None));
+        }
+    });
+}
+
+/// Chooses how attention is weighted.
+fn weightings(ui: &mut Ui, brush: &mut Brush<'_>) {
+    let chosen = brush.app.state.fusion.weighting;
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = egui::vec2(4.0, 4.0);
+        for (weighting, text) in [(Weighting::Gradient, texts::WEIGHTED), (Weighting::Raw, texts::RAW)] {
+            if ui.add(Button::selectable(chosen == weighting, brush.say(text))).clicked() {
+                brush.commands.push(Command::SetWeighting(weighting));
+            }
+        }
+    });
+}
+
+/// What a step is called.
+fn name(step: &Step) -> &str {
+    step.text.trim()
+}
