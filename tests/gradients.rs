@@ -9,9 +9,9 @@ mod variables;
 use alignscope::Result;
 use alignscope::nn::{
     Activation, Attention, BertBlock, BlockCache, BlockShape, Cache, Embedding, EncoderBlock, Fusion,
-    GatedCrossAttention, GatedMlp, GatedShape, LayerNorm, Linear, LlamaBlock, LlamaShape, Media, Mlp, Norm,
-    PatchEmbedding, PerceiverResampler, PerceiverShape, RmsNorm, Rotary, Scope, causal_mask, log_softmax, normalise,
-    padding_mask, padding_mask_for, softmax,
+    GatedCrossAttention, GatedMlp, GatedShape, LayerNorm, Linear, LlamaBlock, LlamaShape, Media, Mlp, MptBlock,
+    MptShape, Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, RmsNorm, Rotary, Scope, causal_mask,
+    log_softmax, normalise, padding_mask, padding_mask_for, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
 use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
@@ -413,6 +413,36 @@ fn flamingo() {
                 observed(seen, |taps| resampler.forward(&x, taps))
             });
         }
+    }
+}
+
+#[test]
+fn open_flamingo() {
+    // Each head of each text has a mask of its own.
+    let mask: Vec<f32> = (0..2 * 2 * 5 * 5).map(|at| -0.3 * (at % 7) as f32).collect();
+    let mask = Tensor::from_vec(mask, (2, 2, 5, 5), &Device::Cpu).expect("a mask");
+    for seen in [false, true] {
+        for attention_norms in [false, true] {
+            let shape = MptShape { width: 8, heads: 2, inner: 12, epsilon: 1e-5, attention_norms };
+            check(&format!("MPT's block, norms: {attention_norms}, observed: {seen}"), |s| {
+                let (x, block) = (s.get("x", &[2, 5, 8])?, MptBlock::load(s, shape)?);
+                observed(seen, |taps| block.forward(x, &mask, None, 0, taps))
+            });
+        }
+        // Three heads, together narrower than the text and wider than the pictures.
+        check(&format!("OpenFlamingo's gated cross-attention, observed: {seen}"), |s| {
+            let (x, features) = (s.get("x", &[2, 3, 8])?, s.get("media", &[2, 6, 5])?);
+            let block = GatedCrossAttention::load_open_flamingo(s, 8, 5, (3, 2))?;
+            let sees = Tensor::new(&[[[0f32], [1.0], [1.0]], [[1.0], [1.0], [1.0]]], &Device::Cpu)?;
+            let mask = ((1.0 - &sees)? * -1e9)?.unsqueeze(1)?.broadcast_as((2, 1, 3, 6))?.contiguous()?;
+            let keys = block.keys(&features)?;
+            observed(seen, |taps| block.forward(&x, &keys, &Media { mask, sees }, 0, taps))
+        });
+        let shape = PerceiverShape { width: 6, latents: 3, depth: 2, heads: 2, head_width: 4, head_norms: false };
+        check(&format!("OpenFlamingo's resampler, observed: {seen}"), |s| {
+            let (x, resampler) = (s.get("x", &[2, 5, 6])?, PerceiverResampler::load_open_flamingo(s, shape)?);
+            observed(seen, |taps| resampler.forward(&x, taps))
+        });
     }
 }
 

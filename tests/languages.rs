@@ -23,7 +23,17 @@ fn asked() -> BTreeSet<String> {
         asked.insert(format!("method-{}", method.key));
         asked.insert(format!("method-{}-summary", method.key));
     }
-    for stage in ["pixels", "patches", "vision-tower", "picture-vector", "tokens", "text-tower", "text-vector"] {
+    for stage in [
+        "pixels",
+        "patches",
+        "vision-tower",
+        "picture-vector",
+        "tokens",
+        "text-tower",
+        "text-vector",
+        "resampler",
+        "cross-attention",
+    ] {
         asked.insert(format!("stage-{stage}"));
     }
     asked

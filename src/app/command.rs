@@ -342,12 +342,7 @@ fn change(app: &mut App, command: Command) {
         Command::SetDrawn(drawn) => state.space.drawn = drawn,
         Command::JoinPairs(join) => state.space.pairs = join,
         Command::SetShift(shift) => state.space.shift = shift,
-        Command::SetMethod(method) => {
-            state.method = method;
-            if let Some(view) = super::layout::first_view(method.0) {
-                app.help = view;
-            }
-        }
+        Command::SetMethod(method) => app.show_method(method),
         Command::SelectStep(step) => state.fusion.step = step,
         Command::SetPlace(place) => state.fusion.place = place,
         Command::SetWeighting(weighting) => state.fusion.weighting = weighting,

@@ -413,6 +413,14 @@ impl App {
         }
     }
 
+    /// Shows the column of a method, and the help of its first view.
+    fn show_method(&mut self, method: state::MethodName) {
+        if self.state.method != method {
+            self.state.method = method;
+            self.help = layout::first_view(method.0).unwrap_or(self.help);
+        }
+    }
+
     /// Compares with the present picture and sentence, too.
     fn add_present(&mut self) {
         let compared = state::Compared {

@@ -17,7 +17,7 @@ use crate::files;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
-use crate::models::fusion::OpenedFusion;
+use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
 use crate::taps::CancelToken;
 
@@ -73,7 +73,7 @@ impl Eval {
                 let opened = Opened::open(folder, device)?;
                 contrastive::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
-            Method::CrossAttention => self.measure("cross-attention", &fusion::CLASSES, |folder, device, progress| {
+            Method::CrossAttention => self.measure("cross-attention", &CLASSES, |folder, device, progress| {
                 let opened = OpenedFusion::open(folder, device)?;
                 fusion::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),

@@ -3,16 +3,18 @@
 use anyhow::Result;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::output::{bar, say};
-use crate::evaluation::contrastive;
+use crate::evaluation::{contrastive, fusion};
 use crate::methods::familiarity::Familiarity;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
+use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
 use crate::taps::CancelToken;
 use crate::training::blip::BlipRecipe;
+use crate::training::blip_answers::BlipAnswersRecipe;
 use crate::training::clip::ClipRecipe;
 use crate::training::flamingo::FlamingoRecipe;
 use crate::training::lm::LmRecipe;
@@ -36,6 +38,9 @@ pub struct Train {
     /// clip-grounded].
     #[arg(long, value_name = "DIR")]
     tower: Option<PathBuf>,
+    /// Folder that the recipe blip has written, whose tower blip-answers takes [default: checkpoints/blip-seed-<seed>].
+    #[arg(long, value_name = "DIR")]
+    blip: Option<PathBuf>,
     /// Folder of the language model that Flamingo takes [default: checkpoints/lm-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
@@ -55,6 +60,8 @@ enum RecipeName {
     ClipGrounded,
     /// BLIP: one tower with three heads (matching, captions, answers), written as three checkpoints.
     Blip,
+    /// BLIP's answers again, over the tower that the recipe blip has trained and that stays as it is.
+    BlipAnswers,
     /// The small language model under Flamingo, which never sees a picture.
     Lm,
     /// Flamingo: resampler and gated cross-attention between the frozen tower of CLIP and the frozen language model.
@@ -68,6 +75,11 @@ impl Train {
             RecipeName::Clip => self.train(&ClipRecipe::new(false, self.seed, steps)?),
             RecipeName::ClipGrounded => self.train(&ClipRecipe::new(true, self.seed, steps)?),
             RecipeName::Blip => self.train(&BlipRecipe::new(self.seed, steps, 64, Some(&self.tower()))?),
+            RecipeName::BlipAnswers => {
+                let trained = || PathBuf::from("checkpoints").join(format!("blip-seed-{}", self.seed));
+                let folder = self.blip.clone().unwrap_or_else(trained);
+                self.train(&BlipAnswersRecipe::new(self.seed, steps, 64, &folder)?)
+            }
             RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 128)?),
             RecipeName::Flamingo => {
                 let trained = || PathBuf::from("checkpoints").join(format!("lm-seed-{}", self.seed));
@@ -127,12 +139,26 @@ impl Train {
             say(format!("Stopped after {step} steps; the same command goes on from there."))?;
         }
         for folder in written {
-            let is_dual = Checkpoint::open(&folder).is_ok_and(|found| contrastive::CLASSES.contains(&found.class()));
-            if is_dual && outcome == Outcome::Finished {
-                crate::cli::on_deep_stack(|| Familiarity::measure(&Opened::open(&folder, &Device::Cpu)?))?;
+            if outcome == Outcome::Finished {
+                measure(&folder)?;
             }
             say(format!("The checkpoint is in {}", folder.display()))?;
         }
         Ok(())
     }
+}
+
+/// Measures what the window shows of a checkpoint, and keeps it beside the weights.
+fn measure(folder: &Path) -> Result<()> {
+    let found = Checkpoint::open(folder)?;
+    let measured = || {
+        if contrastive::CLASSES.contains(&found.class()) {
+            Familiarity::measure(&Opened::open(folder, &Device::Cpu)?)?;
+        }
+        if CLASSES.contains(&found.class()) {
+            fusion::measure_heads(&OpenedFusion::open(folder, &Device::Cpu)?)?;
+        }
+        Ok(())
+    };
+    Ok(crate::cli::on_deep_stack(measured)?)
 }

@@ -7,21 +7,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::fusion_pointing::{self, FusionPointing};
+use super::fusion_pointing::{self, FusionPointing, Place};
 use super::interval::mean;
 use super::{SPLITS, Share, contrastive::Plan, fresh_scenes};
 use crate::error::{Error, Result};
+use crate::methods::grounding;
 use crate::models::fusion::{OpenedFusion, Task};
 use crate::taps::{Array, CancelToken, Taps};
 use crate::world::{FoilKind, Language, Question, QuestionKind, Scene, Split, Thing, mentioned};
-
-/// The classes of checkpoints that can be evaluated so.
-pub const CLASSES: [&str; 4] = [
-    "BlipForImageTextRetrieval",
-    "BlipForConditionalGeneration",
-    "BlipForQuestionAnswering",
-    "IdeficsForVisionText2Text",
-];
 
 /// Texts in one pass.
 pub(super) const BATCH: usize = 64;
@@ -280,4 +273,23 @@ impl Run<'_> {
 pub(super) fn rows_of(states: &Tensor, rows: impl Iterator<Item = usize>) -> Result<Tensor> {
     let rows: Vec<u32> = rows.map(|row| row as u32).collect();
     Ok(states.index_select(&Tensor::new(rows, states.device())?, 0)?)
+}
+
+/// Scenes on which heads are measured.
+const HEAD_SCENES: usize = 256;
+
+/// Measures how well each head grounds, where a noun is written (or, where none is, read), and keeps it beside the weights
+/// for the window.
+///
+/// # Errors
+/// If a pass fails, or the file can't be written.
+pub fn measure_heads(opened: &OpenedFusion) -> Result<()> {
+    let scenes = fresh_scenes(Split::Test, 99, HEAD_SCENES);
+    let stop = CancelToken::default();
+    let played = fusion_pointing::play(&Run { opened, stop: &stop }, &scenes, Language::English)?;
+    let of = |place: Place| played.iter().find(|pointing| pointing.place == place);
+    let heads = of(Place::Predict).or(of(Place::Read)).map(|pointing| pointing.raw_heads.clone()).unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "shares")]
+    let heads = heads.iter().map(|layer| layer.iter().map(|share| *share as f32).collect()).collect();
+    grounding::write(&opened.checkpoint.folder, HEAD_SCENES, heads)
 }

@@ -12,7 +12,7 @@ use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
 use crate::error::{Error, Result};
 use crate::models::blip::BlipHead;
-use crate::models::fusion::{OpenedFusion, Task};
+use crate::models::fusion::{CLASSES, OpenedFusion, Task};
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
 
@@ -23,7 +23,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
         include_str!("../../assets/help/cross-attention-method.en.md"),
         include_str!("../../assets/help/cross-attention-method.zh.md"),
     ],
-    classes: &crate::evaluation::fusion::CLASSES,
+    classes: &CLASSES,
     open: |folder, device| Ok(Box::new(CrossAttention::open(folder, device)?)),
 };
 
@@ -313,7 +313,7 @@ impl CrossAttention {
         if known.reading.lines.iter().all(|line| !line.maps.is_empty()) {
             return Ok(());
         }
-        let mut show = |known: &Known, emit: &mut dyn FnMut(News)| {
+        let show = |known: &Known, emit: &mut dyn FnMut(News)| {
             emit(News::Evidence(Box::new(self.evidence_of(image, known, input, false))));
         };
         let ids = known.tokens.ids.clone();

@@ -4,16 +4,10 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::evaluation::contrastive::Plan;
-use crate::evaluation::{fusion, fusion_pointing::Place};
 use crate::files;
 use crate::models::checkpoint::read_json;
-use crate::models::fusion::OpenedFusion;
-use crate::taps::CancelToken;
 
 const FILE: &str = "grounding.json";
-/// Scenes on which it is measured.
-const SCENES: usize = 256;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -40,23 +34,14 @@ pub fn read(folder: &Path) -> Result<Option<Vec<f32>>> {
     Ok(Some(kept.heads.concat()))
 }
 
-/// Measures a checkpoint and keeps the result beside its weights.
+/// Keeps what was measured on so many scenes, `[layers][heads]`, beside the weights.
 ///
 /// # Errors
-/// If a pass fails, or the file can't be written.
-pub fn measure(opened: &OpenedFusion) -> Result<()> {
-    let plan = Plan { seed: 99, scenes: SCENES };
-    let report = fusion::evaluate(opened, plan, &CancelToken::default(), &mut |_, _| {})?;
-    let part = report.parts.first();
-    let pointing = part.and_then(|part| {
-        let of = |place| part.pointing.iter().find(|pointing| pointing.place == place);
-        of(Place::Predict).or(of(Place::Read))
-    });
-    let heads = pointing.map(|pointing| pointing.raw_heads.clone()).unwrap_or_default();
-    let heads = heads.iter().map(|layer| layer.iter().map(|share| *share as f32).collect()).collect();
+/// If the file can't be written.
+pub fn write(folder: &Path, scenes: usize, heads: Vec<Vec<f32>>) -> Result<()> {
     let about = "share of nouns whose object each head's attention is highest on, by layer and head".to_owned();
-    let kept = Kept { about, scenes: SCENES, heads };
+    let kept = Kept { about, scenes, heads };
     let text =
         serde_json::to_string_pretty(&kept).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
-    files::write(&opened.checkpoint.folder.join(FILE), format!("{text}\n").as_bytes())
+    files::write(&folder.join(FILE), format!("{text}\n").as_bytes())
 }

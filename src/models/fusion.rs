@@ -22,6 +22,14 @@ const IMAGE: &str = "<image>";
 /// The longest text that Flamingo gets here, in tokens; its published models read no more.
 const FLAMINGO_CONTEXT: usize = 2048;
 
+/// The classes of checkpoints that can be opened so.
+pub const CLASSES: [&str; 4] = [
+    "BlipForImageTextRetrieval",
+    "BlipForConditionalGeneration",
+    "BlipForQuestionAnswering",
+    "IdeficsForVisionText2Text",
+];
+
 /// What a model does with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -77,7 +85,7 @@ impl OpenedFusion {
                 (FusionModel::Blip(model), context)
             }
             Model::Flamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
-            Model::DualEncoder(_) => {
+            Model::DualEncoder(_) | Model::OpenFlamingo(_) => {
                 let class = checkpoint.class();
                 let problem = format!("the checkpoint is a '{class}', whose words don't look at pictures");
                 return Err(Error::unusable(problem, "open a checkpoint of BLIP or IDEFICS here").at(folder));

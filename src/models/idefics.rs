@@ -9,6 +9,7 @@ mod media;
 
 pub use config::{AlphaType, Ends, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig};
 pub use generate::Writing;
+pub(super) use generate::write_on;
 pub use media::image_mask;
 
 use candle_core::{DType, Tensor};
@@ -53,6 +54,27 @@ pub struct Prompt {
 
 /// The keys and values that the pictures have in each gated cross-attention.
 pub(super) type MediaKeys = Vec<KeyValue>;
+
+impl Prompt {
+    /// Refuses a prompt whose parts don't fit each other; gives the attention mask as rows, and what tokens see of
+    /// pictures that each became `each` vectors.
+    pub(super) fn check(&self, each: usize) -> Result<(Vec<Vec<u32>>, Media)> {
+        let attention = attention_rows(&self.ids, self.attention_mask.as_ref())?;
+        let (batch, tokens) = self.ids.dims2()?;
+        let pictures = match self.pixels.dims() {
+            [of, pictures, 3, _, _] if *of == batch && *pictures > 0 => *pictures,
+            other => {
+                return Err(Error::unusable(
+                    format!("the pixels have shape {other:?}, which isn't a row of pictures for each of {batch} texts"),
+                    "give each text its pictures",
+                ));
+            }
+        };
+        fits("image attention mask", self.image_mask.dims(), &[batch, tokens, pictures])?;
+        let image_mask = self.image_mask.to_dtype(DType::U32)?;
+        Ok((attention, media(&image_mask, each)?))
+    }
+}
 
 impl Idefics {
     /// Builds the model from weights with transformers' names.
@@ -165,7 +187,7 @@ impl Idefics {
     /// # Errors
     /// If the shapes don't fit each other or the config, an id is unknown, the pass is cancelled, or an observer fails.
     pub fn forward(&self, prompt: &Prompt, taps: &mut Taps<'_>) -> Result<Tensor> {
-        let (attention, media) = self.check(prompt)?;
+        let (attention, media) = prompt.check(self.config.media_tokens())?;
         let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
         let view = View::new(&attention, 0, self.config.head_width(), ROTARY_BASE, prompt.ids.device())?;
         self.decode(&prompt.ids, &view, Some((&keys, &media)), None, taps)
@@ -195,24 +217,6 @@ impl Idefics {
         let attention = attention_rows(ids, attention_mask)?;
         let view = View::new(&attention, 0, self.config.head_width(), ROTARY_BASE, ids.device())?;
         self.decode(ids, &view, None, None, taps)
-    }
-
-    /// Refuses a prompt whose parts don't fit each other; gives the attention mask as rows, and what tokens see.
-    fn check(&self, prompt: &Prompt) -> Result<(Vec<Vec<u32>>, Media)> {
-        let attention = attention_rows(&prompt.ids, prompt.attention_mask.as_ref())?;
-        let (batch, tokens) = prompt.ids.dims2()?;
-        let pictures = match prompt.pixels.dims() {
-            [of, pictures, 3, _, _] if *of == batch && *pictures > 0 => *pictures,
-            other => {
-                return Err(Error::unusable(
-                    format!("the pixels have shape {other:?}, which isn't a row of pictures for each of {batch} texts"),
-                    "give each text its pictures",
-                ));
-            }
-        };
-        fits("image attention mask", prompt.image_mask.dims(), &[batch, tokens, pictures])?;
-        let image_mask = prompt.image_mask.to_dtype(DType::U32)?;
-        Ok((attention, media(&image_mask, self.config.media_tokens())?))
     }
 
     /// The keys and values of what [`Self::see`] gave.

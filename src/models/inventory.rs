@@ -11,7 +11,7 @@ use super::{MODELS, builtin, cache};
 const LEAST_FOR_ACTIVATIONS: u64 = 64 << 20;
 
 /// How a class aligns vision and language, by the beginning of its name; the first that fits counts.
-const METHODS: [(&str, &str); 7] = [
+const METHODS: [(&str, &str); 8] = [
     ("CLIP", "contrastive"),
     ("Siglip", "contrastive"),
     ("Llava", "projector"),
@@ -19,6 +19,7 @@ const METHODS: [(&str, &str); 7] = [
     ("InstructBlip", "querying transformer"),
     ("Blip", "cross-attention"),
     ("Idefics", "cross-attention"),
+    ("OpenFlamingo", "cross-attention"),
 ];
 
 /// A checkpoint that was found.

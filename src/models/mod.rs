@@ -17,6 +17,7 @@ pub mod generate;
 pub mod idefics;
 pub mod inventory;
 pub mod llama;
+pub mod open_flamingo;
 pub mod opened;
 pub mod picture;
 pub mod preprocess;
@@ -35,6 +36,7 @@ use crate::nn::Scope;
 use blip::{Blip, BlipConfig, BlipKind};
 use checkpoint::Checkpoint;
 use dual_encoder::DualEncoder;
+use open_flamingo::{OpenFlamingo, OpenFlamingoConfig};
 use weights::Weights;
 
 /// A loaded model, by the way in which it aligns vision and language.
@@ -43,6 +45,8 @@ pub enum Model {
     DualEncoder(Box<dyn DualEncoder>),
     /// Cross-attention between the blocks of a language model.
     Flamingo(Box<idefics::Idefics>),
+    /// The same with the parts that OpenFlamingo publishes.
+    OpenFlamingo(Box<OpenFlamingo>),
     /// Texts that look at the picture by cross-attention: BLIP's three models.
     Blip(Box<Blip>),
 }
@@ -81,6 +85,14 @@ pub const MODELS: &[Family] = &[
         load: |checkpoint, scope| {
             let model = idefics::Idefics::load(idefics::IdeficsConfig::read(checkpoint)?, scope)?;
             Ok(Model::Flamingo(Box::new(model)))
+        },
+    },
+    Family {
+        class: open_flamingo::CLASS,
+        paper: "Awadalla et al. 2023, arXiv 2308.01390",
+        load: |checkpoint, scope| {
+            let model = OpenFlamingo::load(OpenFlamingoConfig::read(checkpoint)?, scope)?;
+            Ok(Model::OpenFlamingo(Box::new(model)))
         },
     },
     Family {

@@ -56,6 +56,26 @@ impl Attention {
         Ok(Self::new(inner, linear("output.dense", width)?, heads))
     }
 
+    /// Reads `to_q`, `to_kv`, in which the projections of keys and values are stacked, and `to_out`, the names of
+    /// OpenFlamingo, of an attention over vectors of length `width` that looks at vectors of length `key_width`.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_open_flamingo(
+        scope: &Scope<'_>,
+        width: usize,
+        key_width: usize,
+        (heads, head_width): (usize, usize),
+    ) -> Result<Self> {
+        let inner = heads * head_width;
+        let stacked = scope.get("to_kv.weight", &[2 * inner, key_width])?;
+        let q_proj = Linear::load_without_bias(&scope.enter("to_q"), width, inner)?;
+        let k_proj = Linear::from_weight(stacked.narrow(0, 0, inner)?)?;
+        let v_proj = Linear::from_weight(stacked.narrow(0, inner, inner)?)?;
+        let out_proj = Linear::load_without_bias(&scope.enter("to_out"), inner, width)?;
+        Ok(Self::new([q_proj, k_proj, v_proj], out_proj, heads))
+    }
+
     /// From the projections of queries, keys and values, and that of the result.
     #[must_use]
     pub fn new([q_proj, k_proj, v_proj]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
@@ -70,15 +90,16 @@ impl Attention {
         self
     }
 
-    /// Normalises each head of the queries, and each of the keys, before they meet.
+    /// Normalises the queries, and the keys, before they meet: each head by itself, or all heads together, by the width
+    /// of the norms.
     #[must_use]
     pub fn with_norms(mut self, queries: Norm, keys: Norm) -> Self {
         self.norms = Some((queries, keys));
         self
     }
 
-    /// Lets `queries` `[batch, queries, width]` look at `keys` `[batch, keys, key width]`. `mask` is added to the scores
-    /// (`[batch or 1, 1, queries, keys]`); `place` names the sites.
+    /// Lets `queries` `[batch, queries, width]` look at `keys` `[batch, keys, key width]`. `mask` is added to the
+    /// scores (`[batch or 1, 1, queries, keys]`, or `[batch, heads, queries, keys]`); `place` names the sites.
     ///
     /// # Errors
     /// If the shapes don't fit, the pass is cancelled, or an observer fails.
@@ -180,7 +201,7 @@ impl Attention {
     }
 }
 
-/// Turns and normalises each head of `x` `[batch, positions, heads * head width]`.
+/// Turns each head of `x` `[batch, positions, heads * head width]`, and normalises each part as long as the norm.
 fn prepared(x: Tensor, heads: usize, rotary: Option<&Rotary>, norm: Option<&Norm>) -> Result<Tensor> {
     let x = match rotary {
         Some(rotary) => rotary.apply(&x, heads)?,
@@ -188,7 +209,7 @@ fn prepared(x: Tensor, heads: usize, rotary: Option<&Rotary>, norm: Option<&Norm
     };
     let Some(norm) = norm else { return Ok(x) };
     let (batch, positions, width) = x.dims3()?;
-    let split = x.reshape((batch, positions, heads, width / heads))?;
+    let split = x.reshape((batch, positions, width / norm.width(), norm.width()))?;
     Ok(norm.forward(&split)?.reshape((batch, positions, width))?)
 }
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 
 pub(super) struct FusedAttention {
     heads: usize,
-    mask: Option<Tensor>, // [batch or 1, 1, queries, keys]
+    mask: Option<Tensor>, // [batch or 1, 1, queries, keys] or [batch, heads, queries, keys]
     keep_pattern: bool,
     pattern: Mutex<Vec<f32>>, // [batch, heads, queries, keys] once computed, if kept
 }
@@ -86,7 +86,8 @@ impl FusedAttention {
         multiply(pattern, 0.0, lengths.scale(), queries, keys.t(), Parallelism::None);
         if !mask.is_empty() {
             let size = lengths.queries * lengths.keys;
-            let start = if mask.len() == size { 0 } else { unit / lengths.heads * size };
+            // One mask for all, one for each batch entry, or one for each of its heads.
+            let start = unit * (mask.len() / size) / (lengths.batch * lengths.heads) * size;
             for (score, mask) in pattern.iter_mut().zip(&mask[start..start + size]) {
                 *score += mask;
             }

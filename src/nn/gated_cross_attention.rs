@@ -1,24 +1,36 @@
 //! The block through which pictures enter Flamingo's language model (Alayrac et al. 2022, arXiv 2204.14198), as in
-//! IDEFICS.
+//! IDEFICS and OpenFlamingo.
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, GatedMlp, KeyValue, Linear, Norm, RmsNorm, Scope};
+use super::{Activation, Attention, GatedMlp, KeyValue, LayerNorm, Linear, Mlp, Norm, RmsNorm, Scope};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
+
+/// OpenFlamingo leaves its norms at torch's default.
+const EPSILON: f64 = 1e-5;
 
 /// `x += tanh(α) attention(norm(x), media); x += tanh(β) mlp(norm(x))`.
 #[derive(Clone, Debug)]
 pub struct GatedCrossAttention {
-    input_layernorm: RmsNorm,
+    input_layernorm: Norm,
     cross_attn: Attention,
-    post_attention_layernorm: RmsNorm,
-    mlp: GatedMlp,
+    post_attention_layernorm: Norm,
+    mlp: FeedForward,
     alpha_cross_attn: Tensor, // [1] or [1, 1, width]
     alpha_dense: Tensor,      // [1] or [1, 1, width]
 }
 
-/// The sizes of a block.
+/// The feed-forward part of either model.
+#[derive(Clone, Debug)]
+enum FeedForward {
+    /// That of IDEFICS.
+    Gated(GatedMlp),
+    /// That of OpenFlamingo.
+    Plain(Mlp),
+}
+
+/// The sizes of a block of IDEFICS.
 #[derive(Clone, Copy, Debug)]
 pub struct GatedShape {
     /// Length of the text's vectors.
@@ -56,22 +68,46 @@ impl GatedCrossAttention {
     pub fn load(scope: &Scope<'_>, shape: GatedShape) -> Result<Self> {
         let GatedShape { width, media_width, heads, epsilon, .. } = shape;
         let attention = scope.enter("cross_attn");
+        let norm = |scope: &Scope<'_>, width| -> Result<Norm> { Ok(Norm::Rms(RmsNorm::load(scope, width, epsilon)?)) };
         let linear = |name, input| Linear::load_without_bias(&attention.enter(name), input, width);
         let projections = [linear("q_proj", width)?, linear("k_proj", media_width)?, linear("v_proj", media_width)?];
         let mut cross_attn = Attention::new(projections, linear("o_proj", width)?, heads);
         if shape.head_norms {
-            let norm =
-                |name| Ok::<_, crate::Error>(Norm::Rms(RmsNorm::load(&attention.enter(name), width / heads, epsilon)?));
-            cross_attn = cross_attn.with_norms(norm("q_layer_norm")?, norm("k_layer_norm")?);
+            let inner = |name| norm(&attention.enter(name), width / heads);
+            cross_attn = cross_attn.with_norms(inner("q_layer_norm")?, inner("k_layer_norm")?);
         }
+        let outer = |name| norm(&scope.enter(name), width);
         let of_gate: &[usize] = if shape.gate_vectors { &[1, 1, width] } else { &[1] };
         Ok(Self {
-            input_layernorm: RmsNorm::load(&scope.enter("input_layernorm"), width, epsilon)?,
+            input_layernorm: outer("input_layernorm")?,
             cross_attn,
-            post_attention_layernorm: RmsNorm::load(&scope.enter("post_attention_layernorm"), width, epsilon)?,
-            mlp: GatedMlp::load(&scope.enter("mlp"), width, shape.inner, shape.activation)?,
+            post_attention_layernorm: outer("post_attention_layernorm")?,
+            mlp: FeedForward::Gated(GatedMlp::load(&scope.enter("mlp"), width, shape.inner, shape.activation)?),
             alpha_cross_attn: scope.get("alpha_cross_attn", of_gate)?,
             alpha_dense: scope.get("alpha_dense", of_gate)?,
+        })
+    }
+
+    /// Reads a block with the weight names of OpenFlamingo: layer norms, a feed-forward part with GELU, one number a
+    /// gate. `width` is the length of the text's vectors, `media_width` that of the pictures'; the heads together need
+    /// not be as wide as either.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_open_flamingo(
+        scope: &Scope<'_>,
+        width: usize,
+        media_width: usize,
+        (heads, head_width): (usize, usize),
+    ) -> Result<Self> {
+        let (attention, forward) = (scope.enter("attn"), scope.enter("ff"));
+        Ok(Self {
+            input_layernorm: Norm::Layer(LayerNorm::load(&attention.enter("norm"), width, EPSILON)?),
+            cross_attn: Attention::load_open_flamingo(&attention, width, media_width, (heads, head_width))?,
+            post_attention_layernorm: Norm::Layer(LayerNorm::load(&forward.enter(0), width, EPSILON)?),
+            mlp: FeedForward::Plain(Mlp::load_open_flamingo(&forward, width)?),
+            alpha_cross_attn: scope.get("attn_gate", &[1])?,
+            alpha_dense: scope.get("ff_gate", &[1])?,
         })
     }
 
@@ -116,5 +152,14 @@ impl GatedCrossAttention {
         let added = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
         let added = added.broadcast_mul(&self.alpha_dense.tanh()?)?;
         Ok((&x + taps.tap(at(Point::GateFfn), added)?)?)
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Gated(mlp) => mlp.forward(x),
+            Self::Plain(mlp) => mlp.forward(x),
+        }
     }
 }

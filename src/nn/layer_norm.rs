@@ -11,7 +11,7 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     weight: Tensor, // [width]
-    bias: Tensor,   // [width]
+    bias: Tensor,   // [width]; zeros where the checkpoint has none
     epsilon: f64,
 }
 
@@ -22,6 +22,22 @@ impl LayerNorm {
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, width: usize, epsilon: f64) -> Result<Self> {
         Ok(Self { weight: scope.get("weight", &[width])?, bias: scope.get("bias", &[width])?, epsilon })
+    }
+
+    /// Reads `weight` of a norm without bias.
+    ///
+    /// # Errors
+    /// If the weight is missing or has another shape.
+    pub fn load_without_bias(scope: &Scope<'_>, width: usize, epsilon: f64) -> Result<Self> {
+        let weight = scope.get("weight", &[width])?;
+        let bias = weight.zeros_like()?;
+        Ok(Self { weight, bias, epsilon })
+    }
+
+    /// Length of the vectors.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.weight.elem_count()
     }
 
     /// Normalises `x` `[..., width]`.

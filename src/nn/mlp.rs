@@ -14,6 +14,23 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// From its two maps.
+    #[must_use]
+    pub fn new(fc1: Linear, fc2: Linear, activation: Activation) -> Self {
+        Self { fc1, fc2, activation }
+    }
+
+    /// Reads `1` and `3`, the names of OpenFlamingo, of a part without biases that is four times as wide inside, with
+    /// GELU.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_open_flamingo(scope: &Scope<'_>, width: usize) -> Result<Self> {
+        let fc1 = Linear::load_without_bias(&scope.enter(1), width, 4 * width)?;
+        let fc2 = Linear::load_without_bias(&scope.enter(3), 4 * width, width)?;
+        Ok(Self::new(fc1, fc2, Activation::Gelu))
+    }
+
     /// Reads `fc1` and `fc2`.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
-//! Flamingo's Perceiver resampler (Alayrac et al. 2022, arXiv 2204.14198), as in IDEFICS: a fixed number of learned
-//! latents gathers what any number of patches holds.
+//! Flamingo's Perceiver resampler (Alayrac et al. 2022, arXiv 2204.14198), as in IDEFICS and OpenFlamingo: a fixed
+//! number of learned latents gathers what any number of patches holds.
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, LayerNorm, Linear, Norm, Scope};
+use super::{Activation, Attention, LayerNorm, Linear, Mlp, Norm, Scope};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
-/// transformers leaves these norms at torch's default.
+/// Both leave these norms at torch's default.
 const EPSILON: f64 = 1e-5;
 
 /// Latents that look at patches and at themselves, block by block.
@@ -41,8 +41,7 @@ struct PerceiverBlock {
     latents_layer_norm: LayerNorm,
     attention: Attention,
     ln: LayerNorm,
-    fc: Linear,     // width -> 4 width
-    c_proj: Linear, // 4 width -> width
+    mlp: Mlp, // 4 width inside
 }
 
 impl PerceiverResampler {
@@ -58,6 +57,21 @@ impl PerceiverResampler {
                 .map(|block| PerceiverBlock::load(&blocks.enter(block), shape))
                 .collect::<Result<_>>()?,
             layer_norm: LayerNorm::load(&scope.enter("layer_norm"), shape.width, EPSILON)?,
+        })
+    }
+
+    /// Reads a resampler with the weight names of OpenFlamingo, which has no norms of heads.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_open_flamingo(scope: &Scope<'_>, shape: PerceiverShape) -> Result<Self> {
+        let layers = scope.enter("layers");
+        Ok(Self {
+            latents: scope.get("latents", &[shape.latents, shape.width])?,
+            blocks: (0..shape.depth)
+                .map(|layer| PerceiverBlock::load_open_flamingo(&layers.enter(layer), shape))
+                .collect::<Result<_>>()?,
+            layer_norm: LayerNorm::load(&scope.enter("norm"), shape.width, EPSILON)?,
         })
     }
 
@@ -94,8 +108,23 @@ impl PerceiverBlock {
             latents_layer_norm: norm("latents_layer_norm", width)?,
             attention,
             ln: LayerNorm::load(&forward.enter("ln"), width, EPSILON)?,
-            fc: Linear::load_without_bias(&forward.enter("fc"), width, 4 * width)?,
-            c_proj: Linear::load_without_bias(&forward.enter("c_proj"), 4 * width, width)?,
+            mlp: Mlp::new(
+                Linear::load_without_bias(&forward.enter("fc"), width, 4 * width)?,
+                Linear::load_without_bias(&forward.enter("c_proj"), 4 * width, width)?,
+                Activation::Relu,
+            ),
+        })
+    }
+
+    fn load_open_flamingo(scope: &Scope<'_>, shape: PerceiverShape) -> Result<Self> {
+        let PerceiverShape { width, heads, head_width, .. } = shape;
+        let (look, forward) = (scope.enter(0), scope.enter(1));
+        Ok(Self {
+            context_layer_norm: LayerNorm::load(&look.enter("norm_media"), width, EPSILON)?,
+            latents_layer_norm: LayerNorm::load(&look.enter("norm_latents"), width, EPSILON)?,
+            attention: Attention::load_open_flamingo(&look, width, width, (heads, head_width))?,
+            ln: LayerNorm::load(&forward.enter(0), width, EPSILON)?,
+            mlp: Mlp::load_open_flamingo(&forward, width)?,
         })
     }
 
@@ -104,8 +133,7 @@ impl PerceiverBlock {
         let keys = Tensor::cat(&[&self.context_layer_norm.forward(features)?, &latents], 1)?;
         let place = (Tower::Resampler, layer, Attn::CrossAttn);
         let x = (x + self.attention.forward(&latents, &keys, None, place, taps)?)?;
-        let inner = Activation::Relu.forward(&self.fc.forward(&self.ln.forward(&x)?)?)?;
-        let added = self.c_proj.forward(&inner)?;
+        let added = self.mlp.forward(&self.ln.forward(&x)?)?;
         taps.tap(Site::new(Tower::Resampler, layer, Point::ResidPost), (x + added)?)
     }
 }

@@ -21,6 +21,12 @@ impl RmsNorm {
         Ok(Self { weight: scope.get("weight", &[width])?, epsilon })
     }
 
+    /// Length of the vectors.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.weight.elem_count()
+    }
+
     /// Normalises `x` `[..., width]`.
     ///
     /// # Errors
@@ -43,6 +49,15 @@ pub enum Norm {
 }
 
 impl Norm {
+    /// Length of the vectors.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Layer(norm) => norm.width(),
+            Self::Rms(norm) => norm.width(),
+        }
+    }
+
     /// Normalises `x` `[..., width]`.
     ///
     /// # Errors

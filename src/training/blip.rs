@@ -89,7 +89,7 @@ struct Sentences {
     chance: Vec<Option<f64>>, // for sentences that get a picture they don't fit, a random number by which it is chosen
 }
 
-struct Questions {
+pub(super) struct Questions {
     pictures: Vec<u32>, // the picture of each question
     texts: TextBatch,
     answers: Lines,
@@ -153,15 +153,32 @@ impl BlipRecipe {
             vision: BlipVision::load(&self.config.vision_config, &root.enter("vision_model"))?,
             retrieval: BlipRetrieval::load(text, width, self.config.image_text_hidden_size, &retrieval)?,
             captioning: BlipDecoder::load(text, width, &captioning.enter("text_decoder"))?,
-            answering: BlipAnswering {
-                question: BlipText::load(text, width, Tower::Text, &answering.enter("text_encoder"))?,
-                answer: BlipDecoder::load(text, text.hidden_size, &answering.enter("text_decoder"))?,
-            },
+            answering: self.answering(&answering)?,
             logit_scale: root.get(LOGIT_SCALE, &[])?,
         })
     }
 
-    fn pixels(&self, scenes: &[Scene]) -> Result<Tensor> {
+    /// The sizes of the models.
+    pub(super) fn config(&self) -> &BlipConfig {
+        &self.config
+    }
+
+    /// The head that answers, from the weights in `scope`.
+    pub(super) fn answering(&self, scope: &Scope<'_>) -> Result<BlipAnswering> {
+        let (text, width) = (&self.config.text_config, self.config.vision_config.hidden_size);
+        Ok(BlipAnswering {
+            question: BlipText::load(text, width, Tower::Text, &scope.enter("text_encoder"))?,
+            answer: BlipDecoder::load(text, text.hidden_size, &scope.enter("text_decoder"))?,
+        })
+    }
+
+    /// Writes the checkpoint that answers.
+    pub(super) fn write_answering(&self, weights: &BTreeMap<String, Tensor>, folder: &Path) -> Result<()> {
+        let [.., (_, class, _)] = HEADS;
+        write_checkpoint(folder, &self.config_json(class)?, weights, CONTEXT, Some(&self.processor))
+    }
+
+    pub(super) fn pixels(&self, scenes: &[Scene]) -> Result<Tensor> {
         let made: Vec<Vec<f32>> = scenes
             .par_iter()
             .map(|scene| Ok(self.processor.normalise(&self.processor.pixels(&scene.draw())?)))
@@ -208,10 +225,11 @@ impl BlipRecipe {
         Lines::new(&rows)
     }
 
-    fn questions(&self, scenes: &[Scene], rng: &mut ChaCha8Rng) -> Result<Questions> {
+    /// So many questions about each scene.
+    pub(super) fn questions(&self, scenes: &[Scene], each: usize, rng: &mut ChaCha8Rng) -> Result<Questions> {
         let (mut pictures, mut texts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for (at, scene) in scenes.iter().enumerate() {
-            for _ in 0..QUESTIONS {
+            for _ in 0..each {
                 let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
                 if let Some(question) = any_question(scene, language, rng) {
                     pictures.push(at as u32);
@@ -277,7 +295,7 @@ impl Recipe for BlipRecipe {
             pixels: self.pixels(&scenes)?,
             sentences: self.sentences(&scenes, &statements, &mut rng)?,
             captions: self.captions(&statements, &mut rng)?,
-            questions: self.questions(&scenes, &mut rng)?,
+            questions: self.questions(&scenes, QUESTIONS, &mut rng)?,
         })
     }
 
@@ -293,15 +311,7 @@ impl Recipe for BlipRecipe {
         let logits = heads.captioning.logits(&captions.ids, Some(&captions.mask), fusion, None, &mut Taps::none())?;
         loss = (loss + next_token(&logits, captions)?.0)?;
 
-        let Questions { pictures, texts, answers } = &batch.questions;
-        let seen = states.index_select(&Tensor::new(pictures.as_slice(), &Device::Cpu)?, 0)?;
-        let mask = texts.attention_mask.as_ref();
-        let read = heads.answering.read(&texts.ids, mask, &seen, &mut Taps::none())?;
-        let unpadded = mask.map(|mask| padding_mask_for(mask, answers.ids.dim(1)?)).transpose()?;
-        let fusion = Fusion { states: &read, mask: unpadded.as_ref() };
-        let answer = &heads.answering.answer;
-        let logits = answer.logits(&answers.ids, Some(&answers.mask), fusion, None, &mut Taps::none())?;
-        let (of_answers, right) = next_token(&logits, answers)?;
+        let (of_answers, right) = batch.questions.loss(&heads.answering, &states)?;
         Ok(((loss + of_answers)?, right))
     }
 
@@ -320,6 +330,21 @@ impl Recipe for BlipRecipe {
             folders.push(folder);
         }
         Ok(folders)
+    }
+}
+
+impl Questions {
+    /// The loss of the answers to questions about pictures with these `states` `[pictures, 1 + patches, width]`, and the
+    /// share of right tokens.
+    pub(super) fn loss(&self, answering: &BlipAnswering, states: &Tensor) -> Result<(Tensor, f64)> {
+        let Self { pictures, texts, answers } = self;
+        let seen = states.index_select(&Tensor::new(pictures.as_slice(), &Device::Cpu)?, 0)?;
+        let mask = texts.attention_mask.as_ref();
+        let read = answering.read(&texts.ids, mask, &seen, &mut Taps::none())?;
+        let unpadded = mask.map(|mask| padding_mask_for(mask, answers.ids.dim(1)?)).transpose()?;
+        let fusion = Fusion { states: &read, mask: unpadded.as_ref() };
+        let logits = answering.answer.logits(&answers.ids, Some(&answers.mask), fusion, None, &mut Taps::none())?;
+        next_token(&logits, answers)
     }
 }
 
@@ -395,7 +420,7 @@ impl Sentences {
 }
 
 /// How BLIP's weights start.
-fn initialise(name: &str, shape: &[usize]) -> Start {
+pub(super) fn initialise(name: &str, shape: &[usize]) -> Start {
     let width = shape.last().copied().unwrap_or(1) as f64;
     if name == LOGIT_SCALE {
         Start::Constant(2.659_26)
