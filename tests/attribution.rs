@@ -252,3 +252,63 @@ fn siglip_follows_the_definition_with_whole_matrices() {
         }
     }
 }
+
+/// One text of two words that looks at a class token and two patches in one layer with two heads.
+#[test]
+fn words_look_where_their_attention_and_its_gradient_say() {
+    use alignscope::attribution::fusion::{Look, Weight};
+    let site = Site::new(Tower::Decoder, 0, Point::Pattern(Attn::CrossAttn));
+    let pattern = [0.2, 0.8, 0.0, 0.5, 0.25, 0.25, 0.0, 0.5, 0.5, 0.1, 0.3, 0.6];
+    let gradient = [1.0, -1.0, 2.0, 0.0, 4.0, -4.0, 1.0, 1.0, -1.0, 0.0, 2.0, 1.0];
+    let recording = recording(site, &[1, 2, 2, 3], &pattern, &gradient);
+    let look = |positions: &'static [usize]| Look {
+        recording: &recording,
+        row: 0,
+        picture: 0,
+        tower: Tower::Decoder,
+        layers: 1,
+        resampler: 0,
+        leading: 1,
+        positions,
+    };
+    assert_eq!(look(&[0]).head(0, 1, Weight::Raw).expect("a map"), [0.5, 0.5]);
+    close(&look(&[1]).all(Weight::Raw).expect("a map"), &[0.275, 0.425], "the mean over heads");
+    // Head by head (0.25 * 4, 0) and (0.3 * 2, 0.6 * 1), of which the mean.
+    close(&look(&[1]).all(Weight::Gradient).expect("a map"), &[0.8, 0.3], "weighted");
+    close(&look(&[0, 1]).all(Weight::Raw).expect("a map"), &[0.925, 0.675], "two words");
+    assert_eq!(look(&[]).all(Weight::Raw).expect("a map"), [0.0, 0.0]);
+    let nothing = Recording::default();
+    assert!(Look { recording: &nothing, ..look(&[0]) }.all(Weight::Raw).is_err());
+}
+
+/// Two latents that gather two patches in two blocks.
+#[test]
+fn latents_lead_from_words_to_patches() {
+    use alignscope::attribution::fusion::{Look, Weight};
+    let words = Site::new(Tower::Decoder, 0, Point::Pattern(Attn::CrossAttn));
+    let mut recording = recording(words, &[1, 1, 1, 2], &[0.25, 0.75], &[0.0, 0.0]);
+    for layer in 0..2 {
+        // Keys: the class token, two patches, two latents. The first latent looks at the first patch, then at the second
+        // latent; the second at the second patch.
+        let pattern = match layer {
+            0 => vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+            _ => vec![0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+        };
+        let site = Site::new(Tower::Resampler, layer, Point::Pattern(Attn::CrossAttn));
+        recording.activations.insert(site, Array { shape: vec![1, 1, 2, 5], data: pattern });
+    }
+    let look = Look {
+        recording: &recording,
+        row: 0,
+        picture: 0,
+        tower: Tower::Decoder,
+        layers: 1,
+        resampler: 2,
+        leading: 1,
+        positions: &[0],
+    };
+    // Behind the first block each holds half of its patch; behind the second the first latent holds half of that and half of
+    // what the second held.
+    close(&look.flow(2).expect("a flow"), &[0.25, 0.25, 0.0, 0.75], "the flow");
+    close(&look.all(Weight::Raw).expect("a map"), &[0.25 * 0.25, 0.25 * 0.25 + 0.75 * 0.75], "the map");
+}

@@ -6,7 +6,9 @@ mod interface;
 
 use std::collections::BTreeSet;
 
+use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Ask, Command, Export, Format, Theme, Thing};
+use alignscope::methods::reading::Place;
 use alignscope::ui::catalogue::{Menu, catalogue, title_key};
 use alignscope::ui::texts;
 use alignscope::ui::views::VIEWS;
@@ -236,6 +238,8 @@ fn views_are_enlarged_closed_and_brought_back() {
         harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::Z);
         harness.run_steps(2);
     }
+    app.borrow_mut().apply(Command::SetMethod(MethodName("contrastive")));
+    harness.run_steps(3);
     harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::Num4);
     harness.run_steps(3);
     assert!(harness.query_by_label("Similarity of pictures and captions").is_some());
@@ -371,6 +375,15 @@ const CLICKS: &[Click] = &[
     ("ranking", "a key left of a purple box: 0.0 %   cos 0.25", |state| {
         matches!(state.selected.pair, Some(Thing::Text(_)))
     }),
+    ("words", "while it is read", |state| state.fusion.place == Place::Read),
+    ("words", "Next word", |state| state.fusion.step.is_some()),
+    ("cross-heads", "Layer 2 · head 3", |state| state.fusion.head == Some((1, 2))),
+    ("word-patches", "Words by patches", |state| state.selected.patch.is_some()),
+    ("mixing", "Layer of the hidden states", |state| state.fusion.layer.is_some()),
+    ("words", "flamingo", |state| state.checkpoints.get("cross-attention").is_some_and(|name| name == "flamingo")),
+    ("gates", "Gate 2", |state| state.fusion.closed == [1]),
+    ("latents", "Latent 3", |state| state.selected.patch.is_some_and(|patch| patch != 5)),
+    ("gates", "Close all gates", |state| state.fusion.closed == [0, 1, 2, 3]),
     ("heatmap", "clip-grounded", |state| {
         state.checkpoints.get("contrastive").is_some_and(|name| name == "clip-grounded")
     }),
@@ -381,7 +394,8 @@ fn every_view_is_worked_by_clicks() {
     let (mut harness, app) = screen(app(AppState::first()));
     harness.run_steps(2);
     for (view, label, follows) in CLICKS {
-        app.borrow_mut().apply(Command::ShowView("contrastive", view));
+        let method = VIEWS.iter().find(|of| of.key() == *view).expect("a view").method();
+        app.borrow_mut().apply(Command::ShowView(method, view));
         harness.run_steps(2);
         let before = app.borrow().state.clone();
         assert!(!follows(&before), "{label} is so already");
@@ -395,8 +409,52 @@ fn every_view_is_worked_by_clicks() {
         app.borrow_mut().apply(Command::Redo);
         harness.run_steps(2);
     }
-    // Each view was clicked into.
-    for view in VIEWS {
+    // Each view was clicked into; what was expected of a word is clicked below.
+    for view in VIEWS.iter().filter(|view| view.key() != "expected") {
         assert!(CLICKS.iter().any(|(key, ..)| *key == view.key()), "{} isn't clicked into", view.key());
+    }
+}
+
+#[test]
+fn a_word_that_was_expected_takes_the_place_of_the_one_that_stands_there() {
+    let (mut harness, app) = screen(app(AppState::first()));
+    app.borrow_mut().apply(Command::ShowView("cross-attention", "expected"));
+    app.borrow_mut().apply(Command::SetSentence("a cat and a red ball".into()));
+    app.borrow_mut().apply(Command::SelectWords { start: 2, end: 5, extend: false });
+    harness.run_steps(3);
+    let reading = app.borrow().evidence.as_ref().and_then(|evidence| evidence.reading.clone()).expect("a reading");
+    let step = app.borrow().step(&reading).expect("a word");
+    let (line, at) = reading.step(step).expect("a word");
+    assert_eq!(line.steps[at].text, "cat");
+    let (word, share) = line.steps[at].expected.iter().find(|(word, _)| word != "cat").cloned().expect("another");
+    harness.get_by_label(&format!("{word}: {:.1} %", share * 100.0)).click();
+    harness.run_steps(3);
+    assert_eq!(app.borrow().state.sentence, format!("a {word} and a red ball"));
+}
+
+#[test]
+fn stepping_through_a_sentence_moves_the_map_from_one_thing_to_the_other() {
+    // The example of the column: the highest patch of the weighted map lies on the cat, then on the ball.
+    use alignscope::app::samples::{Sample, SampleSource};
+    use alignscope::methods::reading::Weighting;
+    let mut app = app(AppState { method: MethodName("cross-attention"), ..AppState::first() });
+    app.apply(Command::SetSentence("a cat above a red ball".into()));
+    settle(&mut app);
+    let sample = Sample::named("scene-000101").expect("a sample");
+    let SampleSource::Scene(scene) = sample.source else { panic!("a scene") };
+    let evidence = app.evidence.clone().expect("evidence");
+    let reading = evidence.reading.clone().expect("a reading");
+    for (word, name) in [("cat", "cat"), ("ball", "red ball")] {
+        let start = app.state.sentence.find(word).expect("the word");
+        let step = reading.step_of((start, start + word.len())).expect("a step");
+        let (line, at) = reading.step(step).expect("a step");
+        let how = (Place::Predict, Weighting::Gradient);
+        let map = line.map(at, how, None, (reading.layers, reading.heads)).expect("a map");
+        let peak = map.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("patches").0;
+        let (rows, columns) = evidence.grid;
+        let middle = |at: usize, count: usize| (256 * (2 * at + 1) / (2 * count)) as i32;
+        let (x, y) = (middle(peak % columns, columns), middle(peak / columns, rows));
+        let object = scene.objects.iter().find(|object| object.thing.name() == name).expect("the thing");
+        assert!(object.bounds().contains(x, y), "“{word}” is looked for at {x}, {y}");
     }
 }

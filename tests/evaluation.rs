@@ -10,6 +10,7 @@ use alignscope::models::opened::Opened;
 use alignscope::models::preprocess::{Class, ImageProcessor};
 use alignscope::taps::CancelToken;
 use alignscope::training::clip::ClipRecipe;
+use alignscope::training::run::Recipe;
 use alignscope::world::{Language, Object, SIDE, Scene, Split, Thing};
 use candle_core::Device;
 

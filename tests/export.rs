@@ -8,14 +8,14 @@ use alignscope::app::{App, AppState, Command, Export, Format, Theme};
 use alignscope::ui::export::write;
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
-use interface::{app, state};
+use interface::{app, app_of, state};
 
 #[test]
 fn every_view_is_written_as_a_picture_of_each_size_and_as_numbers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let app = app(AppState::first());
-    let evidence = app.evidence.clone().expect("evidence");
     for view in VIEWS {
+        let app = app_of(*view, AppState::first());
+        let evidence = app.evidence.clone().expect("evidence");
         let mut sizes = Vec::new();
         for format in Format::ALL {
             if format == Format::Html || matches!(format, Format::Png(3 | 4)) && view.key() != "matrix" {
@@ -64,8 +64,9 @@ fn the_board_is_one_page_with_everything_in_it() {
     write(&app, &Export { view: None, format: Format::Html }, &path).expect("a page");
     let page = std::fs::read_to_string(&path).expect("a page");
     assert!(page.contains("lang=\"zh") && page.contains("嵌入空间") && page.trim_end().ends_with("</html>"));
-    assert_eq!(page.matches("data:image/png;base64,").count(), VIEWS.len() + 1);
-    assert_eq!(page.matches("data:text/csv").count(), VIEWS.len());
+    let views = VIEWS.iter().filter(|view| view.method() == "contrastive").count();
+    assert_eq!(page.matches("data:image/png;base64,").count(), views + 1);
+    assert_eq!(page.matches("data:text/csv").count(), views);
     let outside = |quote: &str| ["src=", "url("].iter().any(|at| page.contains(&format!("{at}{quote}http")));
     assert!(!outside("\"") && !outside("") && !page.contains("<script"), "the page asks for something from outside");
 }
@@ -80,6 +81,9 @@ fn what_cannot_be_written_is_said_in_one_sentence() {
     let full = app(AppState::first());
     let unknown = Export { view: Some("unheard-of"), format: Format::Csv };
     assert!(write(&full, &unknown, &folder.path().join("a.csv")).is_err());
+    let elsewhere = Export { view: Some("words"), format: Format::Csv };
+    let error = write(&full, &elsewhere, &folder.path().join("a.csv")).expect_err("another column").to_string();
+    assert!(error.contains("another column"), "{error}");
     let error = write(&full, &export, folder.path()).expect_err("a folder is no file").to_string();
     assert!(error.contains(&folder.path().display().to_string()), "{error}");
 }

@@ -6,9 +6,11 @@ mod interface;
 
 use std::path::PathBuf;
 
-use alignscope::app::state::{Compared, Drawn, Reading, ReductionName};
+use alignscope::app::state::{Compared, Drawn, MethodName, Reading, ReductionName};
 use alignscope::app::thing::TowerName;
 use alignscope::app::{App, AppState, Command, PictureSource, Thing, session};
+use alignscope::methods::METHODS;
+use alignscope::methods::reading::{Place, Weighting};
 use alignscope::reduction::REDUCTIONS;
 use alignscope::ui::catalogue::catalogue;
 use egui::{Event, Key, Modifiers, PointerButton, pos2};
@@ -58,7 +60,7 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
     let at = random.random_range(0..60usize);
     let far = [f32::NAN, f32::INFINITY, -1e9, 0.0, 0.3, 1.0, 7.0, 1e9];
     let value = *far.choose(random).expect("a value");
-    match random.random_range(0..26) {
+    match random.random_range(0..36) {
         0 => Command::SetSentence(sentence(random)),
         1 => Command::SelectWords { start: at, end: random.random_range(0..60), extend: random.random_bool(0.5) },
         2 => Command::SelectPatch(random.random_bool(0.8).then_some(at)),
@@ -82,6 +84,19 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
         20 => Command::SetReduction(ReductionName(REDUCTIONS.choose(random).expect("a reduction").key)),
         21 => Command::SetTower(*TowerName::ALL.choose(random).expect("a tower")),
         22 => Command::SetDrawn(*Drawn::ALL.choose(random).expect("a way")),
+        24 => Command::SetMethod(MethodName(METHODS.choose(random).expect("a method").key)),
+        32 => Command::SelectLook {
+            step: at,
+            words: random.random_bool(0.5).then_some((at, random.random_range(0..60))),
+            patch: random.random_bool(0.5).then_some(at),
+        },
+        25 => Command::SelectStep(random.random_bool(0.8).then_some(at)),
+        26 => Command::SetPlace(*[Place::Read, Place::Predict].choose(random).expect("a place")),
+        27 => Command::SetWeighting(*[Weighting::Raw, Weighting::Gradient].choose(random).expect("a weighting")),
+        28 => Command::SelectFusionHead(random.random_bool(0.8).then_some((at % 5, at))),
+        29 => Command::ToggleGate(at),
+        30 => Command::CloseGates(if random.random_bool(0.5) { at } else { usize::MAX }),
+        31 => Command::SetHiddenLayer(random.random_bool(0.8).then_some(at)),
         23 => Command::SetReading(*Reading::ALL.choose(random).expect("a reading")),
         _ => catalogue(app).choose(random).expect("an entry").command.clone(),
     }

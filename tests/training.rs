@@ -4,24 +4,30 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use alignscope::models::builtin;
+use alignscope::models::fusion::OpenedFusion;
 use alignscope::models::opened::Opened;
-use alignscope::taps::{CancelToken, Taps};
+use alignscope::taps::{CancelToken, GatesClosed, Recorder, SitePattern, Taps};
 use alignscope::training::Variables;
+use alignscope::training::blip::BlipRecipe;
 use alignscope::training::clip::ClipRecipe;
+use alignscope::training::flamingo::FlamingoRecipe;
+use alignscope::training::lm::LmRecipe;
 use alignscope::training::run::{self, Outcome, Plan, Recipe};
+use alignscope::world::{Scene, Split};
 use candle_core::{Device, Tensor};
 
 const STEPS: usize = 6;
 
 /// The recipe under test, which asks to stop after some steps.
-struct StopAfter<'a> {
-    inner: &'a ClipRecipe,
+struct StopAfter<'a, R> {
+    inner: &'a R,
     left: AtomicUsize,
     stop: CancelToken,
 }
 
-impl Recipe for StopAfter<'_> {
-    type Batch = <ClipRecipe as Recipe>::Batch;
+impl<R: Recipe> Recipe for StopAfter<'_, R> {
+    type Batch = R::Batch;
 
     fn plan(&self) -> &Plan {
         self.inner.plan()
@@ -32,7 +38,7 @@ impl Recipe for StopAfter<'_> {
     }
 
     fn decays(name: &str) -> bool {
-        ClipRecipe::decays(name)
+        R::decays(name)
     }
 
     fn batch(&self, step: usize) -> alignscope::Result<Self::Batch> {
@@ -58,17 +64,28 @@ fn on_deep_stack(work: impl FnOnce() + Send) {
     });
 }
 
-/// Trains in `folder`, stopping after `at_most` steps; gives the losses that were reported.
-fn train(grounded: bool, folder: &std::path::Path, at_most: usize) -> (Outcome, Variables, Vec<f64>) {
-    let recipe = ClipRecipe::with_batch(grounded, 3, STEPS, 16).expect("a recipe");
+/// What a training leaves.
+struct Trained {
+    outcome: Outcome,
+    variables: Variables,
+    losses: Vec<f64>,
+    folders: Vec<PathBuf>,
+}
+
+/// Trains in `folder`, stopping after `at_most` steps.
+fn train<R: Recipe>(recipe: &R, folder: &Path, at_most: usize) -> Trained {
     let variables = recipe.variables().expect("variables");
     let stop = CancelToken::default();
-    let stopping = StopAfter { inner: &recipe, left: AtomicUsize::new(at_most), stop: stop.clone() };
+    let stopping = StopAfter { inner: recipe, left: AtomicUsize::new(at_most), stop: stop.clone() };
     let mut losses = Vec::new();
     let mut report = |progress: &run::Progress| losses.push(progress.loss);
     let outcome = run::run(&stopping, &variables, folder, &stop, &mut report).expect("a run");
-    recipe.write(&variables, folder).expect("a checkpoint");
-    (outcome, variables, losses)
+    let folders = recipe.write(&variables, folder).expect("a checkpoint");
+    Trained { outcome, variables, losses, folders }
+}
+
+fn clip(grounded: bool) -> ClipRecipe {
+    ClipRecipe::with_batch(grounded, 3, STEPS, 16).expect("a recipe")
 }
 
 fn values(variables: &Variables) -> Vec<(String, Vec<f32>)> {
@@ -77,18 +94,93 @@ fn values(variables: &Variables) -> Vec<(String, Vec<f32>)> {
         .collect()
 }
 
+fn stops_and_goes_on<R: Recipe>(recipe: &R) {
+    let (straight, halved) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let once = train(recipe, straight.path(), usize::MAX);
+    assert_eq!(once.outcome, Outcome::Finished);
+    assert!(once.losses.iter().all(|loss| loss.is_finite()) && !once.losses.is_empty());
+    assert_eq!(train(recipe, halved.path(), 3).outcome, Outcome::Stopped(3));
+    let again = train(recipe, halved.path(), usize::MAX);
+    assert_eq!(again.outcome, Outcome::Finished);
+    assert!(values(&once.variables) == values(&again.variables), "the weights differ");
+}
+
 #[test]
 fn a_stopped_run_goes_on_as_if_it_had_never_stopped() {
     on_deep_stack(|| {
-        let (straight, halved) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let (outcome, once, losses) = train(true, straight.path(), usize::MAX);
-        assert_eq!(outcome, Outcome::Finished);
-        assert!(losses.iter().all(|loss| loss.is_finite()) && !losses.is_empty());
-        let (outcome, _, _) = train(true, halved.path(), 3);
-        assert_eq!(outcome, Outcome::Stopped(3));
-        let (outcome, again, _) = train(true, halved.path(), usize::MAX);
-        assert_eq!(outcome, Outcome::Finished);
-        assert!(values(&once) == values(&again), "the weights differ");
+        stops_and_goes_on(&clip(true));
+        stops_and_goes_on(&BlipRecipe::new(3, STEPS, 8, None).expect("a recipe"));
+    });
+}
+
+#[test]
+fn blip_becomes_three_checkpoints_with_one_tower_that_starts_as_that_of_clip() {
+    on_deep_stack(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let start = builtin::folder().join("clip-grounded");
+        let recipe = BlipRecipe::new(3, STEPS, 4, Some(&start)).expect("a recipe");
+        let clip = Opened::open(&start, &Device::Cpu).expect("CLIP");
+        let variables = recipe.variables().expect("variables");
+        let folders = recipe.write(&variables, folder.path()).expect("checkpoints");
+        assert_eq!(folders.len(), 3);
+        let picture = Scene::random(Split::Test, 5).draw();
+        let blip = OpenedFusion::open(&folders[0], &Device::Cpu).expect("BLIP");
+        let ours = blip.see(&blip.pixels(&[&picture]).expect("pixels"), &mut Taps::none()).expect("states");
+        let ours = ours.get(0).expect("a picture"); // [1 + patches, width]
+        let mut recorder = Recorder::new(SitePattern::new("vision.blocks.3.resid_post"));
+        let pixels = clip.pixels(&[&picture]).expect("pixels");
+        clip.dual_encoder().encode_image(&pixels, &mut Taps::none().with(&mut recorder)).expect("features");
+        let theirs = recorder.finish().activations.into_values().next().expect("states");
+        // Behind the last norm, whose weights are close to one: directions can be compared without it.
+        let ours = ours.to_vec2::<f32>().expect("numbers");
+        let cosine = |a: &[f32], b: &[f32]| {
+            let mean = |x: &[f32]| x.iter().sum::<f32>() / x.len() as f32;
+            let (of_a, of_b) = (mean(a), mean(b));
+            let dot = |x: &[f32], mx: f32, y: &[f32], my: f32| -> f32 {
+                x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum()
+            };
+            dot(a, of_a, b, of_b) / (dot(a, of_a, a, of_a) * dot(b, of_b, b, of_b)).sqrt()
+        };
+        let width = ours[0].len();
+        let cosines: Vec<f32> =
+            ours.iter().zip(theirs.data.chunks_exact(width)).map(|(ours, theirs)| cosine(ours, theirs)).collect();
+        let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
+        assert!(mean > 0.85, "the tower starts elsewhere: {mean}");
+
+        let texts = ["a cat left of a red ball", "一只猫在一个红色的球的左边"];
+        for folder in folders {
+            let opened = OpenedFusion::open(&folder, &Device::Cpu).expect("a checkpoint");
+            for text in texts {
+                let tokens = opened.tokens(text).expect("tokens");
+                assert!(tokens.known.iter().all(|known| *known), "{text}: {:?}", tokens.texts);
+            }
+        }
+    });
+}
+
+#[test]
+fn flamingo_changes_nothing_of_what_it_stands_on() {
+    on_deep_stack(|| {
+        let (lm, folder) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let language = train(&LmRecipe::new(3, STEPS, 8).expect("a recipe"), lm.path(), usize::MAX);
+        let tower = builtin::folder().join("clip-grounded");
+        let recipe = FlamingoRecipe::new(3, STEPS, 4, &tower, &language.folders[0]).expect("a recipe");
+        let trained = train(&recipe, folder.path(), usize::MAX);
+        assert!(trained.variables.all().iter().all(|(name, _)| {
+            !name.contains("model.layers.") && !name.contains("vision_model") && !name.ends_with("embed_tokens.weight")
+        }));
+        let opened = OpenedFusion::open(&trained.folders[0], &Device::Cpu).expect("a checkpoint");
+        let picture = Scene::random(Split::Test, 5).draw();
+        let states = opened.see(&opened.pixels(&[&picture]).expect("pixels"), &mut Taps::none()).expect("states");
+        let texts = opened.tokenizer.pad(&[opened.tokens("is there a cat?").expect("tokens").ids], &Device::Cpu);
+        let texts = texts.expect("texts");
+        let mut closed = GatesClosed { layers: None };
+        let with = opened.read(&texts, &states, &mut Taps::none()).expect("a pass").logits.expect("logits");
+        let without = opened.read(&texts, &states, &mut Taps::none().with(&mut closed)).expect("a pass").logits;
+        let alone = opened.flamingo().expect("Flamingo").language(&texts.ids, None, &mut Taps::none()).expect("a pass");
+        let numbers = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
+        assert!(numbers(&without.expect("logits")) == numbers(&alone), "closed gates let something through");
+        assert!(numbers(&with) != numbers(&alone), "open gates let nothing through");
     });
 }
 
@@ -96,7 +188,7 @@ fn a_stopped_run_goes_on_as_if_it_had_never_stopped() {
 fn the_result_is_an_ordinary_checkpoint() {
     on_deep_stack(|| {
         let folder = tempfile::tempdir().expect("a folder");
-        train(false, folder.path(), 1);
+        train(&clip(false), folder.path(), 1);
         let opened = Opened::open(folder.path(), &Device::Cpu).expect("a checkpoint");
         let texts = opened.texts(&["a cat left of a red ball", "一只猫在一个红色的球的左边"]).expect("texts");
         let features = opened.dual_encoder().encode_text(&texts.ids, texts.attention_mask.as_ref(), &mut Taps::none());

@@ -8,6 +8,7 @@ mod interface;
 use std::path::PathBuf;
 
 use alignscope::app::samples::{SampleSource, samples};
+use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Ask, Command, PictureSource, Theme};
 use alignscope::ui::columns;
 use alignscope::ui::textures::Textures;
@@ -15,7 +16,7 @@ use alignscope::ui::views::{Brush, VIEWS};
 use alignscope::world::Language;
 use egui_kittest::SnapshotResults;
 use egui_kittest::kittest::Queryable;
-use interface::{app, builder, screen, screen_of, settle, state, tolerant};
+use interface::{app, app_of, builder, screen, screen_of, settle, state, tolerant};
 
 /// Each theme and each language once.
 fn looks() -> [(&'static str, AppState); 2] {
@@ -26,9 +27,9 @@ fn looks() -> [(&'static str, AppState); 2] {
 fn every_view_looks_as_it_should() {
     let mut results = SnapshotResults::new();
     for (look, state) in looks() {
-        let app = app(state);
-        let evidence = app.evidence.clone().expect("evidence");
         for view in VIEWS {
+            let app = app_of(*view, state.clone());
+            let evidence = app.evidence.clone().expect("evidence");
             let mut textures = Textures::default();
             let (app, evidence) = (&app, &evidence);
             let mut harness = builder().with_size([640.0, 720.0]).build_ui(move |ui| {
@@ -52,16 +53,31 @@ const SIZES: [([f32; 2], f32); 4] =
 #[test]
 fn the_screen_looks_as_it_should() {
     let mut results = SnapshotResults::new();
+    let mut draw = |state: AppState, size: [f32; 2], scale: f32, name: &str| {
+        let (mut harness, _) = screen_of(app(state), size, scale);
+        harness.run_steps(4);
+        harness.snapshot_options(name, &tolerant());
+        results.extend_harness(&mut harness);
+    };
     for (theme, theme_name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
         for (language, language_name) in [(Language::English, "english"), (Language::Chinese, "chinese")] {
             for (size, scale) in SIZES {
-                let (mut harness, _) = screen_of(app(state(theme, language)), size, scale);
-                harness.run_steps(4);
                 let name = format!("screen-{}x{}@{scale}-{theme_name}-{language_name}", size[0], size[1]);
-                harness.snapshot_options(name, &tolerant());
-                results.extend_harness(&mut harness);
+                draw(state(theme, language), size, scale, &name);
             }
         }
+    }
+}
+
+#[test]
+fn the_column_of_cross_attention_looks_as_it_should() {
+    let mut results = SnapshotResults::new();
+    for (look, state) in looks() {
+        let state = AppState { method: MethodName("cross-attention"), ..state };
+        let (mut harness, _) = screen_of(app(state), [1600.0, 1000.0], 1.0);
+        harness.run_steps(4);
+        harness.snapshot_options(format!("cross-attention-{look}"), &tolerant());
+        results.extend_harness(&mut harness);
     }
 }
 

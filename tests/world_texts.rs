@@ -239,3 +239,27 @@ fn answers_are_true_and_half_of_the_presence_questions_are_yes() {
     let share = f64::from(one) / f64::from(one + several);
     assert!((0.4..0.6).contains(&share), "{share} of the counts are one");
 }
+
+#[test]
+fn foils_are_false_by_one_change() {
+    use alignscope::world::FoilKind;
+    let mut kinds = std::collections::BTreeMap::new();
+    for seed in 0..600 {
+        let scene = Scene::random(Split::Test, seed);
+        for language in Language::ALL {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let statement = scene.statement(language, &mut rng);
+            assert!(scene.satisfies(&statement.claim), "{}", statement.text);
+            let Some((kind, foil)) = scene.foil(&statement.claim, language, &mut rng) else { continue };
+            assert!(!scene.satisfies(&foil.claim) && foil.text != statement.text, "{} / {}", statement.text, foil.text);
+            let words = |text: &str| alignscope::world::segment(text, language);
+            let (was, is) = (words(&statement.text), words(&foil.text));
+            let changed = was.iter().filter(|word| !is.contains(word)).count();
+            assert!(changed <= 4, "{} / {}", statement.text, foil.text);
+            *kinds.entry(format!("{kind:?}")).or_insert(0) += 1;
+        }
+    }
+    for kind in FoilKind::ALL {
+        assert!(kinds.get(&format!("{kind:?}")).is_some_and(|count| *count > 20), "{kind:?}: {kinds:?}");
+    }
+}

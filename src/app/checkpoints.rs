@@ -36,13 +36,15 @@ pub(super) fn built_in() -> Vec<CheckpointChoice> {
 }
 
 impl App {
-    /// The checkpoint that a method runs: the chosen one, or the first there is.
+    /// The checkpoint that a method runs: the chosen one, or the usual one, or the first there is.
     #[must_use]
     pub fn checkpoint(&self, method: &str) -> Option<&CheckpointChoice> {
         let of_method = || self.checkpoints.iter().filter(|choice| choice.method == method);
         let chosen = self.state.checkpoints.get(method);
         let chosen = chosen.and_then(|name| of_method().find(|choice| choice.name == *name));
-        chosen.or_else(|| of_method().next())
+        let usual = crate::methods::named(method).map(|method| method.usual);
+        let usual = || of_method().find(|choice| Some(choice.name.as_str()) == usual);
+        chosen.or_else(usual).or_else(|| of_method().next())
     }
 
     pub(super) fn set_checkpoint(&mut self, folder: PathBuf) {

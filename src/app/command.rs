@@ -84,6 +84,15 @@ pub enum Command {
     SetMethod(MethodName),
     /// Show the map of this word, counted over all texts; `None` is the selected one.
     SelectStep(Option<usize>),
+    /// Select a word that looks at the picture, with what belongs to it, all in one step.
+    SelectLook {
+        /// The word, counted over all texts.
+        step: usize,
+        /// Where it stands in the sentence, if it does.
+        words: Option<(usize, usize)>,
+        /// The patch that was clicked, if one was.
+        patch: Option<usize>,
+    },
     /// Show where a word looks while it is read, or where the model looks to predict it.
     SetPlace(Place),
     /// Weight attention by its gradient, or don't.
@@ -344,6 +353,11 @@ fn change(app: &mut App, command: Command) {
         Command::SetShift(shift) => state.space.shift = shift,
         Command::SetMethod(method) => app.show_method(method),
         Command::SelectStep(step) => state.fusion.step = step,
+        Command::SelectLook { step, words, patch } => {
+            state.fusion.step = Some(step);
+            state.selected.words = words.or(state.selected.words);
+            state.selected.patch = patch.or(state.selected.patch);
+        }
         Command::SetPlace(place) => state.fusion.place = place,
         Command::SetWeighting(weighting) => state.fusion.weighting = weighting,
         Command::SelectFusionHead(head) => state.fusion.head = head,

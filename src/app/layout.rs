@@ -112,7 +112,7 @@ const USUAL: &[(&str, Sides, [f32; 2])] = &[
     ),
     (
         "cross-attention",
-        [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "mixing"]]],
+        [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing"]]],
         [0.5, 0.5],
     ),
 ];

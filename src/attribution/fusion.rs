@@ -128,9 +128,12 @@ impl Look<'_> {
         Ok(map)
     }
 
-    /// What each latent holds of each patch, `[latents, patches]`. A block's latents look at the patches and at the latents
+    /// What each latent holds of each patch, `[latents, patches]`; `latents` says how many there are. A block's latents look at the patches and at the latents
     /// before, which hold patches already, and keep what they had: rollout (Abnar & Zuidema 2020, arXiv 2005.00928).
-    fn flow(&self, latents: usize) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// If the resampler wasn't recorded.
+    pub fn flow(&self, latents: usize) -> Result<Vec<f32>> {
         let (pattern, _) = self.pattern(Tower::Resampler, 0)?;
         let positions = pattern.shape[3].saturating_sub(latents);
         let patches = positions.saturating_sub(self.leading);

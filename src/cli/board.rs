@@ -5,9 +5,11 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 use super::output::{say, tell};
+use crate::app::state::MethodName;
 use crate::app::{App, AppState, Command, Layer, PictureSource, Theme};
 use crate::attribution::{ATTRIBUTIONS, named};
 use crate::error::Error;
+use crate::methods::{self, METHODS};
 use crate::ui;
 use crate::world::Language;
 
@@ -28,7 +30,10 @@ pub struct Board {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Hugging Face folder [default: the first built-in checkpoint].
+    /// Whose column is drawn: contrastive or cross-attention [default: that of the checkpoint, or contrastive].
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
+    /// Hugging Face folder [default: the method's usual built-in checkpoint].
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,
     /// The map that is shown large: cosine, class-attention, rollout, relevancy or relevancy-last.
@@ -37,7 +42,8 @@ pub struct Board {
     /// Draw the map patch by patch.
     #[arg(long)]
     patches: bool,
-    /// The view that fills the board alone: heatmap, attention, embedding, matrix or ranking.
+    /// The view that fills the board alone, by its name: heatmap, attention, embedding, matrix, ranking; words,
+    /// cross-heads, word-patches, expected, gates, latents, mixing.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
     /// Where to compute: auto, cpu, cuda:N or metal.
@@ -77,6 +83,13 @@ impl Board {
     pub fn run(&self) -> Result<()> {
         let mut app = App::new(self.state()?);
         app.device.clone_from(&self.device);
+        if let Some(key) = &self.method {
+            let method = methods::named(key).ok_or_else(|| {
+                let keys: Vec<&str> = METHODS.iter().map(|method| method.key).collect();
+                Error::unusable(format!("there is no method '{key}'"), format!("name one of {}", keys.join(", ")))
+            })?;
+            app.apply(Command::SetMethod(MethodName(method.key)));
+        }
         if let Some(checkpoint) = &self.checkpoint {
             app.apply(Command::SetCheckpoint(checkpoint.clone()));
         }

@@ -192,8 +192,8 @@ fn score(
         let padded = opened.tokenizer.pad(&lines, &opened.device)?;
         let logits = opened.answer(&padded.ids, questions, texts.attention_mask.as_ref(), taps)?;
         for (row, line) in lines.iter().enumerate() {
-            for at in 1..line.len() {
-                parts.push(logits.i((row, at - 1, line[at] as usize))?);
+            for (before, token) in line.iter().skip(1).enumerate() {
+                parts.push(logits.i((row, before, *token as usize))?);
             }
         }
     }

@@ -21,6 +21,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     key: "contrastive",
     help: [include_str!("../../assets/help/contrastive.en.md"), include_str!("../../assets/help/contrastive.zh.md")],
     classes: &["CLIPModel", "SiglipModel"],
+    usual: "clip",
     open: |folder, device| Ok(Box::new(Contrastive::open(folder, device)?)),
 };
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::evidence::{Evidence, ModelFacts, PatchWords};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
+use crate::attribution::fusion::Look;
 use crate::error::{Error, Result};
-use crate::models::blip::BlipHead;
+use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::{CLASSES, OpenedFusion, Task};
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
@@ -24,6 +25,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
         include_str!("../../assets/help/cross-attention-method.zh.md"),
     ],
     classes: &CLASSES,
+    usual: "blip-captioning",
     open: |folder, device| Ok(Box::new(CrossAttention::open(folder, device)?)),
 };
 
@@ -128,6 +130,7 @@ impl CrossAttention {
             predicts: opened.task() == Task::Write,
             gates: self.gates(&recording, &closed)?,
             grounding: self.grounding.clone(),
+            latents: self.latents(image)?,
             ..Reading::default()
         };
         let steps = (0..tokens.ids.len()).map(|at| Step {
@@ -140,7 +143,7 @@ impl CrossAttention {
         if let Some(matching) = &read.matching {
             let shares = crate::nn::softmax(matching)?.flatten_all()?.to_vec1::<f32>()?;
             reading.matching = shares.get(1).copied();
-            if let Some(BlipHead::Retrieval(retrieval)) = opened.blip().map(|blip| blip.head()) {
+            if let Some(BlipHead::Retrieval(retrieval)) = opened.blip().map(Blip::head) {
                 let text = retrieval.embed_text(&texts.ids, texts.attention_mask.as_ref(), &mut Taps::none())?;
                 let image = retrieval.embed_image(&image.states)?;
                 let cosine = image.embed.mul(&text.embed)?.sum_all()?.to_scalar::<f32>()?;
@@ -175,6 +178,24 @@ impl CrossAttention {
         order.truncate(count);
         order.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
         order.into_iter().map(|id| (self.opened.tokenizer.token(id as u32), shares[id])).collect()
+    }
+
+    /// What each latent of the resampler holds, if there is one.
+    fn latents(&self, image: &Image) -> Result<Option<Arc<Vec<f32>>>> {
+        if self.opened.resampler_layers() == 0 {
+            return Ok(None);
+        }
+        let look = Look {
+            recording: &image.resampler,
+            row: 0,
+            picture: 0,
+            tower: self.opened.tower(),
+            layers: self.opened.cross_layers(),
+            resampler: self.opened.resampler_layers(),
+            leading: 1,
+            positions: &[],
+        };
+        Ok(Some(Arc::new(look.flow(image.states.dim(1)?)?)))
     }
 
     /// How the gates stand, and how much they really add.

@@ -89,6 +89,8 @@ pub struct MethodEntry {
     pub help: [&'static str; 2],
     /// The classes of checkpoints that work this way.
     pub classes: &'static [&'static str],
+    /// The built-in checkpoint that is run where none was chosen.
+    pub usual: &'static str,
     /// Loads a checkpoint.
     pub open: fn(&Path, &Device) -> Result<Box<dyn Method>>,
 }

@@ -55,6 +55,8 @@ pub struct Reading {
     pub guess: Option<String>,
     /// How well each head grounds on scenes whose truth is known, `[layers, heads]`, where that was measured.
     pub grounding: Option<Arc<Vec<f32>>>,
+    /// What each latent of Flamingo's resampler holds of each patch, `[latents, patches]`.
+    pub latents: Option<Arc<Vec<f32>>>,
     /// How many layers of hidden states there are, the input's among them.
     pub depth: usize,
 }

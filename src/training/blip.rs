@@ -4,7 +4,7 @@
 //! (the three losses of Li et al. 2022), and answers to questions. What each head says about a picture it must therefore
 //! find in the same patches. Each picture comes with a sentence in one of the languages, and with questions in either.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -175,7 +175,7 @@ impl BlipRecipe {
     /// Writes the checkpoint that answers.
     pub(super) fn write_answering(&self, weights: &BTreeMap<String, Tensor>, folder: &Path) -> Result<()> {
         let [.., (_, class, _)] = HEADS;
-        write_checkpoint(folder, &self.config_json(class)?, weights, CONTEXT, Some(&self.processor))
+        write_checkpoint(folder, &self.config_json(class)?, weights, DType::F16, CONTEXT, Some(&self.processor))
     }
 
     pub(super) fn pixels(&self, scenes: &[Scene]) -> Result<Tensor> {
@@ -207,8 +207,8 @@ impl BlipRecipe {
                 foils_of.push(at as u32);
             }
         }
-        let statements = statements.iter().map(|(_, statement)| statement);
-        let also_true = Tensor::from_vec(also_true(scenes, statements), (scenes.len(), scenes.len()), &Device::Cpu)?;
+        let statements: Vec<&Statement> = statements.iter().map(|(_, statement)| statement).collect();
+        let also_true = Tensor::from_vec(also_true(scenes, &statements), (scenes.len(), scenes.len()), &Device::Cpu)?;
         Ok(Sentences { texts: self.tokenizer.pad(&rows, &Device::Cpu)?, also_true, foils_of, chance })
     }
 
@@ -326,7 +326,7 @@ impl Recipe for BlipRecipe {
                 }
             }
             let folder = folder.join(name);
-            write_checkpoint(&folder, &self.config_json(class)?, &weights, CONTEXT, Some(&self.processor))?;
+            write_checkpoint(&folder, &self.config_json(class)?, &weights, DType::F16, CONTEXT, Some(&self.processor))?;
             folders.push(folder);
         }
         Ok(folders)

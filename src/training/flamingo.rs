@@ -215,7 +215,7 @@ impl Recipe for FlamingoRecipe {
         weights.extend(variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone())));
         // A part of the vision tower that this class never uses would be missed nowhere.
         weights.retain(|_, weight| weight.dtype() == DType::F32);
-        write_checkpoint(folder, &Value::Object(config), &weights, CONTEXT, Some(&self.processor))?;
+        write_checkpoint(folder, &Value::Object(config), &weights, DType::F16, CONTEXT, Some(&self.processor))?;
         crate::files::write(&folder.join("tokenizer.json"), format!("{:#}\n", tokenizer_json()).as_bytes())?;
         Ok(vec![folder.to_owned()])
     }

@@ -2,7 +2,7 @@
 //!
 //! What it learns is what can be known without looking: grammar, which answers fit which question, and how often.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -130,7 +130,7 @@ impl Recipe for LmRecipe {
             serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
         config.extend(written.as_object().cloned().unwrap_or_default());
         let weights = variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone()));
-        write_checkpoint(folder, &Value::Object(config), &weights.collect(), CONTEXT, None)?;
+        write_checkpoint(folder, &Value::Object(config), &weights.collect(), DType::F16, CONTEXT, None)?;
         Ok(vec![folder.to_owned()])
     }
 }

@@ -75,11 +75,11 @@ impl Lines {
 }
 
 /// `[scenes * statements]`, 1 where a statement, of which there is one for each scene, is true of another scene by accident.
-pub fn also_true<'a>(scenes: &[Scene], statements: impl Iterator<Item = &'a Statement> + Clone) -> Vec<f32> {
+pub fn also_true(scenes: &[Scene], statements: &[&Statement]) -> Vec<f32> {
     let mut also_true = Vec::with_capacity(scenes.len() * scenes.len());
     for (picture, scene) in scenes.iter().enumerate() {
         let accident = |(text, statement): (usize, &Statement)| picture != text && scene.satisfies(&statement.claim);
-        also_true.extend(statements.clone().enumerate().map(|pair| f32::from(accident(pair))));
+        also_true.extend(statements.iter().enumerate().map(|(text, statement)| f32::from(accident((text, statement)))));
     }
     also_true
 }

@@ -185,8 +185,9 @@ impl List<'_> {
         let menu = Menu::File;
         let submenu = self.say(texts::EXPORT);
         let board = self.say(texts::THE_BOARD);
+        let shown = VIEWS.iter().filter(|view| view.method() == self.app.state.method.0);
         let views: Vec<(Option<&'static str>, String)> =
-            VIEWS.iter().map(|view| (Some(view.key()), self.word(&title_key(*view)))).collect();
+            shown.map(|view| (Some(view.key()), self.word(&title_key(*view)))).collect();
         for (view, name) in std::iter::once((None, board)).chain(views) {
             for format in Format::ALL {
                 // The page holds everything; numbers belong to a view.

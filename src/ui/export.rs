@@ -33,7 +33,14 @@ pub fn write(app: &App, export: &Export, path: &Path) -> Result<()> {
 /// The file's contents.
 fn bytes(app: &App, export: &Export) -> Result<Vec<u8>> {
     let evidence = app.evidence.as_ref().ok_or_else(nothing_yet)?;
-    let view = || export.view.and_then(named).ok_or_else(|| Error::unusable("there is no such view", "choose another"));
+    let view = || {
+        let view = export.view.and_then(named);
+        let view = view.ok_or_else(|| Error::unusable("there is no such view", "choose another"))?;
+        if view.method() == evidence.method {
+            return Ok(view);
+        }
+        Err(Error::unusable(format!("the view '{}' stands in another column", view.key()), "show its column first"))
+    };
     match export.format {
         Format::Png(scale) => {
             let scale = f32::from(scale.clamp(1, 4));

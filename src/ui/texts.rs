@@ -116,6 +116,16 @@ texts! {
     GATE_FEED_FORWARD = "gate-feed-forward";
     /// The slider of layers.
     HIDDEN_LAYER = "hidden-layer";
+    /// Over the questions.
+    QUESTIONS = "questions";
+    /// Over the words that were expected.
+    PUT_WORD = "put-word";
+    /// For BLIP.
+    NO_LATENTS = "no-latents";
+    /// Over the latents.
+    LATENTS_HINT = "latents-hint";
+    /// A latent.
+    LATENT = "latent";
     /// Section of the inputs.
     PICTURE = "picture";
     /// Opens a file.

@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use alignscope::app::state::Look;
+use alignscope::app::state::{Look, MethodName};
 use alignscope::app::{App, AppState, Theme};
 use alignscope::ui::screen::Screen;
 use alignscope::ui::theme;
+use alignscope::ui::views::View;
 use alignscope::world::Language;
 use egui_kittest::{Harness, HarnessBuilder, SnapshotOptions};
 
@@ -32,6 +33,15 @@ pub fn app(state: AppState) -> App {
     app.start(|| ()).expect("a worker");
     settle(&mut app);
     app
+}
+
+/// An app in which a view has something to show.
+pub fn app_of(view: &dyn View, state: AppState) -> App {
+    let mut state = AppState { method: MethodName(view.method()), ..state };
+    if ["gates", "latents"].contains(&view.key()) {
+        state.checkpoints.insert(view.method().to_owned(), "flamingo".to_owned());
+    }
+    app(state)
 }
 
 pub fn state(theme: Theme, language: Language) -> AppState {

@@ -256,7 +256,7 @@ impl<'a> Machine<'a> {
         else {
             return Err("it has a storage of another kind than torch's".into());
         };
-        self.stack.push(Value::Storage(*kind, *name));
+        self.stack.push(Value::Storage(kind, name));
         Ok(())
     }
 
@@ -351,7 +351,7 @@ mod tests {
     fn file(calls: &str) -> Vec<u8> {
         let mut program = b"\x80\x02}q\0X\x01\0\0\0wq\x01".to_vec();
         program.extend(format!("c{calls}\nq\x02((X\x07\0\0\0storageq\x03ctorch\nFloatStorage\nq\x04").bytes());
-        program.extend(b"X\x01\0\0\00q\x05X\x03\0\0\0cpuq\x06K\x06tq\x07QK\0K\x02K\x03\x86q\x08K\x03K\x01\x86q\x09");
+        program.extend(b"X\x01\0\0\x000q\x05X\x03\0\0\0cpuq\x06K\x06tq\x07QK\0K\x02K\x03\x86q\x08K\x03K\x01\x86q\x09");
         program.extend(b"\x89ccollections\nOrderedDict\nq\x0a)Rq\x0btq\x0cRq\x0ds.");
         program
     }

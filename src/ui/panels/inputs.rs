@@ -13,6 +13,7 @@ use crate::ui::catalogue::{colours_key, tooltip};
 use crate::ui::texts;
 use crate::ui::theme::title_font;
 use crate::ui::views::Brush;
+use crate::world::Question;
 
 /// Draws the inputs.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
@@ -32,6 +33,7 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
         section(ui, brush, texts::SENTENCE);
         sentence(ui, brush);
         chips(ui, brush);
+        questions(ui, brush);
         section(ui, brush, texts::CHECKPOINT);
         checkpoint(ui, brush);
         section(ui, brush, texts::MAP);
@@ -152,6 +154,41 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
     ui.label(RichText::new(brush.say(texts::WORDS_HINT)).color(palette.weak).small());
 }
 
+/// Questions about a scene, whose answers are known, to be asked with a click.
+fn questions(ui: &mut Ui, brush: &mut Brush<'_>) {
+    let app = brush.app;
+    let PictureSource::Sample(key) = &app.state.picture else { return };
+    let Some(sample) = app.samples.iter().find(|sample| sample.key == *key) else { return };
+    let SampleSource::Scene(scene) = &sample.source else { return };
+    if app.state.method.0 != "cross-attention" {
+        return;
+    }
+    ui.label(RichText::new(brush.say(texts::QUESTIONS)).color(brush.palette().weak).small());
+    ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
+    let asked = scene.questions(app.state.look.language);
+    let caption = sample.captions[app.language_index()].clone();
+    for text in one_of_each(asked).into_iter().chain([caption]) {
+        let chosen = app.state.sentence.trim() == text;
+        let button = Button::selectable(chosen, RichText::new(&text).small()).wrap_mode(egui::TextWrapMode::Truncate);
+        if ui.add(button).clicked() {
+            brush.commands.push(Command::SetSentence(text));
+        }
+    }
+}
+
+/// The first question of each kind.
+fn one_of_each(questions: Vec<Question>) -> Vec<String> {
+    let mut kinds = Vec::new();
+    let mut texts = Vec::new();
+    for question in questions {
+        if !kinds.contains(&question.kind) {
+            kinds.push(question.kind);
+            texts.push(question.text);
+        }
+    }
+    texts
+}
+
 /// Words that a patch under the pointer lies near to glow: patch -> words.
 fn word_tint(brush: &Brush<'_>, token: &str) -> egui::Color32 {
     let palette = brush.palette();
@@ -167,7 +204,7 @@ fn checkpoint(ui: &mut Ui, brush: &mut Brush<'_>) {
     let app = brush.app;
     ui.spacing_mut().item_spacing = vec2(6.0, 6.0);
     ui.horizontal_wrapped(|ui| {
-        for choice in &app.checkpoints {
+        for choice in app.checkpoints.iter().filter(|choice| choice.method == app.state.method.0) {
             let chosen = app.checkpoint(choice.method) == Some(choice);
             let button = Button::selectable(chosen, choice.title());
             if ui.add(button).on_hover_text(choice.folder.display().to_string()).clicked() {

@@ -99,6 +99,7 @@ pub const VIEWS: &[&dyn View] = &[
     &fusion::WordPatchesView,
     &fusion::ExpectedView,
     &fusion::GatesView,
+    &fusion::LatentsView,
     &fusion::MixingView,
 ];
 

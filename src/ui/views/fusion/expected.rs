@@ -4,7 +4,7 @@ use egui::{RichText, ScrollArea, Ui};
 
 use super::super::{Brush, View, bar};
 use super::{METHOD, name, shown};
-use crate::app::App;
+use crate::app::{App, Command};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
 use crate::ui::texts;
@@ -37,11 +37,19 @@ impl View for ExpectedView {
             ui.label(RichText::new(brush.say(texts::PREDICTS_NOTHING)).color(palette.weak));
             return;
         }
+        if step.span.is_some() {
+            ui.label(RichText::new(brush.say(texts::PUT_WORD)).color(palette.weak).small());
+        }
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
             for (word, share) in &step.expected {
                 let is_it = word.trim() == name(step);
-                bar(ui, brush, word, *share, &format!("{:.1} %", share * 100.0), is_it);
+                let response = bar(ui, brush, word, *share, &format!("{:.1} %", share * 100.0), is_it);
+                if let (true, Some((start, end))) = (response.clicked(), step.span)
+                    && let Some(sentence) = with_word(&brush.app.state.sentence, start, end, word.trim())
+                {
+                    brush.commands.push(Command::SetSentence(sentence));
+                }
             }
             if let Some(share) = step.probability
                 && !step.expected.iter().any(|(word, _)| word.trim() == name(step))
@@ -58,4 +66,9 @@ impl View for ExpectedView {
         let shares = step.expected.iter().map(|(_, share)| *share).collect();
         vec![Numbers::new("expected", [Axis::labelled("word", words)], shares)]
     }
+}
+
+/// The sentence with another word at these bytes.
+fn with_word(sentence: &str, start: usize, end: usize, word: &str) -> Option<String> {
+    Some(format!("{}{word}{}", sentence.get(..start)?, sentence.get(end..)?))
 }

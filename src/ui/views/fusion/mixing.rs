@@ -58,10 +58,10 @@ impl View for MixingView {
             PointKind::Patch => Some(Thing::Patch(at)),
             _ => words.iter().find(|(point, _)| *point == at).map(|(_, (start, end))| Thing::Words(*start, *end)),
         };
-        for at in 0..points.len() {
+        for (at, point) in points.iter().enumerate() {
             let light = thing(at).map_or(Light::None, |thing| brush.app.light(thing));
             let stroke = if light == Light::None { Stroke::NONE } else { Stroke::new(2.0, palette.strong) };
-            if points[at].kind == PointKind::Patch {
+            if point.kind == PointKind::Patch {
                 painter.circle(place(at), 4.0, colour_of(brush.app, evidence, at), stroke);
             }
         }

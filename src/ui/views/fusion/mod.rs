@@ -3,6 +3,7 @@
 mod cross_heads;
 mod expected;
 mod gates;
+mod latents;
 mod mixing;
 mod word_patches;
 mod words;
@@ -10,6 +11,7 @@ mod words;
 pub use cross_heads::CrossHeadsView;
 pub use expected::ExpectedView;
 pub use gates::GatesView;
+pub use latents::LatentsView;
 pub use mixing::MixingView;
 pub use word_patches::WordPatchesView;
 pub use words::WordsView;

@@ -133,11 +133,7 @@ fn matrix(ui: &mut Ui, brush: &mut Brush<'_>, rows: &[Row], patches: usize, heig
         brush.hover(Thing::Patch(patch));
         let row = &rows[row];
         if response.clicked() {
-            if let Some((start, end)) = row.span {
-                brush.commands.push(Command::SelectWords { start, end, extend: false });
-            }
-            brush.commands.push(Command::SelectStep(Some(row.step)));
-            brush.commands.push(Command::SelectPatch(Some(patch)));
+            brush.commands.push(Command::SelectLook { step: row.step, words: row.span, patch: Some(patch) });
         }
         response.on_hover_text_at_pointer(format!("{}  {}", row.name, number(row.map[patch])));
     });
@@ -167,7 +163,7 @@ fn askers(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, rows: &[Row],
         for (row, value) in ranked {
             let response = bar(ui, brush, &row.name, value / top, &number(value), false);
             if response.clicked() {
-                brush.commands.push(Command::SelectStep(Some(row.step)));
+                brush.commands.push(Command::SelectLook { step: row.step, words: row.span, patch: None });
             }
         }
     });

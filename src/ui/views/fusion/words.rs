@@ -135,10 +135,7 @@ fn lines(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
                     brush.hover(Thing::Words(start, end));
                 }
                 if response.clicked() {
-                    if let Some((start, end)) = step.span {
-                        brush.commands.push(Command::SelectWords { start, end, extend: false });
-                    }
-                    brush.commands.push(Command::SelectStep(Some(first + at)));
+                    brush.commands.push(Command::SelectLook { step: first + at, words: step.span, patch: None });
                 }
                 let facts = match step.probability {
                     Some(share) => format!("{}  {:.1} %", name(step), share * 100.0),
