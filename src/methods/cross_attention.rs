@@ -264,7 +264,7 @@ impl CrossAttention {
             listed: None,
             picture: None,
             label,
-            vector: vector.to_vec(),
+            vector: unit(vector),
         };
         let columns = self.opened.grid().1.max(1);
         if words.shape.last() == image.patches.shape.last() {
@@ -343,6 +343,12 @@ impl CrossAttention {
         self.write(image, known, input, cancel, &mut |known| show(known, emit))?;
         self.weighted_maps(image, known, cancel, &mut |share| emit(News::Progress(share)))
     }
+}
+
+/// The vector with length one: what differs between words and patches is not how long their states are.
+fn unit(vector: &[f32]) -> Vec<f32> {
+    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-9);
+    vector.iter().map(|value| value / length).collect()
 }
 
 /// The array without its first axis, which has one entry.

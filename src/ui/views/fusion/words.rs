@@ -219,7 +219,7 @@ fn maps(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, reading: &Readi
     let label = ui.text_style_height(&egui::TextStyle::Body) + SMALL_GAP;
     let picture = (each.y - LEGEND - label).min(each.x * shape(brush)).max(40.0);
     let mut one = |ui: &mut Ui, weighting: Weighting| {
-        ui.allocate_ui(each, |ui| {
+        ui.allocate_ui_with_layout(each, egui::Layout::top_down(egui::Align::Min), |ui| {
             ui.set_width(each.x);
             let text = if weighting == Weighting::Gradient { texts::WEIGHTED } else { texts::RAW };
             ui.label(RichText::new(brush.say(text)).color(palette.weak));
