@@ -169,3 +169,26 @@ fn the_command_measures_what_is_built_in() {
     let missing = eval(&["--checkpoint", "no such folder"]);
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("no such folder"));
 }
+
+#[test]
+fn the_built_in_captioner_looks_at_what_it_writes() {
+    use alignscope::evaluation::fusion;
+    use alignscope::evaluation::fusion_pointing::Place;
+    use alignscope::models::fusion::OpenedFusion;
+    let opened = OpenedFusion::open(&builtin::folder().join("blip-captioning"), &Device::Cpu).expect("a checkpoint");
+    let plan = Plan { seed: 5, scenes: 40 };
+    let measure = || fusion::evaluate(&opened, plan, &CancelToken::default(), &mut |_, _| ()).expect("figures");
+    let report = measure();
+    assert_eq!(report.parts.len(), SPLITS.len() * 2);
+    for part in report.parts.iter().filter(|part| part.split == Split::Test) {
+        let written = part.pointing.iter().find(|pointing| pointing.place == Place::Predict).expect("the game");
+        let [raw, weighted] = written.shares().map(|share| share.value);
+        assert!(weighted > 0.8 && weighted > raw, "{:?}: raw {raw}, weighted {weighted}", part.language);
+        let captions = part.captions.as_ref().expect("captions");
+        assert!(captions.precision.value > 0.7 && captions.recall.value > 0.6, "{captions:?}");
+    }
+    let text = report.to_string();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(serde_json::to_string(&report).is_ok_and(|json| json.contains("\"predict\"")));
+    assert_eq!(report, measure(), "the same seed gives the same figures");
+}

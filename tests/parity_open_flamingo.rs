@@ -494,3 +494,14 @@ fn the_extent_is_that_of_all_parts() {
         assert!(extent.bytes > 50_000);
     }
 }
+
+#[test]
+fn a_picture_that_was_seen_before_needs_no_second_look() {
+    for fixture in fixtures() {
+        let whole = Prompt { attention_mask: None, ..fixture.row(0) };
+        let at_once = fixture.model.forward(&whole, &mut Taps::none()).expect("a pass");
+        let seen = fixture.model.see(&whole.pixels, &mut Taps::none()).expect("a pass");
+        let later = fixture.model.read(&whole.ids, &seen, &whole.image_mask, &mut Taps::none()).expect("a pass");
+        assert_eq!(host(&at_once), host(&later), "{}", fixture.name);
+    }
+}

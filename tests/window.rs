@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use alignscope::app::samples::{SampleSource, samples};
 use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Ask, Command, PictureSource, Theme};
+use alignscope::methods::METHODS;
+use alignscope::models::checkpoint::Checkpoint;
 use alignscope::ui::columns;
 use alignscope::ui::textures::Textures;
 use alignscope::ui::views::{Brush, VIEWS};
@@ -229,11 +231,14 @@ fn bad_input_is_one_sentence_and_nothing_is_lost() {
 fn a_photograph_is_said_to_be_strange_and_a_sticker_scene_is_not() {
     let mut wrong = Vec::new();
     for folder in alignscope::models::builtin::list() {
+        let class = Checkpoint::open(&folder).expect("a checkpoint").class().to_owned();
+        let method = METHODS.iter().find(|method| method.classes.contains(&class.as_str())).expect("a method").key;
         for sample in samples() {
             let state = AppState {
                 picture: PictureSource::Sample(sample.key.clone()),
                 sentence: "a cat".into(),
-                checkpoints: [("contrastive".to_owned(), folder.display().to_string())].into(),
+                method: MethodName(method),
+                checkpoints: [(method.to_owned(), folder.display().to_string())].into(),
                 ..AppState::default()
             };
             let evidence = app(state).evidence.expect("evidence");

@@ -279,7 +279,7 @@ impl App {
     }
 
     /// The word whose map is shown, counted over all texts: the one that was stepped to, else the last selected one, else
-    /// the first that a person wrote.
+    /// the first of the answer to a question, else the first that a person wrote.
     #[must_use]
     pub fn step(&self, reading: &Reading) -> Option<usize> {
         let count = reading.steps().count();
@@ -289,7 +289,11 @@ impl App {
             _ => None,
         };
         let selected = self.state.selected.words.and_then(|words| reading.last_step_of(words));
-        let first = || reading.steps().position(|(_, _, step)| step.span.is_some());
+        let first = || {
+            let asked = self.state.sentence.trim_end().ends_with(['?', '？']);
+            let written = reading.steps().position(|(_, _, step)| step.is_written);
+            written.filter(|_| asked).or_else(|| reading.steps().position(|(_, _, step)| step.span.is_some()))
+        };
         hovered.or(stepped).or(selected).or_else(first).filter(|_| count > 0)
     }
 

@@ -153,10 +153,15 @@ fn measure(folder: &Path) -> Result<()> {
     let found = Checkpoint::open(folder)?;
     let measured = || {
         if contrastive::CLASSES.contains(&found.class()) {
-            Familiarity::measure(&Opened::open(folder, &Device::Cpu)?)?;
+            let opened = Opened::open(folder, &Device::Cpu)?;
+            Familiarity::measure(folder, |pictures, taps| {
+                opened.dual_encoder().encode_image(&opened.pixels(pictures)?, taps).map(|_| ())
+            })?;
         }
         if CLASSES.contains(&found.class()) {
-            fusion::measure_heads(&OpenedFusion::open(folder, &Device::Cpu)?)?;
+            let opened = OpenedFusion::open(folder, &Device::Cpu)?;
+            Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
+            fusion::measure_heads(&opened)?;
         }
         Ok(())
     };

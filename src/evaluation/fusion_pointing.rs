@@ -120,7 +120,7 @@ fn play_at(
                 tower: opened.tower(),
                 layers: opened.cross_layers(),
                 resampler: opened.resampler_layers(),
-                leading: 1,
+                leading: opened.leading(),
                 positions: &positions,
             };
             let hits = |map: &[f32]| [hit(map, &noun.pair.near_object), hit(map, &noun.pair.on_object)];

@@ -65,11 +65,11 @@ impl fmt::Display for FusionReport {
             let best = |heads: fn(&FusionPointing) -> &Vec<Vec<f64>>| {
                 move |part: &Part| {
                     let (layer, head, share) = best_head(heads(&of(part)?))?;
-                    Some(format!("{share:.2}, layer {} head {}", layer + 1, head + 1))
+                    Some(format!("{share:.2} ({}·{})", layer + 1, head + 1))
                 }
             };
-            line("  best head's attention", &best(|found| &found.raw_heads))?;
-            line("  best head's, weighted", &best(|found| &found.weighted_heads))?;
+            line("  best head (layer·head)", &best(|found| &found.raw_heads))?;
+            line("  the same, weighted", &best(|found| &found.weighted_heads))?;
         }
         Ok(())
     }

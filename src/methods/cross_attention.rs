@@ -7,7 +7,8 @@ use candle_core::{Device, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::evidence::{Evidence, ModelFacts, PatchWords};
+use super::evidence::{Evidence, Familiar, ModelFacts, PatchWords};
+use super::familiarity::{self, Familiarity};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
 use crate::attribution::fusion::Look;
@@ -37,6 +38,7 @@ pub struct CrossAttention {
     opened: OpenedFusion,
     facts: ModelFacts,
     grounding: Option<Arc<Vec<f32>>>,
+    familiarity: Option<Familiarity>,
     image: Option<Image>,
     known: Option<Known>,
 }
@@ -47,7 +49,8 @@ struct Image {
     pixels: Tensor,       // [1, 3, height, width]
     states: Tensor,       // [1, keys, width]
     resampler: Recording, // the resampler's attention, if there is one
-    patches: Array,       // [patches, width], behind the last block of the vision tower
+    familiar: Option<Familiar>,
+    patches: Array, // [patches, width], behind the last block of the vision tower
 }
 
 /// What is known of the present text.
@@ -72,7 +75,14 @@ impl CrossAttention {
             class: opened.checkpoint.class().to_owned(),
             parameters: opened.parameters,
         };
-        Ok(Self { grounding: super::grounding::read(folder)?.map(Arc::new), opened, facts, image: None, known: None })
+        Ok(Self {
+            grounding: super::grounding::read(folder)?.map(Arc::new),
+            familiarity: Familiarity::read(folder)?,
+            opened,
+            facts,
+            image: None,
+            known: None,
+        })
     }
 
     /// What is known of the picture, taken out of the method so that the rest can be changed beside it.
@@ -88,6 +98,8 @@ impl CrossAttention {
             self.opened.see(&pixels, &mut taps)?
         };
         let recording = recorder.finish();
+        let early = familiarity::features_of(&recording).concat();
+        let familiar = self.familiarity.as_ref().map(|familiarity| familiarity.of(&early));
         let last = recording.activations.iter().rev().find(|(site, _)| site.tower == Tower::Vision);
         let patches = last.map(|(_, states)| {
             let width = states.shape.last().copied().unwrap_or(1);
@@ -100,7 +112,7 @@ impl CrossAttention {
         };
         let patches = patches.unwrap_or(Array { shape: vec![0, 0], data: Vec::new() });
         let states = states.detach();
-        Ok(Image { picture: Arc::clone(picture), pixels, states, resampler, patches })
+        Ok(Image { picture: Arc::clone(picture), pixels, states, resampler, familiar, patches })
     }
 
     /// The observer that closes gates, if any is closed.
@@ -192,7 +204,7 @@ impl CrossAttention {
             tower: self.opened.tower(),
             layers: self.opened.cross_layers(),
             resampler: self.opened.resampler_layers(),
-            leading: 1,
+            leading: self.opened.leading(),
             positions: &[],
         };
         Ok(Some(Arc::new(look.flow(image.states.dim(1)?)?)))
@@ -201,14 +213,14 @@ impl CrossAttention {
     /// How the gates stand, and how much they really add.
     fn gates(&self, recording: &Recording, closed: &[usize]) -> Result<Vec<Gate>> {
         let Some(flamingo) = self.opened.flamingo() else { return Ok(Vec::new()) };
-        let interval = flamingo.config().cross_layer_interval;
         let lengths = |values: &[f32], width: usize| -> Vec<f32> {
             values.chunks_exact(width).map(|row| row.iter().map(|value| value * value).sum::<f32>().sqrt()).collect()
         };
         let mut gates = Vec::new();
         for (at, (attention, feed_forward)) in flamingo.gates()?.into_iter().enumerate() {
             let site = |layer, point| recording.get(Site::new(Tower::Decoder, layer, point));
-            let parts = (site(at, Point::GateAttn), site(at, Point::GateFfn), site(at * interval, Point::ResidPre));
+            let parts =
+                (site(at, Point::GateAttn), site(at, Point::GateFfn), site(flamingo.block_behind(at), Point::ResidPre));
             let mut share = [0.0; 2];
             if let (Some(attn), Some(ffn), Some(after)) = parts {
                 let width = after.shape.last().copied().unwrap_or(1).max(1);
@@ -248,7 +260,7 @@ impl CrossAttention {
             attention: Vec::new(),
             norms: image.patches.data.chunks_exact(width).map(norm).collect(),
             ledger: self.ledger(image, known),
-            familiarity: None,
+            familiarity: image.familiar,
             reading: Some(Arc::new(known.reading.clone())),
         }
     }

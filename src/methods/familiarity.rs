@@ -10,12 +10,12 @@
 //! them (measured: three of four photographs lay within the usual distance).
 
 use candle_core::{Device, Tensor};
+use image::RgbImage;
 use nalgebra::{DMatrix, DVector};
 use std::path::Path;
 
 use super::evidence::Familiar;
 use crate::error::{Error, Result};
-use crate::models::opened::Opened;
 use crate::taps::{Array, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
 use crate::world::{Scene, Split};
 
@@ -64,19 +64,19 @@ impl Familiarity {
         Ok(Some(Self { mean, precision, usual: usual[0] }))
     }
 
-    /// Measures a checkpoint on training scenes and on as many fresh ones, and writes the file into its folder.
+    /// Measures the checkpoint in `folder` on training scenes and on as many fresh ones, and writes the file into it; `see`
+    /// lets its vision tower look at pictures.
     ///
     /// # Errors
     /// If a pass fails, the spread has no inverse, or the file can't be written.
-    pub fn measure(opened: &Opened) -> Result<()> {
+    pub fn measure(folder: &Path, see: impl Fn(&[&RgbImage], &mut Taps<'_>) -> Result<()>) -> Result<()> {
         let features_on = |split: Split, first: u64| -> Result<Vec<Vec<f32>>> {
             let mut rows = Vec::new();
             for start in (0..SCENES).step_by(BATCH as usize) {
                 let pictures: Vec<_> =
                     (start..start + BATCH).map(|at| Scene::random(split, first + at).draw()).collect();
-                let pixels = opened.pixels(&pictures.iter().collect::<Vec<_>>())?;
                 let mut recorder = recorder();
-                opened.dual_encoder().encode_image(&pixels, &mut Taps::none().with(&mut recorder))?;
+                see(&pictures.iter().collect::<Vec<_>>(), &mut Taps::none().with(&mut recorder))?;
                 rows.extend(features_of(&recorder.finish()));
             }
             Ok(rows)
@@ -92,8 +92,7 @@ impl Familiarity {
         // A little of the mean variance on the diagonal keeps directions without any spread from deciding alone.
         let ridge = covariance.trace() / width as f64 * 1e-3;
         let inverse = (covariance + DMatrix::identity(width, width) * ridge).try_inverse().ok_or_else(|| {
-            Error::unusable("the features of the checkpoint don't spread", "train it longer")
-                .at(&opened.checkpoint.folder)
+            Error::unusable("the features of the checkpoint don't spread", "train it longer").at(folder)
         })?;
         #[expect(clippy::cast_possible_truncation, reason = "kept as f32")]
         let single = |values: &[f64]| -> Vec<f32> { values.iter().map(|value| *value as f32).collect() };
@@ -106,7 +105,7 @@ impl Familiarity {
         distances.sort_by(f32::total_cmp);
         let at = (distances.len() as f64 * 0.999) as usize;
         familiarity.usual = distances.get(at).copied().unwrap_or(f32::INFINITY);
-        familiarity.write(&opened.checkpoint.folder)
+        familiarity.write(folder)
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

@@ -1,5 +1,5 @@
 //! A model whose words look at the picture by cross-attention, with all that leads texts and pictures to it: BLIP's three
-//! classes, and Flamingo as IDEFICS.
+//! classes, and Flamingo as IDEFICS or OpenFlamingo.
 
 use candle_core::{Device, IndexOp, Tensor};
 use image::RgbImage;
@@ -8,26 +8,24 @@ use std::path::Path;
 use super::Model;
 use super::blip::{Blip, BlipHead};
 use super::checkpoint::Checkpoint;
-use super::idefics::{Idefics, image_mask};
+use super::flamingo::{Flamingo, IMAGE};
+use super::idefics::image_mask;
 use super::preprocess::ImageProcessor;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
 use crate::error::{Error, Result};
 use crate::nn::{Fusion, padding_mask_for};
 use crate::taps::{CancelToken, Taps, Tower};
 
-/// What IDEFICS writes around the place of a picture, and for the picture itself.
-const AROUND: &str = "<fake_token_around_image>";
-/// See [`AROUND`].
-const IMAGE: &str = "<image>";
 /// The longest text that Flamingo gets here, in tokens; its published models read no more.
 const FLAMINGO_CONTEXT: usize = 2048;
 
 /// The classes of checkpoints that can be opened so.
-pub const CLASSES: [&str; 4] = [
+pub const CLASSES: [&str; 5] = [
     "BlipForImageTextRetrieval",
     "BlipForConditionalGeneration",
     "BlipForQuestionAnswering",
     "IdeficsForVisionText2Text",
+    "OpenFlamingo",
 ];
 
 /// What a model does with a text.
@@ -58,7 +56,7 @@ pub struct OpenedFusion {
 
 enum FusionModel {
     Blip(Box<Blip>),
-    Flamingo { model: Box<Idefics>, image: u32 },
+    Flamingo { model: Box<dyn Flamingo>, image: u32 },
 }
 
 /// What a pass over texts gives.
@@ -85,7 +83,8 @@ impl OpenedFusion {
                 (FusionModel::Blip(model), context)
             }
             Model::Flamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
-            Model::DualEncoder(_) | Model::OpenFlamingo(_) => {
+            Model::OpenFlamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
+            Model::DualEncoder(_) => {
                 let class = checkpoint.class();
                 let problem = format!("the checkpoint is a '{class}', whose words don't look at pictures");
                 return Err(Error::unusable(problem, "open a checkpoint of BLIP or IDEFICS here").at(folder));
@@ -127,9 +126,9 @@ impl OpenedFusion {
 
     /// Flamingo, if it is one.
     #[must_use]
-    pub fn flamingo(&self) -> Option<&Idefics> {
+    pub fn flamingo(&self) -> Option<&dyn Flamingo> {
         match &self.model {
-            FusionModel::Flamingo { model, .. } => Some(model),
+            FusionModel::Flamingo { model, .. } => Some(model.as_ref()),
             FusionModel::Blip(_) => None,
         }
     }
@@ -163,18 +162,20 @@ impl OpenedFusion {
     pub fn cross_layers(&self) -> usize {
         match &self.model {
             FusionModel::Blip(blip) => blip.config().text_config.num_hidden_layers,
-            FusionModel::Flamingo { model, .. } => {
-                model.config().num_hidden_layers / model.config().cross_layer_interval.max(1)
-            }
+            FusionModel::Flamingo { model, .. } => model.gated(),
         }
     }
 
     /// How many blocks stand between patches and words: those of the resampler, or none.
     #[must_use]
     pub fn resampler_layers(&self) -> usize {
-        self.flamingo().map_or(0, |model| {
-            if model.config().use_resampler { model.config().perceiver_config.resampler_depth } else { 0 }
-        })
+        self.flamingo().map_or(0, Flamingo::resampler_layers)
+    }
+
+    /// How many positions precede the patches in what words, or the latents between, look at.
+    #[must_use]
+    pub fn leading(&self) -> usize {
+        self.flamingo().map_or(1, Flamingo::leading)
     }
 
     /// The token that ends a text.
@@ -182,7 +183,7 @@ impl OpenedFusion {
     pub fn end(&self) -> u32 {
         match &self.model {
             FusionModel::Blip(blip) => blip.config().text_config.sep_token_id,
-            FusionModel::Flamingo { model, .. } => model.config().ends().first().copied().unwrap_or(u32::MAX),
+            FusionModel::Flamingo { model, .. } => model.ends().first().copied().unwrap_or(u32::MAX),
         }
     }
 
@@ -220,8 +221,8 @@ impl OpenedFusion {
                 tokens
             }
             FusionModel::Flamingo { .. } if text.contains(IMAGE) => self.tokenizer.encode(text)?,
-            FusionModel::Flamingo { .. } => {
-                let place = format!("{AROUND}{IMAGE}{AROUND}");
+            FusionModel::Flamingo { model, .. } => {
+                let place = model.place();
                 let mut tokens = self.tokenizer.encode(&format!("{place}{text}"))?;
                 for span in &mut tokens.spans {
                     let moved = |(start, end): (usize, usize)| {

@@ -11,6 +11,7 @@ pub use config::{AlphaType, Ends, IdeficsConfig, IdeficsPerceiverConfig, Idefics
 pub use generate::Writing;
 pub(super) use generate::write_on;
 pub use media::image_mask;
+pub(super) use media::media;
 
 use candle_core::{DType, Tensor};
 
@@ -22,7 +23,6 @@ use crate::nn::{
     PerceiverResampler, PerceiverShape, RmsNorm, Scope,
 };
 use crate::taps::{Point, Site, Taps, Tower};
-use media::media;
 
 /// transformers leaves the base of turned positions at LLaMA's.
 const ROTARY_BASE: f32 = 10_000.0;

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod device;
 pub mod dual_encoder;
+pub mod flamingo;
 pub mod fusion;
 pub mod generate;
 pub mod idefics;

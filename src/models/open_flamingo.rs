@@ -18,8 +18,8 @@ pub use mpt::{MptAttentionConfig, MptConfig};
 
 use candle_core::Tensor;
 
-use super::causal::attention_rows;
-use super::idefics::{MediaKeys, Prompt, Writing, image_mask, write_on};
+use super::causal::{attention_rows, fits};
+use super::idefics::{MediaKeys, Prompt, Writing, image_mask, media, write_on};
 use super::vision_tower::{Tail, VisionTower};
 use crate::error::{Error, Result};
 use crate::nn::{Cache, Embedding, GatedCrossAttention, LayerNorm, Linear, Media, MptBlock, PerceiverResampler, Scope};
@@ -158,9 +158,22 @@ impl OpenFlamingo {
     /// If the shapes don't fit each other or the config, an id is unknown, the pass is cancelled, or an observer fails.
     pub fn forward(&self, prompt: &Prompt, taps: &mut Taps<'_>) -> Result<Tensor> {
         let (attention, media) = prompt.check(self.config.perceiver.num_latents)?;
-        let keys = self.media_keys(&prompt.pixels, taps)?;
+        let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
         let mask = self.config.language.mask(&attention, 0, prompt.ids.device())?;
         self.decode(&prompt.ids, &mask, Some((&keys, &media)), None, taps)
+    }
+
+    /// The same for pictures that were seen before: `states` `[batch, pictures, latents, vision width]` are those of
+    /// [`Self::see`]; `image_mask` `[batch, tokens, pictures]` is 1 where a token of `ids` `[batch, tokens]` sees a picture.
+    ///
+    /// # Errors
+    /// If the shapes don't fit each other, an id is unknown, the pass is cancelled, or an observer fails.
+    pub fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let mask = self.config.language.mask(&attention_rows(ids, None)?, 0, ids.device())?;
+        let (batch, tokens) = ids.dims2()?;
+        fits("image attention mask", image_mask.dims(), &[batch, tokens, states.dim(1)?])?;
+        let media = media(image_mask, states.dim(2)?)?;
+        self.decode(ids, &mask, Some((&self.media_keys(states)?, &media)), None, taps)
     }
 
     /// Scores of every next token from the language model alone, `[batch, tokens, all tokens]`: no picture, no gated
@@ -188,16 +201,16 @@ impl OpenFlamingo {
     ) -> Result<Vec<u32>> {
         let sizes = (self.config.perceiver.num_latents, self.blocks.len());
         let (attention, _) = prompt.check(sizes.0)?;
-        let keys = self.media_keys(&prompt.pixels, taps)?;
+        let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
         write_on(prompt, attention, how, sizes, on_token, |pass| {
             let mask = self.config.language.mask(pass.attention, pass.past, pass.ids.device())?;
             self.decode(pass.ids, &mask, Some((&keys, pass.media)), pass.caches, taps)
         })
     }
 
-    /// The keys and values of the pictures in each gated cross-attention.
-    fn media_keys(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<MediaKeys> {
-        let states = self.see(pixels, taps)?.flatten(1, 2)?; // [batch, pictures * latents, vision width]
+    /// The keys and values of what [`Self::see`] gave, in each gated cross-attention.
+    fn media_keys(&self, states: &Tensor) -> Result<MediaKeys> {
+        let states = states.flatten(1, 2)?; // [batch, pictures * latents, vision width]
         self.gated.iter().map(|block| block.keys(&states)).collect()
     }
 

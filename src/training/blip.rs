@@ -175,7 +175,16 @@ impl BlipRecipe {
     /// Writes the checkpoint that answers.
     pub(super) fn write_answering(&self, weights: &BTreeMap<String, Tensor>, folder: &Path) -> Result<()> {
         let [.., (_, class, _)] = HEADS;
-        write_checkpoint(folder, &self.config_json(class)?, weights, DType::F16, CONTEXT, Some(&self.processor))
+        self.write_head(class, weights.clone(), folder)
+    }
+
+    fn write_head(&self, class: &str, mut weights: BTreeMap<String, Tensor>, folder: &Path) -> Result<()> {
+        // One weight with two names; transformers wants to find the shorter one.
+        const LONG: &str = "text_decoder.cls.predictions.decoder.bias";
+        if let Some(bias) = weights.get(LONG).cloned() {
+            weights.insert(LONG.replace("decoder.bias", "bias"), bias);
+        }
+        write_checkpoint(folder, &self.config_json(class)?, &weights, DType::F16, CONTEXT, Some(&self.processor))
     }
 
     pub(super) fn pixels(&self, scenes: &[Scene]) -> Result<Tensor> {
@@ -326,7 +335,7 @@ impl Recipe for BlipRecipe {
                 }
             }
             let folder = folder.join(name);
-            write_checkpoint(&folder, &self.config_json(class)?, &weights, DType::F16, CONTEXT, Some(&self.processor))?;
+            self.write_head(class, weights, &folder)?;
             folders.push(folder);
         }
         Ok(folders)

@@ -86,7 +86,7 @@ impl CrossAttention {
             tower: self.opened.tower(),
             layers: self.opened.cross_layers(),
             resampler: self.opened.resampler_layers(),
-            leading: 1,
+            leading: self.opened.leading(),
             positions,
         };
         let mut count = 0;

@@ -72,7 +72,7 @@ impl CrossAttention {
         }
         let prompt = self.opened.tokens(input.language.caption_prompt())?;
         // Published captioners write best without being asked.
-        let is_ours = self.grounding.is_some() && prompt.known.iter().all(|known| *known);
+        let is_ours = self.familiarity.is_some() && prompt.known.iter().all(|known| *known);
         let prompt = if is_ours || self.opened.flamingo().is_some() { prompt } else { self.opened.tokens("")? };
         Ok(prompt.ids)
     }
@@ -125,7 +125,7 @@ impl CrossAttention {
                     pixels: image.pixels.unsqueeze(0)?,
                     image_mask: self.opened.image_mask(given)?,
                 };
-                let how = Writing { most: MOST, ends: model.config().ends(), cached: true };
+                let how = Writing { most: MOST, ends: model.ends(), cached: true };
                 model.generate(&prompt, &how, &mut taps, &mut on_token)?;
             }
         }

@@ -8,7 +8,7 @@ use crate::nn::Media;
 
 /// What tokens see of pictures that each became `each` vectors: `image_mask` `[batch, tokens, pictures]` is 1 where a
 /// token may see a picture.
-pub(super) fn media(image_mask: &Tensor, each: usize) -> Result<Media> {
+pub(in crate::models) fn media(image_mask: &Tensor, each: usize) -> Result<Media> {
     let (batch, tokens, pictures) = image_mask.dims3()?;
     let seen = image_mask.ne(0u32)?.to_dtype(DType::F32)?;
     let sees = seen.max_keepdim(2)?; // [batch, tokens, 1]

@@ -116,9 +116,10 @@ fn layers(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
     ui.horizontal(|ui| {
         ui.spacing_mut().slider_width = (ui.available_width() * 0.5).clamp(60.0, 260.0);
         ui.label(RichText::new(brush.say(texts::LAYER)).color(brush.palette().weak));
-        let slider = ui.add(Slider::new(&mut layer, 0..=last));
+        let slider = ui.add(Slider::new(&mut layer, 0..=last).show_value(false));
         let name = brush.say(texts::HIDDEN_LAYER);
         slider.widget_info(|| WidgetInfo::labeled(Role::Slider, true, name));
+        ui.label(layer.to_string());
     });
     if layer != before {
         brush.commands.push(Command::SetHiddenLayer(Some(layer)));
