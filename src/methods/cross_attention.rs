@@ -17,6 +17,7 @@ use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::{CLASSES, OpenedFusion, Task};
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
+use crate::world::Language;
 
 /// The method's entry in the registry.
 pub const ENTRY: MethodEntry = MethodEntry {
@@ -57,10 +58,18 @@ struct Image {
 struct Known {
     sentence: String,
     closed: Vec<usize>,
+    language: Language,
     tokens: Tokens,
     reading: Reading,
     hidden: Vec<Array>, // [tokens, width] each, by layer
     written: Vec<u32>,  // the ids of the line that was written, with what it goes on from
+}
+
+impl Known {
+    /// Whether this is what is asked for.
+    fn answers(&self, input: &Input, closed: &[usize]) -> bool {
+        self.sentence == input.sentence.trim() && self.closed == closed && self.language == input.language
+    }
 }
 
 impl CrossAttention {
@@ -170,7 +179,7 @@ impl CrossAttention {
         layers.sort_by_key(|(site, _)| (site.point == Point::ResidPost, site.layer));
         let hidden: Vec<Array> = layers.into_iter().map(|(_, states)| without_batch(states)).collect();
         reading.depth = hidden.len();
-        Ok(Known { sentence, closed, tokens, reading, hidden, written: Vec::new() })
+        Ok(Known { sentence, closed, language: input.language, tokens, reading, hidden, written: Vec::new() })
     }
 
     /// The gates that are closed, of those that there are.
@@ -320,7 +329,7 @@ impl Method for CrossAttention {
         }
         let image = self.take_image(&input.picture, cancel)?;
         let mut known = match self.known.take() {
-            Some(known) if known.sentence == input.sentence.trim() && known.closed == self.closed(input) => known,
+            Some(known) if known.answers(input, &self.closed(input)) => known,
             _ => self.read(&image, input, cancel)?,
         };
         let done = self.complete(&image, &mut known, input, cancel, emit);

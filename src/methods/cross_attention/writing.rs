@@ -34,7 +34,7 @@ impl CrossAttention {
             // Beside what it writes now, what it would write without any picture.
             let mut guess = Vec::new();
             let mut all = GatesClosed { layers: None };
-            self.go_on(image, known, &given, &mut all, cancel, &mut |token| guess.push(token))?;
+            self.go_on(image, &known.tokens.ids, &given, &mut all, cancel, &mut |token| guess.push(token))?;
             known.reading.guess = Some(self.opened.tokenizer.decode(&guess)?);
         }
         known.written.clone_from(&given);
@@ -53,7 +53,7 @@ impl CrossAttention {
                 show(known);
             }
         };
-        self.go_on_from(image, &asked, &given, &mut closed.clone(), cancel, &mut take)?;
+        self.go_on(image, &asked, &given, &mut closed.clone(), cancel, &mut take)?;
         let written = known.written.clone();
         match self.opened.task() {
             Task::Answer => self.raw_answer(image, known, cancel),
@@ -77,20 +77,8 @@ impl CrossAttention {
         Ok(prompt.ids)
     }
 
-    fn go_on(
-        &self,
-        image: &Image,
-        known: &Known,
-        given: &[u32],
-        closing: &mut GatesClosed,
-        cancel: &CancelToken,
-        take: &mut dyn FnMut(u32),
-    ) -> Result<()> {
-        self.go_on_from(image, &known.tokens.ids, given, closing, cancel, take)
-    }
-
     /// Hands out what the model writes behind `given`, or as the answer to `asked`.
-    fn go_on_from(
+    fn go_on(
         &self,
         image: &Image,
         asked: &[u32],
