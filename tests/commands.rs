@@ -458,3 +458,34 @@ fn stepping_through_a_sentence_moves_the_map_from_one_thing_to_the_other() {
         assert!(object.bounds().contains(x, y), "“{word}” is looked for at {x}, {y}");
     }
 }
+
+#[test]
+fn a_phrase_has_the_sum_of_the_maps_of_its_words() {
+    use alignscope::methods::reading::Weighting;
+    let mut app = app(AppState { method: MethodName("cross-attention"), ..AppState::first() });
+    let start = app.state.sentence.find("red ball").expect("the phrase");
+    let words = VIEWS.iter().find(|view| view.key() == "words").expect("a view");
+    let map = |app: &App| {
+        let evidence = app.evidence.clone().expect("evidence");
+        words
+            .numbers(&evidence, app)
+            .into_iter()
+            .find(|array| array.name == "gradient_x_attention")
+            .expect("a map")
+            .values
+    };
+    app.apply(Command::SelectWords { start, end: start + 8, extend: false });
+    settle(&mut app);
+    let evidence = app.evidence.clone().expect("evidence");
+    let reading = evidence.reading.clone().expect("a reading");
+    let of = |from: usize, to: usize| {
+        let (line, at) = reading.step(reading.step_of((from, to)).expect("a step")).expect("a step");
+        let how = (Place::Predict, Weighting::Gradient);
+        line.map(at, how, None, (reading.layers, reading.heads)).expect("a map")
+    };
+    let (red, ball) = (of(start, start + 3), of(start + 4, start + 8));
+    let sum: Vec<f32> = red.iter().zip(&ball).map(|(a, b)| a + b).collect();
+    assert_eq!(map(&app), sum);
+    app.apply(Command::SelectStep(reading.step_of((start, start + 3))));
+    assert_eq!(map(&app), red);
+}

@@ -252,7 +252,7 @@ fn foils_are_false_by_one_change() {
             assert!(scene.satisfies(&statement.claim), "{}", statement.text);
             let Some((kind, foil)) = scene.foil(&statement.claim, language, &mut rng) else { continue };
             assert!(!scene.satisfies(&foil.claim) && foil.text != statement.text, "{} / {}", statement.text, foil.text);
-            let words = |text: &str| alignscope::world::segment(text, language);
+            let words = |text: &str| segment(text, language);
             let (was, is) = (words(&statement.text), words(&foil.text));
             let changed = was.iter().filter(|word| !is.contains(word)).count();
             assert!(changed <= 4, "{} / {}", statement.text, foil.text);

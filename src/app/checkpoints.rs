@@ -60,7 +60,7 @@ impl App {
         };
         self.list(method, &name);
         self.state.checkpoints.insert(method.to_owned(), name);
-        self.show_method(super::state::MethodName(method));
+        self.state.method = super::state::MethodName(method);
         self.state.fusion.step = None;
         self.state.fusion.head = None;
         self.state.fusion.layer = None;

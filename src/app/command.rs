@@ -276,6 +276,10 @@ pub(super) fn apply(app: &mut App, command: Command) {
             }
         }
     }
+    // The help is that of a view that can be seen.
+    if !super::layout::is_of(app.state.method.0, app.help) {
+        app.help = super::layout::first_view(app.state.method.0).unwrap_or(app.help);
+    }
     let after = &mut app.state;
     if before.picture != after.picture || before.checkpoints != after.checkpoints {
         // The pointer was over a patch of another picture, or of another grid.
@@ -351,7 +355,7 @@ fn change(app: &mut App, command: Command) {
         Command::SetDrawn(drawn) => state.space.drawn = drawn,
         Command::JoinPairs(join) => state.space.pairs = join,
         Command::SetShift(shift) => state.space.shift = shift,
-        Command::SetMethod(method) => app.show_method(method),
+        Command::SetMethod(method) => state.method = method,
         Command::SelectStep(step) => state.fusion.step = step,
         Command::SelectLook { step, words, patch } => {
             state.fusion.step = Some(step);

@@ -124,6 +124,13 @@ pub fn first_view(method: &str) -> Option<&'static str> {
     sides.first()?.first()?.first().copied()
 }
 
+/// Whether a view stands in the column of a method.
+#[must_use]
+pub fn is_of(method: &str, view: &str) -> bool {
+    let of_method = USUAL.iter().filter(|(key, ..)| *key == method);
+    of_method.flat_map(|(_, sides, _)| sides.iter().copied().flatten().copied().flatten()).any(|known| *known == view)
+}
+
 /// The column of a method at the first start.
 #[must_use]
 pub fn usual(method: &str) -> Column {

@@ -138,6 +138,7 @@ impl App {
     }
 
     fn bare(state: AppState, samples: Vec<Sample>, checkpoints: Vec<CheckpointChoice>) -> Self {
+        let help = layout::first_view(state.method.0).unwrap_or_default();
         Self {
             last_good_picture: state.picture.clone(),
             last_good_checkpoints: state.checkpoints.clone(),
@@ -156,7 +157,7 @@ impl App {
             progress: None,
             elapsed: None,
             hovered: None,
-            help: "heatmap",
+            help,
             palette_is_open: false,
             asks: Vec::new(),
             device: "auto".to_owned(),
@@ -414,14 +415,6 @@ impl App {
         if let Some(sample) = self.samples.iter().find(|sample| sample.key == key) {
             self.state.sentence = sample.captions[index].clone();
             self.state.selected.words = sample.suggested_selection(index);
-        }
-    }
-
-    /// Shows the column of a method, and the help of its first view.
-    fn show_method(&mut self, method: state::MethodName) {
-        if self.state.method != method {
-            self.state.method = method;
-            self.help = layout::first_view(method.0).unwrap_or(self.help);
         }
     }
 

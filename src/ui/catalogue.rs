@@ -265,10 +265,13 @@ impl List<'_> {
             let title = format!("{submenu} · {name}");
             let command = Command::CloseView(view.method(), view.key());
             self.put_named(menu, title, command, |entry| entry.within(submenu).enabled(shown));
-            let submenu = self.say(texts::HELP);
-            let title = format!("{submenu} · {name}");
-            let chosen = app.help == view.key();
-            self.put_named(menu, title, Command::ShowHelp(view.key()), |entry| entry.within(submenu).chosen(chosen));
+            if view.method() == app.state.method.0 {
+                let submenu = self.say(texts::HELP);
+                let title = format!("{submenu} · {name}");
+                let chosen = app.help == view.key();
+                let command = Command::ShowHelp(view.key());
+                self.put_named(menu, title, command, |entry| entry.within(submenu).chosen(chosen));
+            }
         }
         self.put(menu, texts::RESET_LAYOUT, Command::ResetLayout, |entry| entry);
         let language = self.language();

@@ -4,7 +4,7 @@ use egui::{Align2, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, 
 
 use super::super::map_picture::{Overlay, plain};
 use super::super::{Brush, View};
-use super::{METHOD, name, place, shown, weightings};
+use super::{METHOD, added, asked, place, shown, weightings};
 use crate::app::{App, Command, Scale};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -69,12 +69,12 @@ impl View for CrossHeadsView {
 
 fn heads(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading, grid: (usize, usize), space: Vec2) {
     let palette = brush.palette();
-    let Some((line, at, step)) = shown(brush.app, reading) else { return };
+    let Some((line, steps, words)) = asked(brush.app, reading) else { return };
     let (layers, heads) = (reading.layers.max(1), reading.heads.max(1));
     let weighting = brush.app.state.fusion.weighting;
     let shape = (reading.layers, reading.heads);
     let how = (place(brush.app, line), weighting);
-    let map = |layer: usize, head: usize| line.map(at, how, Some((layer, head)), shape);
+    let map = |layer: usize, head: usize| added(steps.iter().map(|at| line.map(*at, how, Some((layer, head)), shape)));
     let foot = if reading.grounding.is_some() { SCORE } else { 0.0 };
     let side = ((space.x - RULER) / heads as f32 - GAP).min((space.y - RULER) / layers as f32 - GAP - foot);
     let side = side.clamp(LEAST, MOST).floor();
@@ -123,8 +123,8 @@ fn heads(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading, grid: (usize, us
                 brush.commands.push(Command::SelectFusionHead(next));
             }
             let facts = match score {
-                Some(score) => format!("{label}\n“{}”\n{} {score:.2}", name(step), brush.say(texts::GROUNDING)),
-                None => format!("{label}\n“{}”", name(step)),
+                Some(score) => format!("{label}\n“{words}”\n{} {score:.2}", brush.say(texts::GROUNDING)),
+                None => format!("{label}\n“{words}”"),
             };
             response.on_hover_text(facts);
         }

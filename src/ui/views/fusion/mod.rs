@@ -19,7 +19,7 @@ pub use words::WordsView;
 use egui::{Button, RichText, Ui};
 
 use super::Brush;
-use crate::app::{App, Command, Scale};
+use crate::app::{App, Command, Scale, Thing};
 use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
 use crate::ui::texts;
 
@@ -30,6 +30,40 @@ const METHOD: &str = "cross-attention";
 fn shown<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, usize, &'a Step)> {
     let (line, at) = reading.step(app.step(reading)?)?;
     Some((line, at, line.steps.get(at)?))
+}
+
+/// What is looked at together: the words of the selected phrase, or the one word that is shown. Their line, their places in
+/// it, and what they are called.
+fn asked<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, Vec<usize>, String)> {
+    let (line, at, step) = shown(app, reading)?;
+    let steps_alone = app.state.fusion.step.is_some() || matches!(app.hovered, Some(Thing::Words(..)));
+    if let Some((start, end)) = app.state.selected.words.filter(|_| !steps_alone) {
+        let inside = |step: &Step| step.span.is_some_and(|(from, to)| from < end && to > start);
+        let places: Vec<usize> = (0..line.steps.len()).filter(|at| inside(&line.steps[*at])).collect();
+        if places.len() > 1 && places.contains(&at) {
+            let phrase = app.state.sentence.get(start..end).unwrap_or_default();
+            return Some((line, places, phrase.trim().to_owned()));
+        }
+    }
+    Some((line, vec![at], name(step).to_owned()))
+}
+
+/// The sum of the maps of several words, by the chosen head or the mean of all.
+fn map_of_all(app: &App, reading: &Reading, line: &Line, steps: &[usize], weighting: Weighting) -> Option<Vec<f32>> {
+    added(steps.iter().map(|at| map_of(app, reading, line, *at, weighting)))
+}
+
+/// The sum of maps, if all of them are there.
+fn added(maps: impl Iterator<Item = Option<Vec<f32>>>) -> Option<Vec<f32>> {
+    let mut sum: Option<Vec<f32>> = None;
+    for map in maps {
+        let map = map?;
+        match &mut sum {
+            Some(sum) => sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value),
+            None => sum = Some(map),
+        }
+    }
+    sum
 }
 
 /// Where a word of this line is looked at: an answer's words are only predicted, a text that isn't predicted only read.

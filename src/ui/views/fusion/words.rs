@@ -4,7 +4,7 @@ use egui::{Button, Rect, RichText, Role, Sense, Slider, Ui, WidgetInfo, vec2};
 
 use super::super::map_picture::{Overlay, draw, interact, shape};
 use super::super::{Brush, View, number};
-use super::{METHOD, choices, is_word, map_of, name, place, shown, top_of};
+use super::{METHOD, asked, choices, is_word, map_of_all, name, place, shown, top_of};
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -43,11 +43,11 @@ impl View for WordsView {
 
     fn numbers(&self, evidence: &Evidence, app: &App) -> Vec<Numbers> {
         let Some(reading) = &evidence.reading else { return Vec::new() };
-        let Some((line, at, _)) = shown(app, reading) else { return Vec::new() };
+        let Some((line, steps, _)) = asked(app, reading) else { return Vec::new() };
         let axes = || vec![Axis::numbered("row", evidence.grid.0), Axis::numbered("column", evidence.grid.1)];
         let mut arrays = Vec::new();
         for (weighting, key) in [(Weighting::Gradient, "gradient_x_attention"), (Weighting::Raw, "attention")] {
-            if let Some(map) = map_of(app, reading, line, at, weighting) {
+            if let Some(map) = map_of_all(app, reading, line, &steps, weighting) {
                 arrays.push(Numbers::new(key, axes(), map));
             }
         }
@@ -100,7 +100,7 @@ fn joined(words: &[&str]) -> String {
 /// The texts as chips.
 fn lines(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
     let palette = brush.palette();
-    let chosen = brush.app.step(reading);
+    let together = asked(brush.app, reading).map(|(line, places, _)| (line.kind, places));
     let of_question = shown(brush.app, reading).and_then(|(line, at, _)| {
         let words = reading.lines.first()?.steps.len();
         let shares = line.of_question.clone()?;
@@ -116,7 +116,8 @@ fn lines(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
                 if !is_word(step) || line.kind == LineKind::Written && !step.is_written {
                     continue;
                 }
-                let is_chosen = chosen == Some(first + at);
+                let is_chosen =
+                    together.as_ref().is_some_and(|(kind, places)| *kind == line.kind && places.contains(&at));
                 // What an answer's word sees of the question glows.
                 let glow = of_question.as_ref().filter(|_| which == 0).and_then(|shares| shares.get(at)).copied();
                 let fill = match glow {
@@ -209,9 +210,9 @@ fn scrubber(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
 /// The map weighted by the gradient, and the raw one beside it.
 fn maps(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, reading: &Reading) {
     let palette = brush.palette();
-    let Some((line, at, step)) = shown(brush.app, reading) else { return };
+    let Some((line, steps, words)) = asked(brush.app, reading) else { return };
     let how = if place(brush.app, line) == Place::Predict { texts::WHILE_PREDICTED } else { texts::WHILE_READ };
-    let title = format!("“{}”  {}", name(step), brush.say(how));
+    let title = format!("“{words}”  {}", brush.say(how));
     ui.label(RichText::new(&title).font(title_font(15.0)));
     let space = ui.available_size();
     let wide = space.x > space.y * 0.9;
@@ -224,7 +225,7 @@ fn maps(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, reading: &Readi
             let text = if weighting == Weighting::Gradient { texts::WEIGHTED } else { texts::RAW };
             ui.label(RichText::new(brush.say(text)).color(palette.weak));
             let (outer, _) = ui.allocate_exact_size(vec2(each.x, picture), Sense::hover());
-            let Some(map) = map_of(brush.app, reading, line, at, weighting) else {
+            let Some(map) = map_of_all(brush.app, reading, line, &steps, weighting) else {
                 ui.label(RichText::new(brush.say(texts::WAITING)).color(palette.weak));
                 return;
             };
