@@ -43,7 +43,7 @@ fn bad_input_is_one_sentence_and_no_file() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("text.png"), "no picture").expect("a file");
     let long = "a cat ".repeat(100);
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 11] = [
         &["--image", "missing.png"],
         &["--image", "text.png"],
         &["--image", "no-such-sample"],
@@ -51,6 +51,10 @@ fn bad_input_is_one_sentence_and_no_file() {
         &["--word", "zebra"],
         &["--map", "nothing"],
         &["--device", "nothing"],
+        &["--view", "nothing"],
+        &["--method", "nothing"],
+        &["--method", "cross-attention", "--view", "matrix"],
+        &["--method", "cross-attention", "--text", "  "],
     ];
     for case in cases {
         let output = run(folder.path(), &[&["board", "-o", "board.png"], case].concat());

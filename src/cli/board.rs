@@ -107,6 +107,14 @@ impl Board {
                 let keys: Vec<&str> = ui::views::VIEWS.iter().map(|view| view.key()).collect();
                 Error::unusable(format!("there is no view '{key}'"), format!("name one of {}", keys.join(", ")))
             })?;
+            let asked = self.method.is_some() || self.checkpoint.is_some();
+            if asked && view.method() != app.state.method.0 {
+                return Err(Error::unusable(
+                    format!("the view '{key}' belongs to {}, not to {}", view.method(), app.state.method.0),
+                    "name a view, a method and a checkpoint that belong together",
+                )
+                .into());
+            }
             app.apply(Command::ToggleMaximised(view.method(), view.key()));
             app.apply(Command::ShowHelp(view.key()));
         }
