@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use alignscope::app::state::ReductionName;
+use alignscope::app::state::{MethodName, ReductionName};
 use alignscope::app::{App, AppState, Command, PictureSource};
 use alignscope::ui::screen::Screen;
 use alignscope::ui::theme;
@@ -47,6 +47,17 @@ fn main() {
     });
     measure("texts moved along the gap at each frame", |app, frame| {
         app.apply(Command::SetShift((frame % 40) as f32 / 20.0));
+    });
+    measure("cross-attention: a step each 4 frames", |app, frame| {
+        app.apply(Command::SetMethod(MethodName("cross-attention")));
+        app.apply(Command::SelectStep(Some(frame / 4 % 12)));
+    });
+    measure("cross-attention: a new picture each 60 frames", |app, frame| {
+        app.apply(Command::SetMethod(MethodName("cross-attention")));
+        if frame % 60 == 0 {
+            let sample = &app.samples[(frame / 60) % app.samples.len()];
+            app.apply(Command::OpenSample(sample.key.clone()));
+        }
     });
 }
 
