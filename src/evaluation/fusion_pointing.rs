@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::Share;
 use super::fusion::{BATCH, Run, rows_of};
-use super::interval::mean;
 use super::pointing::{self, Pair, Pointing, hit};
 use crate::attribution::fusion::{Look, Weight};
 use crate::error::Result;
@@ -213,11 +212,5 @@ impl FusionPointing {
     #[must_use]
     pub fn shares(&self) -> [Share; 2] {
         [self.raw.over_things, self.weighted.over_things]
-    }
-
-    /// The mean over all heads of what one hits alone, raw.
-    #[must_use]
-    pub fn usual_head(&self) -> f64 {
-        mean(self.raw_heads.iter().flatten().copied())
     }
 }

@@ -9,6 +9,10 @@ use crate::taps::Taps;
 
 /// The token that stands for a picture.
 pub const IMAGE: &str = "<image>";
+/// The token that IDEFICS writes on both sides of it.
+pub const AROUND: &str = "<fake_token_around_image>";
+/// What stands in a text of IDEFICS where a picture is: the three of them.
+pub const IDEFICS_PLACE: &str = "<fake_token_around_image><image><fake_token_around_image>";
 
 /// A language model that stays as it was, and between its blocks gated cross-attention to the pictures.
 pub trait Flamingo: Send + Sync {
@@ -61,13 +65,44 @@ pub trait Flamingo: Send + Sync {
     ) -> Result<Vec<u32>>;
 }
 
-impl Flamingo for Idefics {
-    fn grid(&self) -> (usize, usize) {
-        self.grid()
-    }
+/// The part of [`Flamingo`] that both models have under the same names.
+macro_rules! as_the_model_does {
+    () => {
+        fn grid(&self) -> (usize, usize) {
+            self.grid()
+        }
 
+        fn gates(&self) -> Result<Vec<(f32, f32)>> {
+            self.gates()
+        }
+
+        fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+            self.see(pixels, taps)
+        }
+
+        fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+            self.read(ids, states, image_mask, taps)
+        }
+
+        fn language(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<Tensor> {
+            self.language(ids, attention_mask, taps)
+        }
+
+        fn generate(
+            &self,
+            prompt: &Prompt,
+            how: &Writing,
+            taps: &mut Taps<'_>,
+            on_token: &mut dyn FnMut(u32) -> bool,
+        ) -> Result<Vec<u32>> {
+            self.generate(prompt, how, taps, on_token)
+        }
+    };
+}
+
+impl Flamingo for Idefics {
     fn place(&self) -> &'static str {
-        "<fake_token_around_image><image><fake_token_around_image>"
+        IDEFICS_PLACE
     }
 
     fn ends(&self) -> Vec<u32> {
@@ -90,38 +125,10 @@ impl Flamingo for Idefics {
         1
     }
 
-    fn gates(&self) -> Result<Vec<(f32, f32)>> {
-        self.gates()
-    }
-
-    fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        self.see(pixels, taps)
-    }
-
-    fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        self.read(ids, states, image_mask, taps)
-    }
-
-    fn language(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<Tensor> {
-        self.language(ids, attention_mask, taps)
-    }
-
-    fn generate(
-        &self,
-        prompt: &Prompt,
-        how: &Writing,
-        taps: &mut Taps<'_>,
-        on_token: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Vec<u32>> {
-        self.generate(prompt, how, taps, on_token)
-    }
+    as_the_model_does!();
 }
 
 impl Flamingo for OpenFlamingo {
-    fn grid(&self) -> (usize, usize) {
-        self.grid()
-    }
-
     fn place(&self) -> &'static str {
         IMAGE
     }
@@ -146,29 +153,5 @@ impl Flamingo for OpenFlamingo {
         0
     }
 
-    fn gates(&self) -> Result<Vec<(f32, f32)>> {
-        self.gates()
-    }
-
-    fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        self.see(pixels, taps)
-    }
-
-    fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        self.read(ids, states, image_mask, taps)
-    }
-
-    fn language(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<Tensor> {
-        self.language(ids, attention_mask, taps)
-    }
-
-    fn generate(
-        &self,
-        prompt: &Prompt,
-        how: &Writing,
-        taps: &mut Taps<'_>,
-        on_token: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Vec<u32>> {
-        self.generate(prompt, how, taps, on_token)
-    }
+    as_the_model_does!();
 }

@@ -57,7 +57,7 @@ pub fn greedy(
 }
 
 /// The index of the largest logit, the first of several.
-fn most_likely(logits: &[f32]) -> Result<u32> {
+pub(super) fn most_likely(logits: &[f32]) -> Result<u32> {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {
         if !logit.is_finite() {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::fold::blip_tower;
 use super::folder::{config_head, write_checkpoint};
-use super::losses::{info_nce, matching, next_token};
+use super::losses::{cosine_factor, info_nce, matching, next_token};
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
 use super::texts::{Lines, also_true, with_unknown_words};
@@ -37,8 +37,6 @@ use crate::world::{Language, Question, QuestionKind, Scene, Split, Statement};
 const IMAGE_SIZE: usize = 64;
 /// The longest text, in tokens.
 const CONTEXT: usize = 32;
-/// The highest logarithm of the inverse temperature.
-const HIGHEST_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 /// Share of sentences that are shown with another picture; the others are changed so that they are false.
 const OTHER_PICTURE: f64 = 0.5;
 /// Questions about each picture in a step.
@@ -380,7 +378,7 @@ impl Heads {
         let ids = sentences.texts.ids.narrow(0, 0, pictures)?.contiguous()?;
         let mask = sentences.texts.attention_mask.as_ref().map(|mask| mask.narrow(0, 0, pictures)).transpose()?;
         let text = self.retrieval.embed_text(&ids, mask.as_ref(), &mut Taps::none())?.embed;
-        let factor = self.logit_scale.minimum(HIGHEST_LOGIT_SCALE)?.exp()?;
+        let factor = cosine_factor(&self.logit_scale)?;
         Ok(self.retrieval.embed_image(states)?.embed.matmul(&text.t()?)?.broadcast_mul(&factor)?)
     }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, write_checkpoint};
-use super::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
+use super::losses::{cosine_factor, info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
 use super::texts::{also_true, with_unknown_words};
@@ -36,8 +36,6 @@ use crate::world::{Language, SIDE, Scene, Split, Statement, Thing, all_phrases};
 const IMAGE_SIZE: usize = 64;
 /// Patches on a side.
 const PATCHES: usize = 8;
-/// The highest logarithm of the inverse temperature, as in the paper (a factor of 100).
-const HIGHEST_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 /// Phrases that the phrase loss looks at in one step.
 const PHRASES: usize = 64;
 /// Side of the rectangle that is painted over, in patches.
@@ -245,7 +243,7 @@ impl Recipe for ClipRecipe {
     fn loss(&self, batch: &ClipBatch, variables: &Variables) -> Result<(Tensor, f64)> {
         let model = Clip::load(self.config.clone(), &Scope::root(variables))?;
         let image = model.encode_image(&batch.pixels, &mut Taps::none())?;
-        let factor = model.logit_scale().minimum(HIGHEST_LOGIT_SCALE)?.exp()?;
+        let factor = cosine_factor(model.logit_scale())?;
         let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
         let mut hits = 0f64;
         for (ids, mask, also_true) in &batch.captions {

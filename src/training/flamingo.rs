@@ -21,6 +21,7 @@ use super::texts::Lines;
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::models::flamingo::{AROUND, IDEFICS_PLACE, IMAGE};
 use crate::models::idefics::{
     AlphaType, Ends, Idefics, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig, image_mask,
 };
@@ -33,10 +34,6 @@ use crate::world::{Language, Scene, Split};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
-/// The tokens around the place of a picture, and the one that stands for it, as IDEFICS calls them.
-pub const AROUND: &str = "<fake_token_around_image>";
-/// See [`AROUND`].
-pub const IMAGE: &str = "<image>";
 /// Texts about each picture in a step.
 const TEXTS: usize = 2;
 
@@ -172,7 +169,7 @@ impl Recipe for FlamingoRecipe {
                 for _ in 0..TEXTS {
                     let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
                     let (given, written) = anything(&scene, language, &mut rng);
-                    let prompt = format!("{AROUND}{IMAGE}{AROUND} {given}");
+                    let prompt = format!("{IDEFICS_PLACE} {given}");
                     let given = self.tokenizer.encode(&prompt)?.ids.len() - 1; // without the end
                     rows.push((self.tokenizer.encode(&format!("{prompt} {written}"))?.ids, given));
                 }
@@ -213,8 +210,6 @@ impl Recipe for FlamingoRecipe {
         }
         let mut weights = self.frozen.clone();
         weights.extend(variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone())));
-        // A part of the vision tower that this class never uses would be missed nowhere.
-        weights.retain(|_, weight| weight.dtype() == DType::F32);
         write_checkpoint(folder, &Value::Object(config), &weights, DType::F16, CONTEXT, Some(&self.processor))?;
         crate::files::write(&folder.join("tokenizer.json"), format!("{:#}\n", tokenizer_json()).as_bytes())?;
         Ok(vec![folder.to_owned()])

@@ -25,6 +25,15 @@ pub fn info_nce(logits: &Tensor, also_true: &Tensor) -> Result<Tensor> {
     Ok(((rows + columns)? / 2.0)?)
 }
 
+/// The factor between cosine and logit, e^`logit_scale`, at most 100 as in the paper.
+///
+/// # Errors
+/// If the scale isn't of a float type.
+pub fn cosine_factor(logit_scale: &Tensor) -> Result<Tensor> {
+    const HIGHEST: f64 = 4.605_170_185_988_092;
+    Ok(logit_scale.minimum(HIGHEST)?.exp()?)
+}
+
 fn identity(like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::eye(like.dim(0)?, like.dtype(), like.device())?)
 }

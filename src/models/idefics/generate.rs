@@ -6,6 +6,7 @@ use super::media::media;
 use super::{Idefics, Prompt, ROTARY_BASE};
 use crate::error::{Error, Result};
 use crate::models::causal::View;
+use crate::models::generate::most_likely;
 use crate::nn::{Cache, Media};
 use crate::taps::Taps;
 
@@ -84,7 +85,7 @@ pub(in crate::models) fn write_on(
         let new = Tensor::new(&ids[past..], device)?.unsqueeze(0)?; // [1, queries]
         let pass = Pass { ids: &new, attention: &attention, past, media: &seen, caches: caches.as_mut() };
         let scores = logits(pass)?;
-        let token = likeliest(&scores.i((0, scores.dim(1)? - 1))?)?;
+        let token = most_likely(&scores.i((0, scores.dim(1)? - 1))?.to_dtype(DType::F32)?.to_vec1::<f32>()?)?;
         written.push(token);
         if !on_token(token) || how.ends.contains(&token) {
             break;
@@ -99,16 +100,4 @@ pub(in crate::models) fn write_on(
         attention.iter_mut().for_each(|row| row.push(1));
     }
     Ok(written)
-}
-
-/// The first of the highest scores `[tokens]`.
-fn likeliest(scores: &Tensor) -> Result<u32> {
-    let scores = scores.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-    let mut best = 0;
-    for (at, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = at;
-        }
-    }
-    Ok(u32::try_from(best).unwrap_or(0))
 }

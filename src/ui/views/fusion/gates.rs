@@ -67,7 +67,6 @@ impl View for GatesView {
 
 /// One block: a switch, and for attention and feed-forward part the gate and what comes through.
 fn row(ui: &mut Ui, brush: &mut Brush<'_>, at: usize, gate: &Gate) {
-    let palette = brush.palette();
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         let name = format!("{} {}", brush.say(texts::GATE), at + 1);
@@ -86,7 +85,6 @@ fn row(ui: &mut Ui, brush: &mut Brush<'_>, at: usize, gate: &Gate) {
         });
     });
     ui.add_space(6.0);
-    let _ = palette;
 }
 
 /// The gate, from -1 to 1, and the share of the residual stream, on one line.
