@@ -16,6 +16,7 @@ pub struct CrossHeadsView;
 
 /// Sides of a small map, in points.
 const LEAST: f32 = 14.0;
+const LEAST_SCORED: f32 = 30.0;
 const MOST: f32 = 112.0;
 /// Room for the numbers of layers and heads, and for a score under a map.
 const RULER: f32 = 20.0;
@@ -77,7 +78,9 @@ fn heads(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading, grid: (usize, us
     let map = |layer: usize, head: usize| added(steps.iter().map(|at| line.map(*at, how, Some((layer, head)), shape)));
     let foot = if reading.grounding.is_some() { SCORE } else { 0.0 };
     let side = ((space.x - RULER) / heads as f32 - GAP).min((space.y - RULER) / layers as f32 - GAP - foot);
-    let side = side.clamp(LEAST, MOST).floor();
+    // A score needs its room, even if that takes scrolling.
+    let least = if reading.grounding.is_some() { LEAST_SCORED } else { LEAST };
+    let side = side.clamp(least, MOST).floor();
     let step_size = vec2(side + GAP, side + GAP + foot);
     let size = vec2(RULER + step_size.x * heads as f32, RULER + step_size.y * layers as f32);
     let (outer, _) = ui.allocate_exact_size(size, Sense::hover());

@@ -264,6 +264,11 @@ fn legend(ui: &mut Ui, brush: &Brush<'_>, map: &[f32], top: f32) {
     at(bar.right(), egui::Align2::RIGHT_TOP, number(top));
     let mass: f32 = map.iter().sum();
     let peak = map.iter().copied().fold(0.0, f32::max);
-    let facts = format!("{} {}   {} {}", brush.say(texts::PEAK), number(peak), brush.say(texts::MASS), number(mass));
-    painter.text(bar.right_top() + vec2(GAP, -3.0), egui::Align2::LEFT_TOP, facts, small, palette.text);
+    // One below the other, so that they have room in a narrow column, too.
+    let beside = bar.right_top() + vec2(GAP, -3.0);
+    for (line, (text, value)) in [(texts::PEAK, peak), (texts::MASS, mass)].into_iter().enumerate() {
+        let at = beside + vec2(0.0, 13.0 * line as f32);
+        let fact = format!("{} {}", brush.say(text), number(value));
+        painter.text(at, egui::Align2::LEFT_TOP, fact, small.clone(), palette.text);
+    }
 }
