@@ -2,7 +2,7 @@
 //!
 //! The tower starts from CLIP's and learns from everything at once: contrast, matching against hard negatives, captions
 //! (the three losses of Li et al. 2022), and answers to questions. What each head says about a picture it must therefore
-//! find in the same patches. Each picture comes with a sentence in one of the languages, and with questions in either.
+//! find in the same patches, which are also asked for their places (`places.rs`). Each picture comes with a sentence in one of the languages, and with questions in either.
 
 use candle_core::{DType, Device, Tensor};
 use rand::{RngExt, SeedableRng};
@@ -16,8 +16,9 @@ use super::fold::blip_tower;
 use super::folder::{config_head, write_checkpoint};
 use super::losses::{cosine_factor, info_nce, matching, next_token};
 use super::optimizer::AdamWConfig;
+use super::places::{place_head, place_loss};
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, also_true, with_unknown_words};
+use super::texts::{Lines, also_true, asked_caption, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -31,13 +32,14 @@ use crate::models::vision_tower::VisionTowerConfig;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Fusion, Scope, padding_mask_for, softmax};
 use crate::taps::{Taps, Tower};
-use crate::world::{Language, Question, QuestionKind, Scene, Split, Statement};
+use crate::world::{Claim, Language, Question, QuestionKind, Scene, Split, Statement};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
 /// The longest text, in tokens.
 const CONTEXT: usize = 32;
-/// Share of sentences that are shown with another picture; the others are changed so that they are false.
+/// Share of lists that are shown with another picture; the others, and what says where something is, are changed so that
+/// they are false: hardly another picture has the same two things the other way round.
 const OTHER_PICTURE: f64 = 0.5;
 /// Questions about each picture in a step.
 const QUESTIONS: usize = 2;
@@ -207,7 +209,9 @@ impl BlipRecipe {
             statements.iter().map(|(_, statement)| self.ids(&statement.text, rng)).collect::<Result<Vec<_>>>()?;
         let (mut foils_of, mut chance) = (Vec::new(), Vec::new());
         for (at, (scene, (language, statement))) in scenes.iter().zip(statements).enumerate() {
-            let foil = if rng.random_bool(OTHER_PICTURE) { None } else { scene.foil(&statement.claim, *language, rng) };
+            let is_list = matches!(statement.claim, Claim::There(_));
+            let other_picture = is_list && rng.random_bool(OTHER_PICTURE);
+            let foil = if other_picture { None } else { scene.foil(&statement.claim, *language, rng) };
             chance.push(foil.is_none().then(|| rng.random()));
             if let Some((_, foil)) = foil {
                 rows.push(self.ids(&foil.text, rng)?);
@@ -219,13 +223,13 @@ impl BlipRecipe {
         Ok(Sentences { texts: self.tokenizer.pad(&rows, &Device::Cpu)?, also_true, foils_of, chance })
     }
 
-    fn captions(&self, statements: &[(Language, Statement)], rng: &mut ChaCha8Rng) -> Result<Lines> {
+    fn captions(&self, scenes: &[Scene], statements: &[(Language, Statement)], rng: &mut ChaCha8Rng) -> Result<Lines> {
         let mut rows = Vec::new();
-        for (language, statement) in statements {
-            let prompt = if rng.random_bool(0.5) { language.caption_prompt() } else { "" };
+        for (scene, (language, _)) in scenes.iter().zip(statements) {
+            let (prompt, caption) = asked_caption(scene, *language, rng);
             // Without its end token, which the caption has.
             let given = self.tokenizer.encode(prompt)?.ids.len() - 1;
-            let mut ids = self.tokenizer.encode(&format!("{prompt} {}", statement.text))?.ids;
+            let mut ids = self.tokenizer.encode(&format!("{prompt} {caption}"))?.ids;
             ids.truncate(CONTEXT);
             rows.push((ids, given));
         }
@@ -278,11 +282,12 @@ impl Recipe for BlipRecipe {
             variables = variables.starting_as(blip_tower(&clip, &self.config.vision_config, &self.pixels(&scenes)?)?);
         }
         self.heads(&variables)?;
+        place_head(&variables, self.config.vision_config.hidden_size)?;
         Ok(variables)
     }
 
     fn decays(name: &str) -> bool {
-        let exempt = ["bias", "norm", "Norm", "embed", "logit_scale"];
+        let exempt = ["bias", "norm", "Norm", "embed", "logit_scale", "place_head"];
         !exempt.iter().any(|part| name.contains(part))
     }
 
@@ -301,7 +306,7 @@ impl Recipe for BlipRecipe {
         Ok(BlipBatch {
             pixels: self.pixels(&scenes)?,
             sentences: self.sentences(&scenes, &statements, &mut rng)?,
-            captions: self.captions(&statements, &mut rng)?,
+            captions: self.captions(&scenes, &statements, &mut rng)?,
             questions: self.questions(&scenes, QUESTIONS, &mut rng)?,
         })
     }
@@ -311,6 +316,9 @@ impl Recipe for BlipRecipe {
         let states = heads.vision.forward(&batch.pixels, &mut Taps::none())?; // [pictures, 1 + patches, width]
         let contrast = heads.contrast(&batch.sentences, &states)?; // [pictures, texts]
         let mut loss = info_nce(&contrast, &batch.sentences.also_true)?;
+        let patches = states.narrow(1, 1, states.dim(1)? - 1)?; // without the class token
+        let head = place_head(variables, self.config.vision_config.hidden_size)?;
+        loss = (loss + place_loss(&patches, &head)?)?;
         loss = (loss + heads.matching_loss(&batch.sentences, &states, &contrast)?)?;
 
         let fusion = Fusion { states: &states, mask: None };

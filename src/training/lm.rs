@@ -14,7 +14,7 @@ use super::folder::{config_head, write_checkpoint};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::Lines;
+use super::texts::{Lines, asked_caption};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -63,8 +63,8 @@ pub(super) fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) 
     {
         return (question.text, question.answer);
     }
-    let prompt = if rng.random_bool(0.5) { language.caption_prompt() } else { "" };
-    (prompt.to_owned(), scene.caption(language, rng))
+    let (prompt, caption) = asked_caption(scene, language, rng);
+    (prompt.to_owned(), caption)
 }
 
 impl LmRecipe {
@@ -144,6 +144,9 @@ pub(super) fn initialise(name: &str, shape: &[usize]) -> Start {
         Start::Constant(0.0)
     } else if name.contains("alpha") {
         Start::Constant(OPEN)
+    } else if name.contains("latents") {
+        // As published. Near zero they would all become what the first layer adds, the same for each of them.
+        Start::Normal(1.0)
     } else if name.contains("embed") {
         Start::Normal(0.05)
     } else {

@@ -1,7 +1,7 @@
 //! Training the built-in checkpoints on the sticker world, with the same model code that runs published ones.
 //!
-//! A recipe (`clip.rs`, `blip.rs`, `blip_answers.rs`, `lm.rs`, `flamingo.rs`) says what a batch is and what the loss; [`run`] does what all recipes share: the schedule, the
-//! optimizer, snapshots to resume from, progress and a clean stop.
+//! A recipe (`clip.rs`, `blip.rs`, `blip_answers.rs`, `lm.rs`, `flamingo.rs`) says what a batch is and what the loss;
+//! [`run`] does what all recipes share: the schedule, the optimizer, snapshots to resume from, progress and a clean stop.
 
 pub mod blip;
 pub mod blip_answers;
@@ -12,6 +12,7 @@ pub mod folder;
 pub mod lm;
 pub mod losses;
 mod optimizer;
+mod places;
 pub mod run;
 mod texts;
 pub mod tokenizer;

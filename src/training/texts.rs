@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::tokenizer::{END, PAD, UNKNOWN};
 use crate::error::Result;
 use crate::models::tokenizer::TextTokenizer;
-use crate::world::{Scene, Statement};
+use crate::world::{Language, Scene, Statement};
 
 /// Share of texts with words that aren't known, so that these don't disturb the rest.
 const STRANGE: f64 = 0.1;
@@ -33,6 +33,16 @@ pub fn with_unknown_words(
         }
     }
     Ok(ids)
+}
+
+/// What is to be written about a scene, and what stands before it: half of the time the question what is there, to which
+/// all things are the answer, and else nothing, and any sentence behind it.
+pub fn asked_caption(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (&'static str, String) {
+    if rng.random_bool(0.5) {
+        (language.caption_prompt(), scene.list(language, rng).text)
+    } else {
+        ("", scene.caption(language, rng))
+    }
 }
 
 /// Texts that a decoder learns to write on.

@@ -67,8 +67,8 @@ impl Scene {
         self.list_of(self.things(), language)
     }
 
-    /// All things with their numbers, in any order.
-    fn list<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
+    /// All things with their numbers, in any order: what [`Language::caption_prompt`] asks for.
+    pub fn list<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
         let mut things = self.things();
         for last in (1..things.len()).rev() {
             things.swap(last, rng.random_range(0..=last as u32) as usize);
