@@ -8,10 +8,10 @@ mod variables;
 
 use alignscope::Result;
 use alignscope::nn::{
-    Activation, Attention, BertBlock, BlockCache, BlockShape, Cache, Embedding, EncoderBlock, Fusion,
-    GatedCrossAttention, GatedMlp, GatedShape, LayerNorm, Linear, LlamaBlock, LlamaShape, Media, Mlp, MptBlock,
-    MptShape, Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, RmsNorm, Rotary, Scope, causal_mask,
-    log_softmax, normalise, padding_mask, padding_mask_for, softmax,
+    Activation, Attention, BertBlock, BlockCache, BlockShape, Embedding, EncoderBlock, FeedForward, Fusion,
+    GatedCrossAttention, GatedMlp, GatedShape, LanguageBlock, LayerNorm, Linear, LlamaShape, Media, Mlp, MptShape,
+    Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, RmsNorm, Rotary, Scope, Sight, causal_mask, log_softmax,
+    normalise, padding_mask, padding_mask_for, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
 use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
@@ -28,6 +28,7 @@ const TOLERANCE_F32: f64 = 1e-4;
 /// Numbers of one variable that are tried.
 const TRIED: usize = 48;
 const PLACE: (Tower, usize, Attn) = (Tower::Vision, 0, Attn::SelfAttn);
+const BLOCK: (Tower, usize) = (Tower::Decoder, 0);
 
 /// Every variable with the gradient of `score`, zeros where the score doesn't depend on it.
 fn gradients(variables: &Variables, score: &Tensor) -> BTreeMap<String, Vec<f64>> {
@@ -307,23 +308,97 @@ fn llama() {
         inner: 9,
         activation: Activation::Silu,
         epsilon: 1e-5,
+        attention_bias: false,
+        mlp_bias: false,
     };
     for (kind, mask) in masks(5) {
         for seen in [false, true] {
-            check(&format!("LLaMA block {kind}, observed: {seen}"), |s| {
-                let (x, block, rotary) = (s.get("x", &[2, 5, 7])?, LlamaBlock::load(s, shape)?, rotary(&places)?);
-                observed(seen, |taps| block.forward(x, mask.as_ref(), &rotary, None, 0, taps))
-            });
+            for bias in [false, true] {
+                let shape = LlamaShape { attention_bias: bias, mlp_bias: bias, ..shape };
+                check(&format!("LLaMA block {kind}, observed: {seen}, biases: {bias}"), |s| {
+                    let x = s.get("x", &[2, 5, 7])?;
+                    let (block, rotary) = (LanguageBlock::load_llama(s, shape)?, rotary(&places)?);
+                    let sight = Sight { mask: mask.as_ref(), rotary: Some(&rotary), fusion: None };
+                    observed(seen, |taps| block.forward(x, sight, None, BLOCK, taps))
+                });
+            }
         }
     }
     check("LLaMA block with a cache", |s| {
-        let (x, block, mut cache) = (s.get("x", &[1, 5, 7])?, LlamaBlock::load(s, shape)?, Cache::default());
+        let (x, block) = (s.get("x", &[1, 5, 7])?, LanguageBlock::load_llama(s, shape)?);
+        let mut cache = BlockCache::default();
         let mut step = |at: usize, count: usize, places: &[u32]| {
             let (part, rotary) = (x.narrow(1, at, count)?, rotary(&[places.to_vec()])?);
             let mask = causal_mask(at + count, &Device::Cpu)?.narrow(2, at, count)?;
-            block.forward(part, Some(&mask), &rotary, Some(&mut cache), 0, &mut Taps::none())
+            let sight = Sight { mask: Some(&mask), rotary: Some(&rotary), fusion: None };
+            block.forward(part, sight, Some(&mut cache), BLOCK, &mut Taps::none())
         };
         Ok(Tensor::cat(&[step(0, 3, &[0, 1, 2])?, step(3, 1, &[3])?, step(4, 1, &[4])?], 1)?)
+    });
+}
+
+/// Two heads, together wider than the vectors, whose scores aren't scaled.
+fn unscaled(s: &Scope<'_>, key_width: usize) -> Result<Attention> {
+    let linear = |name, input, output| Linear::load_without_bias(&s.enter(name), input, output);
+    let projections = [linear("q", 6, 8)?, linear("k", key_width, 8)?, linear("v", key_width, 8)?];
+    Ok(Attention::new(projections, linear("o", 8, 6)?, 2).with_scale(1.0))
+}
+
+/// The blocks of OPT, with norms behind, and of T5, with cross-attention.
+#[test]
+fn language_blocks() {
+    let plain = |s: &Scope<'_>| -> Result<FeedForward> {
+        Ok(FeedForward::Plain(Mlp::load(&s.enter("mlp"), 6, 9, Activation::Gelu)?))
+    };
+    let layer_norm =
+        |s: &Scope<'_>, name: &str| -> Result<Norm> { Ok(Norm::Layer(LayerNorm::load(&s.enter(name), 6, 1e-5)?)) };
+    let rms_norm =
+        |s: &Scope<'_>, name: &str| -> Result<Norm> { Ok(Norm::Rms(RmsNorm::load(&s.enter(name), 6, 1e-5)?)) };
+    for (kind, mask) in masks(5) {
+        for seen in [false, true] {
+            check(&format!("attention without scale {kind}, observed: {seen}"), |s| {
+                let (x, attention) = (s.get("x", &[2, 5, 6])?, unscaled(s, 6)?);
+                observed(seen, |taps| attention.forward(&x, &x, mask.as_ref(), PLACE, taps))
+            });
+            check(&format!("block with norms behind {kind}, observed: {seen}"), |s| {
+                let (x, attention) = (s.get("x", &[2, 5, 6])?, unscaled(s, 6)?);
+                let block =
+                    LanguageBlock::new((attention, layer_norm(s, "first")?), (plain(s)?, layer_norm(s, "last")?));
+                let sight = Sight { mask: mask.as_ref(), ..Sight::default() };
+                observed(seen, |taps| block.with_norms_behind().forward(x, sight, None, BLOCK, taps))
+            });
+        }
+    }
+    let crossed = |s: &Scope<'_>| -> Result<LanguageBlock> {
+        let block = LanguageBlock::new(
+            (unscaled(&s.enter("self"), 6)?, rms_norm(s, "first")?),
+            (plain(s)?, rms_norm(s, "last")?),
+        );
+        Ok(block.with_cross_attention(unscaled(&s.enter("cross"), 4)?, rms_norm(s, "between")?))
+    };
+    for seen in [false, true] {
+        // The mask is learned, one for each head, as T5's distances are.
+        check(&format!("block with cross-attention and a learned mask, observed: {seen}"), |s| {
+            let (x, states, block) = (s.get("x", &[2, 5, 6])?, s.get("states", &[2, 3, 4])?, crossed(s)?);
+            let mask = s.get("bias", &[1, 2, 5, 5])?.broadcast_as((2, 2, 5, 5))?.contiguous()?;
+            let fusion = Some(Fusion { states: &states, mask: None });
+            let sight = Sight { mask: Some(&mask), rotary: None, fusion };
+            observed(seen, |taps| block.forward(x, sight, None, BLOCK, taps))
+        });
+    }
+    check("block with cross-attention and a cache", |s| {
+        let (x, states, block) = (s.get("x", &[1, 4, 6])?, s.get("states", &[1, 3, 4])?, crossed(s)?);
+        let mut caches = [BlockCache::default()];
+        let mut parts = Vec::new();
+        for (start, count) in [(0, 3), (3, 1)] {
+            let mask = causal_mask(start + count, &Device::Cpu)?.narrow(2, start, count)?;
+            let fusion = Some(Fusion { states: &states, mask: None });
+            let sight = Sight { mask: Some(&mask), rotary: None, fusion };
+            let (part, blocks) = (x.narrow(1, start, count)?, std::slice::from_ref(&block));
+            let taps = &mut Taps::none();
+            parts.push(LanguageBlock::through(blocks, part, sight, Some(&mut caches), Tower::Decoder, taps)?);
+        }
+        Ok(Tensor::cat(&parts, 1)?)
     });
 }
 
@@ -425,8 +500,9 @@ fn open_flamingo() {
         for attention_norms in [false, true] {
             let shape = MptShape { width: 8, heads: 2, inner: 12, epsilon: 1e-5, attention_norms };
             check(&format!("MPT's block, norms: {attention_norms}, observed: {seen}"), |s| {
-                let (x, block) = (s.get("x", &[2, 5, 8])?, MptBlock::load(s, shape)?);
-                observed(seen, |taps| block.forward(x, &mask, None, 0, taps))
+                let (x, block) = (s.get("x", &[2, 5, 8])?, LanguageBlock::load_mpt(s, shape)?);
+                let sight = Sight { mask: Some(&mask), ..Sight::default() };
+                observed(seen, |taps| block.forward(x, sight, None, BLOCK, taps))
             });
         }
         // Three heads, together narrower than the text and wider than the pictures.

@@ -184,7 +184,7 @@ impl BlipDecoder {
         if let [_, words @ .., _] = prompt {
             text.extend(words);
         }
-        let limits = Limits { max_new_tokens: how.max_new_tokens, context: self.text.context(), end: self.end };
+        let limits = Limits { max_new_tokens: how.max_new_tokens, context: self.text.context(), ends: &[self.end] };
         let mut cache = self.text.new_cache();
         greedy(text, limits, on_token, |text| {
             let (new, cache) = if how.cached {

@@ -3,11 +3,11 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::Rotary;
+use crate::nn::{Rotary, Sight};
 
 /// What is added to the score of a forbidden key. A token that sees nothing has to see all evenly, as in the reference;
-/// under [`crate::taps::MASKED`] the differences of large scores would still show. No mask is added to this one, so it
-/// can't overflow.
+/// under [`crate::taps::MASKED`] the differences of large scores would still show. No other mask is added to this one, so
+/// it can't overflow; what T5 adds by distance is lost in its rounding.
 pub(super) const FORBIDDEN: f32 = f32::MIN;
 
 /// Masks and positions of one pass over the last tokens of a text.
@@ -20,40 +20,72 @@ pub(super) struct View {
 
 impl View {
     /// From the attention mask of the whole text, one row for each entry of the batch (1 for a token, 0 for padding), of
-    /// which the first `past` tokens were seen in earlier passes; `base` is that of the turned positions.
+    /// which the first `past` tokens were seen in earlier passes; `base` is that of the turned positions. Positions count
+    /// tokens without padding; transformers gives padding the position 1.
     pub fn new(attention: &[Vec<u32>], past: usize, head_width: usize, base: f32, device: &Device) -> Result<Self> {
-        let batch = attention.len();
-        let tokens = attention.first().map_or(0, Vec::len);
-        let mut mask = Vec::with_capacity(batch * (tokens - past) * tokens);
-        let mut positions = Vec::with_capacity(batch);
-        for row in attention {
-            // A token that sees nothing (padding in front of the text) sees all evenly, as in the reference, so nothing
-            // may be forbidden twice.
-            for query in past..tokens {
-                mask.extend(row.iter().enumerate().map(|(key, seen)| {
-                    let allowed = key <= query && *seen != 0;
-                    if allowed { 0.0 } else { FORBIDDEN }
-                }));
-            }
-            // Positions count tokens without padding; transformers gives padding the position 1.
-            let mut count = 0;
-            let places: Vec<u32> = row
-                .iter()
-                .map(|seen| {
-                    count += u32::from(*seen != 0);
-                    if *seen == 0 { 1 } else { count - 1 }
-                })
-                .collect();
-            positions.push(places[past..].to_vec());
-        }
-        let mask = Tensor::from_vec(mask, (batch, 1, tokens - past, tokens), device)?;
-        Ok(Self { mask, rotary: Rotary::new(&positions, head_width, base, device)? })
+        let positions: Vec<Vec<u32>> =
+            attention.iter().map(|row| places(row).skip(past).map(|place| place.unwrap_or(1)).collect()).collect();
+        let rotary = Rotary::new(&positions, head_width, base, device)?;
+        Ok(Self { mask: mask(attention, past, device)?, rotary })
     }
+
+    /// The same for a whole text in which padding, too, has its position.
+    pub fn in_order(attention: &[Vec<u32>], head_width: usize, base: f32, device: &Device) -> Result<Self> {
+        let positions: Vec<Vec<u32>> = attention.iter().map(|row| (0..row.len() as u32).collect()).collect();
+        let rotary = Rotary::new(&positions, head_width, base, device)?;
+        Ok(Self { mask: mask(attention, 0, device)?, rotary })
+    }
+
+    /// The same for the blocks.
+    pub fn sight(&self) -> Sight<'_> {
+        Sight { mask: Some(&self.mask), rotary: Some(&self.rotary), fusion: None }
+    }
+}
+
+/// What is added to the scores of self-attention, `[batch, 1, queries, tokens]`, in a pass over the last tokens of texts.
+/// `attention` is the mask of the whole texts, one row for each entry of the batch (1 for a token, 0 for padding); the
+/// first `past` tokens were seen in earlier passes.
+pub(super) fn mask(attention: &[Vec<u32>], past: usize, device: &Device) -> Result<Tensor> {
+    let batch = attention.len();
+    let tokens = attention.first().map_or(0, Vec::len);
+    let mut mask = Vec::with_capacity(batch * (tokens - past) * tokens);
+    for row in attention {
+        // A token that sees nothing (padding in front of the text) sees all evenly, as in the reference, so nothing may
+        // be forbidden twice.
+        for query in past..tokens {
+            mask.extend(row.iter().enumerate().map(|(key, seen)| {
+                let allowed = key <= query && *seen != 0;
+                if allowed { 0.0 } else { FORBIDDEN }
+            }));
+        }
+    }
+    Ok(Tensor::from_vec(mask, (batch, 1, tokens - past, tokens), device)?)
+}
+
+/// What is added to the scores of all queries that see a whole text but its padding, `[batch, 1, 1, tokens]`.
+pub(super) fn padding(attention: &[Vec<u32>], device: &Device) -> Result<Tensor> {
+    let tokens = attention.first().map_or(0, Vec::len);
+    let mask: Vec<f32> = attention.iter().flatten().map(|seen| if *seen == 0 { FORBIDDEN } else { 0.0 }).collect();
+    Ok(Tensor::from_vec(mask, (attention.len(), 1, 1, tokens), device)?)
+}
+
+/// How many tokens stand before each one of a text whose attention mask is `row`; `None` for padding.
+pub(super) fn places(row: &[u32]) -> impl Iterator<Item = Option<u32>> {
+    let mut count = 0;
+    row.iter().map(move |seen| {
+        let place = (*seen != 0).then_some(count);
+        count += u32::from(*seen != 0);
+        place
+    })
 }
 
 /// The attention mask of `ids` `[batch, tokens]` as rows; all ones where there is none.
 pub(super) fn attention_rows(ids: &Tensor, mask: Option<&Tensor>) -> Result<Vec<Vec<u32>>> {
-    let (batch, tokens) = ids.dims2()?;
+    rows(ids.dims2()?, mask)
+}
+
+/// The same for texts that are already vectors.
+pub(super) fn rows((batch, tokens): (usize, usize), mask: Option<&Tensor>) -> Result<Vec<Vec<u32>>> {
     if batch == 0 || tokens == 0 {
         return Err(Error::unusable("the text is empty", "write at least one word"));
     }

@@ -7,7 +7,8 @@ mod config;
 mod generate;
 mod media;
 
-pub use config::{AlphaType, Ends, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig};
+pub use super::generate::Ends;
+pub use config::{AlphaType, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig};
 pub use generate::Writing;
 pub(super) use generate::write_on;
 pub use media::image_mask;
@@ -19,7 +20,7 @@ use super::causal::{View, attention_rows, fits};
 use super::vision_tower::{Tail, VisionTower};
 use crate::error::{Error, Result};
 use crate::nn::{
-    Cache, Embedding, GatedCrossAttention, GatedShape, KeyValue, Linear, LlamaBlock, LlamaShape, Media,
+    BlockCache, Embedding, GatedCrossAttention, GatedShape, KeyValue, LanguageBlock, Linear, LlamaShape, Media,
     PerceiverResampler, PerceiverShape, RmsNorm, Scope,
 };
 use crate::taps::{Point, Site, Taps, Tower};
@@ -33,7 +34,7 @@ pub struct Idefics {
     vision: VisionTower,
     resampler: Option<PerceiverResampler>,
     embed_tokens: Embedding, // the additional tokens behind the others
-    layers: Vec<LlamaBlock>,
+    layers: Vec<LanguageBlock>,
     gated: Vec<GatedCrossAttention>,
     norm: RmsNorm,
     lm_head: Linear,
@@ -114,6 +115,8 @@ impl Idefics {
             inner: config.intermediate_size,
             activation: config.hidden_act,
             epsilon: config.rms_norm_eps,
+            attention_bias: false,
+            mlp_bias: false,
         };
         let gated = GatedShape {
             width,
@@ -134,7 +137,7 @@ impl Idefics {
                 .transpose()?,
             embed_tokens: Embedding::new(tokens),
             layers: (0..config.num_hidden_layers)
-                .map(|layer| LlamaBlock::load(&layers.enter(layer), block))
+                .map(|layer| LanguageBlock::load_llama(&layers.enter(layer), block))
                 .collect::<Result<_>>()?,
             gated: (0..config.num_hidden_layers / config.cross_layer_interval)
                 .map(|layer| GatedCrossAttention::load(&blocks.enter(layer), gated))
@@ -232,7 +235,7 @@ impl Idefics {
         ids: &Tensor,
         view: &View,
         pictures: Option<(&MediaKeys, &Media)>,
-        mut caches: Option<&mut Vec<Cache>>,
+        mut caches: Option<&mut Vec<BlockCache>>,
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         let embedded = self.embed_tokens.forward(ids)?; // [batch, queries, width]
@@ -246,7 +249,7 @@ impl Idefics {
                 }
             }
             let cache = caches.as_mut().and_then(|caches| caches.get_mut(layer));
-            x = block.forward(x, Some(&view.mask), &view.rotary, cache, layer, taps)?;
+            x = block.forward(x, view.sight(), cache, (Tower::Decoder, layer), taps)?;
         }
         self.lm_head.forward(&self.norm.forward(&x)?)
     }

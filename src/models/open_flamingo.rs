@@ -22,7 +22,10 @@ use super::causal::{attention_rows, fits};
 use super::idefics::{MediaKeys, Prompt, Writing, image_mask, media, write_on};
 use super::vision_tower::{Tail, VisionTower};
 use crate::error::{Error, Result};
-use crate::nn::{Cache, Embedding, GatedCrossAttention, LayerNorm, Linear, Media, MptBlock, PerceiverResampler, Scope};
+use crate::nn::{
+    BlockCache, Embedding, GatedCrossAttention, LanguageBlock, LayerNorm, Linear, Media, PerceiverResampler, Scope,
+    Sight,
+};
 use crate::taps::{Point, Site, Taps, Tower};
 
 /// What `architectures` of `config.json` says.
@@ -36,7 +39,7 @@ pub struct OpenFlamingo {
     frame: Option<Tensor>, // the place of the first frame, [width]
     media: Option<Tensor>, // the places of a text's pictures, [pictures, 1, width]
     wte: Embedding,
-    blocks: Vec<MptBlock>,
+    blocks: Vec<LanguageBlock>,
     gated: Vec<GatedCrossAttention>,
     norm_f: LayerNorm,
     head: Linear, // the table of the tokens
@@ -65,7 +68,7 @@ impl OpenFlamingo {
             frame: frames.map(|frames| frames.get(0)).transpose()?,
             media: places("media_time_embs", config.perceiver.max_num_media, &[1, media_width])?,
             blocks: (0..config.language.n_layers)
-                .map(|layer| MptBlock::load(&blocks.enter(layer), config.language.block()))
+                .map(|layer| LanguageBlock::load_mpt(&blocks.enter(layer), config.language.block()))
                 .collect::<Result<_>>()?,
             gated: (1..=config.gated())
                 .map(|count| gated(&trained, count * config.cross_attn_every_n_layers - 1))
@@ -221,7 +224,7 @@ impl OpenFlamingo {
         ids: &Tensor,
         mask: &Tensor,
         pictures: Option<(&MediaKeys, &Media)>,
-        mut caches: Option<&mut Vec<Cache>>,
+        mut caches: Option<&mut Vec<BlockCache>>,
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         let embedded = self.wte.forward(ids)?; // [batch, queries, width]
@@ -235,7 +238,8 @@ impl OpenFlamingo {
                 }
             }
             let cache = caches.as_mut().and_then(|caches| caches.get_mut(layer));
-            x = block.forward(x, mask, cache, layer, taps)?;
+            let sight = Sight { mask: Some(mask), ..Sight::default() };
+            x = block.forward(x, sight, cache, (Tower::Decoder, layer), taps)?;
         }
         self.head.forward(&self.norm_f.forward(&x)?)
     }

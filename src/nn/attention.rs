@@ -18,6 +18,7 @@ pub struct Attention {
     heads: usize,
     key_heads: usize,
     norms: Option<(Norm, Norm)>,
+    scale: Option<f64>, // 1 / √head width where it isn't said
 }
 
 impl Attention {
@@ -79,7 +80,7 @@ impl Attention {
     /// From the projections of queries, keys and values, and that of the result.
     #[must_use]
     pub fn new([q_proj, k_proj, v_proj]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
-        Self { q_proj, k_proj, v_proj, out_proj, heads, key_heads: heads, norms: None }
+        Self { q_proj, k_proj, v_proj, out_proj, heads, key_heads: heads, norms: None, scale: None }
     }
 
     /// Lets neighbouring query heads share one of `key_heads` heads of keys and values (Ainslie et al. 2023, arXiv
@@ -95,6 +96,13 @@ impl Attention {
     #[must_use]
     pub fn with_norms(mut self, queries: Norm, keys: Norm) -> Self {
         self.norms = Some((queries, keys));
+        self
+    }
+
+    /// Multiplies the scores with `scale` instead of 1 / √head width; T5 has learned that factor and leaves it out.
+    #[must_use]
+    pub fn with_scale(mut self, scale: f64) -> Self {
+        self.scale = Some(scale);
         self
     }
 
@@ -152,8 +160,10 @@ impl Attention {
         let sites =
             [Point::Scores(attn), Point::Pattern(attn), Point::Z(attn)].map(|point| Site::new(tower, layer, point));
         let observed = sites.iter().any(|site| taps.wants(*site));
-        let z = if !observed && fusable(&[q, &k, &v]) {
-            FusedAttention::apply(q, &k, &v, self.heads, mask)?
+        // The fused operation knows no gradient of its mask, which is learned where it tells positions (T5).
+        let learned = mask.is_some_and(Tensor::track_op);
+        let z = if !observed && !learned && fusable(&[q, &k, &v]) {
+            FusedAttention::apply(q, &k, &v, self.heads, mask, self.scale)?
         } else {
             self.observed(q, &k, &v, mask, sites, taps)?
         };
@@ -189,7 +199,7 @@ impl Attention {
             Ok(x.transpose(1, 2)?.contiguous()?) // [batch, heads, positions, head width]
         };
         let (q, k, v) = (split(q)?, split(k)?, split(v)?);
-        let scale = 1.0 / ((width / self.heads) as f64).sqrt();
+        let scale = self.scale.unwrap_or_else(|| 1.0 / ((width / self.heads) as f64).sqrt());
         let mut scores = (q * scale)?.matmul(&k.t()?)?; // [batch, heads, queries, keys]
         if let Some(mask) = mask {
             scores = scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?;

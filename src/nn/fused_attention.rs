@@ -13,6 +13,7 @@ use crate::error::Result;
 
 pub(super) struct FusedAttention {
     heads: usize,
+    scale: Option<f64>,   // 1 / √head width where it isn't said
     mask: Option<Tensor>, // [batch or 1, 1, queries, keys] or [batch, heads, queries, keys]
     keep_pattern: bool,
     pattern: Mutex<Vec<f32>>, // [batch, heads, queries, keys] once computed, if kept
@@ -26,15 +27,12 @@ struct Lengths {
     queries: usize,
     keys: usize,
     head_width: usize,
+    scale: f32, // of the scores
 }
 
 impl Lengths {
     fn width(self) -> usize {
         self.heads * self.head_width
-    }
-
-    fn scale(self) -> f32 {
-        1.0 / (self.head_width as f32).sqrt()
     }
 
     /// The matrix of one head of one batch entry inside `[batch, positions, heads * head width]`.
@@ -59,10 +57,19 @@ impl Lengths {
 }
 
 impl FusedAttention {
-    /// Attention of `q` `[batch, queries, width]` over `k` and `v` `[batch, keys, width]`.
-    pub fn apply(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+    /// Attention of `q` `[batch, queries, width]` over `k` and `v` `[batch, keys, width]`; the scores are multiplied with
+    /// `scale`, by itself 1 / √head width.
+    pub fn apply(
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        heads: usize,
+        mask: Option<&Tensor>,
+        scale: Option<f64>,
+    ) -> Result<Tensor> {
         let op = Self {
             heads,
+            scale,
             mask: mask.map(|mask| mask.detach().contiguous()).transpose()?,
             keep_pattern: q.track_op() || k.track_op() || v.track_op(),
             pattern: Mutex::new(Vec::new()),
@@ -76,14 +83,16 @@ impl FusedAttention {
         if (of_keys, key_width) != (batch, width) {
             candle_core::bail!("queries {q:?} can't look at keys {k:?}");
         }
-        Ok(Lengths { batch, heads: self.heads, queries, keys, head_width: width / self.heads })
+        let head_width = width / self.heads;
+        let scale = self.scale.map_or_else(|| 1.0 / (head_width as f32).sqrt(), |scale| scale as f32);
+        Ok(Lengths { batch, heads: self.heads, queries, keys, head_width, scale })
     }
 
     /// The pattern of one head of one batch entry, into `pattern` `[queries, keys]`.
     fn form_pattern(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
         let queries = lengths.head(q, unit, lengths.queries);
         let keys = lengths.head(k, unit, lengths.keys);
-        multiply(pattern, 0.0, lengths.scale(), queries, keys.t(), Parallelism::None);
+        multiply(pattern, 0.0, lengths.scale, queries, keys.t(), Parallelism::None);
         if !mask.is_empty() {
             let size = lengths.queries * lengths.keys;
             // One mask for all, one for each batch entry, or one for each of its heads.
@@ -185,9 +194,9 @@ impl CustomOp3 for FusedAttention {
                         }
                         let scores = Matrix::dense(scores, lengths.queries, lengths.keys);
                         let keys = lengths.head(k, unit, lengths.keys);
-                        multiply(dq, 0.0, lengths.scale(), scores, keys, alone);
+                        multiply(dq, 0.0, lengths.scale, scores, keys, alone);
                         let queries = lengths.head(q, unit, lengths.queries);
-                        multiply(dk, 0.0, lengths.scale(), scores.t(), queries, alone);
+                        multiply(dk, 0.0, lengths.scale, scores.t(), queries, alone);
                     },
                 );
         };

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, GatedMlp, KeyValue, LayerNorm, Linear, Mlp, Norm, RmsNorm, Scope};
+use super::{Activation, Attention, FeedForward, GatedMlp, KeyValue, LayerNorm, Linear, Mlp, Norm, RmsNorm, Scope};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
@@ -19,15 +19,6 @@ pub struct GatedCrossAttention {
     mlp: FeedForward,
     alpha_cross_attn: Tensor, // [1] or [1, 1, width]
     alpha_dense: Tensor,      // [1] or [1, 1, width]
-}
-
-/// The feed-forward part of either model.
-#[derive(Clone, Debug)]
-enum FeedForward {
-    /// That of IDEFICS.
-    Gated(GatedMlp),
-    /// That of OpenFlamingo.
-    Plain(Mlp),
 }
 
 /// The sizes of a block of IDEFICS.
@@ -152,14 +143,5 @@ impl GatedCrossAttention {
         let added = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
         let added = added.broadcast_mul(&self.alpha_dense.tanh()?)?;
         Ok((&x + taps.tap(at(Point::GateFfn), added)?)?)
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Gated(mlp) => mlp.forward(x),
-            Self::Plain(mlp) => mlp.forward(x),
-        }
     }
 }

@@ -1,11 +1,12 @@
-//! The feed-forward part of LLaMA (Shazeer 2020, arXiv 2002.05202).
+//! The feed-forward part of LLaMA (Shazeer 2020, arXiv 2002.05202), and of those language models that have the one or
+//! the other.
 
 use candle_core::Tensor;
 
-use super::{Activation, Linear, Scope};
+use super::{Activation, Linear, Mlp, Scope};
 use crate::error::Result;
 
-/// `down(act(gate(x)) * up(x))`, without biases.
+/// `down(act(gate(x)) * up(x))`.
 #[derive(Clone, Debug)]
 pub struct GatedMlp {
     gate_proj: Linear, // width -> inner
@@ -15,17 +16,20 @@ pub struct GatedMlp {
 }
 
 impl GatedMlp {
-    /// Reads `gate_proj`, `up_proj` and `down_proj`.
+    /// From its maps into the part and out of it.
+    #[must_use]
+    pub fn new([gate_proj, up_proj]: [Linear; 2], down_proj: Linear, activation: Activation) -> Self {
+        Self { gate_proj, up_proj, down_proj, activation }
+    }
+
+    /// Reads `gate_proj`, `up_proj` and `down_proj`, without biases.
     ///
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, width: usize, inner: usize, activation: Activation) -> Result<Self> {
-        Ok(Self {
-            gate_proj: Linear::load_without_bias(&scope.enter("gate_proj"), width, inner)?,
-            up_proj: Linear::load_without_bias(&scope.enter("up_proj"), width, inner)?,
-            down_proj: Linear::load_without_bias(&scope.enter("down_proj"), inner, width)?,
-            activation,
-        })
+        let linear = |name, input, output| Linear::load_without_bias(&scope.enter(name), input, output);
+        let into = [linear("gate_proj", width, inner)?, linear("up_proj", width, inner)?];
+        Ok(Self::new(into, linear("down_proj", inner, width)?, activation))
     }
 
     /// Maps `[..., width]` to `[..., width]`.
@@ -35,5 +39,27 @@ impl GatedMlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let gate = self.activation.forward(&self.gate_proj.forward(x)?)?;
         self.down_proj.forward(&(gate * self.up_proj.forward(x)?)?)
+    }
+}
+
+/// One of the two feed-forward parts.
+#[derive(Clone, Debug)]
+pub enum FeedForward {
+    /// With a gate, as in LLaMA.
+    Gated(GatedMlp),
+    /// Without one.
+    Plain(Mlp),
+}
+
+impl FeedForward {
+    /// Maps `[..., width]` to `[..., width]`.
+    ///
+    /// # Errors
+    /// If the shape doesn't fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Gated(mlp) => mlp.forward(x),
+            Self::Plain(mlp) => mlp.forward(x),
+        }
     }
 }

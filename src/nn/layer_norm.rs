@@ -1,6 +1,6 @@
 //! Layer normalisation (Ba et al. 2016).
 
-use candle_core::{CpuStorage, CustomOp3, D, Layout, Result as CandleResult, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Device, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::kernels::{layer_norm_row, layer_norm_row_gradient, slice, with_slice};
@@ -31,6 +31,15 @@ impl LayerNorm {
     pub fn load_without_bias(scope: &Scope<'_>, width: usize, epsilon: f64) -> Result<Self> {
         let weight = scope.get("weight", &[width])?;
         let bias = weight.zeros_like()?;
+        Ok(Self { weight, bias, epsilon })
+    }
+
+    /// A norm that learned nothing: it neither scales nor shifts.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    pub fn without_weights(width: usize, epsilon: f64, device: &Device) -> Result<Self> {
+        let (weight, bias) = (Tensor::ones(width, DType::F32, device)?, Tensor::zeros(width, DType::F32, device)?);
         Ok(Self { weight, bias, epsilon })
     }
 

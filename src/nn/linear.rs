@@ -31,6 +31,14 @@ impl Linear {
         Self::from_weight(scope.get("weight", &[output, input])?)
     }
 
+    /// Reads `weight`, and `bias` if the config says that there is one.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_with(scope: &Scope<'_>, input: usize, output: usize, bias: bool) -> Result<Self> {
+        if bias { Self::load(scope, input, output) } else { Self::load_without_bias(scope, input, output) }
+    }
+
     /// From a weight `[out, in]` alone.
     ///
     /// # Errors

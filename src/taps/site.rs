@@ -27,6 +27,8 @@ pub enum Tower {
     Resampler,
     /// The querying transformer of BLIP-2 and InstructBLIP.
     QFormer,
+    /// What a language model reads with before its decoder writes, if it has one (T5).
+    Encoder,
     /// The language model that writes.
     Decoder,
 }
@@ -80,12 +82,13 @@ impl Site {
     }
 }
 
-const TOWERS: [(Tower, &str); 6] = [
+const TOWERS: [(Tower, &str); 7] = [
     (Tower::Vision, "vision"),
     (Tower::Pooler, "pooler"),
     (Tower::Text, "text"),
     (Tower::Resampler, "resampler"),
     (Tower::QFormer, "qformer"),
+    (Tower::Encoder, "encoder"),
     (Tower::Decoder, "decoder"),
 ];
 

@@ -18,6 +18,8 @@ use super::texts::{Lines, asked_caption};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
+use crate::models::generate::Ends;
+use crate::models::language_model::LanguageModel;
 use crate::models::llama::{Llama, LlamaConfig};
 use crate::models::tokenizer::TextTokenizer;
 use crate::nn::{Activation, Scope};
@@ -43,15 +45,18 @@ pub fn lm_config() -> LlamaConfig {
         intermediate_size: 384,
         num_hidden_layers: 4,
         num_attention_heads: 4,
-        num_key_value_heads: 4,
+        num_key_value_heads: Some(4),
+        head_dim: None,
         hidden_act: Activation::Silu,
         rms_norm_eps: 1e-6,
+        attention_bias: false,
+        mlp_bias: false,
         rope_theta: 10_000.0,
         max_position_embeddings: CONTEXT,
         tie_word_embeddings: true,
-        bos_token_id: BEGIN.1,
-        eos_token_id: END.1,
-        pad_token_id: PAD.1,
+        bos_token_id: Some(BEGIN.1),
+        eos_token_id: Some(Ends::One(END.1)),
+        pad_token_id: Some(PAD.1.into()),
     }
 }
 
@@ -121,7 +126,8 @@ impl Recipe for LmRecipe {
 
     fn loss(&self, batch: &Lines, variables: &Variables) -> Result<(Tensor, f64)> {
         let model = Llama::load(self.config.clone(), &Scope::root(variables))?;
-        next_token(&model.logits(&batch.ids, &mut Taps::none())?, batch)
+        let embeds = model.embed(&batch.ids)?; // [texts, tokens, width]
+        next_token(&model.logits(&embeds, None, None, &mut Taps::none())?, batch)
     }
 
     fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {

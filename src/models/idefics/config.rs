@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::models::checkpoint::Checkpoint;
+use crate::models::generate::Ends;
 use crate::models::vision_tower::VisionTowerConfig;
 use crate::nn::Activation;
 
@@ -44,16 +45,6 @@ pub struct IdeficsConfig {
     pub vision_config: IdeficsVisionConfig,
     /// The resampler, if there is one.
     pub perceiver_config: IdeficsPerceiverConfig,
-}
-
-/// One id, or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Ends {
-    /// One.
-    One(u32),
-    /// Several.
-    Several(Vec<u32>),
 }
 
 /// The two kinds of gates.
@@ -244,10 +235,6 @@ impl IdeficsConfig {
     /// The tokens that end a text.
     #[must_use]
     pub fn ends(&self) -> Vec<u32> {
-        match &self.eos_token_id {
-            Some(Ends::One(id)) => vec![*id],
-            Some(Ends::Several(ids)) => ids.clone(),
-            None => Vec::new(),
-        }
+        self.eos_token_id.as_ref().map(Ends::ids).unwrap_or_default()
     }
 }

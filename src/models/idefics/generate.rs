@@ -7,7 +7,7 @@ use super::{Idefics, Prompt, ROTARY_BASE};
 use crate::error::{Error, Result};
 use crate::models::causal::View;
 use crate::models::generate::most_likely;
-use crate::nn::{Cache, Media};
+use crate::nn::{BlockCache, Media};
 use crate::taps::Taps;
 
 /// How to write on.
@@ -32,7 +32,7 @@ pub(in crate::models) struct Pass<'a> {
     /// What the tokens see of the pictures.
     pub media: &'a Media,
     /// What earlier passes left, one for each block.
-    pub caches: Option<&'a mut Vec<Cache>>,
+    pub caches: Option<&'a mut Vec<BlockCache>>,
 }
 
 impl Idefics {
@@ -77,7 +77,7 @@ pub(in crate::models) fn write_on(
     let mut ids: Vec<u32> = prompt.ids.i(0)?.to_vec1()?;
     let mut image_mask = prompt.image_mask.to_dtype(DType::U32)?;
     let last = image_mask.narrow(1, ids.len() - 1, 1)?; // [1, 1, pictures]
-    let mut caches = how.cached.then(|| vec![Cache::default(); depth]);
+    let mut caches = how.cached.then(|| vec![BlockCache::default(); depth]);
     let mut written = Vec::new();
     let mut past = 0;
     while written.len() < how.most {

@@ -1,0 +1,239 @@
+//! A language model that is given vectors instead of tokens, so that what comes from a picture can stand among its words,
+//! as in BLIP-2 (Li et al. 2023, arXiv 2301.12597) and InstructBLIP (Dai et al. 2023, arXiv 2305.06500).
+
+use candle_core::{DType, Tensor};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::causal::{fits, rows};
+use super::checkpoint::Checkpoint;
+use super::generate::{Limits, Manner, write};
+use super::llama::{Llama, LlamaConfig};
+use super::opt::{Opt, OptConfig};
+use super::t5::{T5, T5Config};
+use crate::error::{Error, Result};
+use crate::nn::{BlockCache, Embedding, Scope};
+use crate::taps::Taps;
+
+/// What OPT, LLaMA and T5 have in common. The first two are a decoder alone, which writes on after what it is given; the
+/// last reads it with an encoder ([`crate::taps::Tower::Encoder`]) and writes with a decoder.
+pub trait LanguageModel: Send + Sync {
+    /// The table of the tokens that it reads, `[tokens, width]`.
+    fn words(&self) -> &Embedding;
+    /// Length of the vectors that it is given.
+    fn width(&self) -> usize;
+    /// Number of blocks of the decoder.
+    fn depth(&self) -> usize;
+    /// The longest input, in vectors.
+    fn context(&self) -> usize;
+    /// The token that begins a text, if there is one.
+    fn begin(&self) -> Option<u32>;
+    /// The tokens that end a written text.
+    fn ends(&self) -> Vec<u32>;
+    /// The token before the first one that the decoder of an encoder and a decoder writes; `None` for a decoder alone.
+    fn start(&self) -> Option<u32>;
+
+    /// Whether an encoder reads what a decoder writes about.
+    fn encoder_decoder(&self) -> bool {
+        self.start().is_some()
+    }
+
+    /// The vectors of `ids` `[batch, tokens]`, `[batch, tokens, width]`.
+    ///
+    /// # Errors
+    /// If an id is unknown.
+    fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        self.words().forward(ids)
+    }
+
+    /// The scores of what follows. Reads `embeds` `[batch, positions, width]`; `attention_mask` `[batch, positions]` is 1
+    /// for a position and 0 for padding. A decoder alone gives what follows each position, `[batch, positions, tokens]`.
+    /// With an encoder it is what follows each token of `written` `[batch, written]`, which begins with
+    /// [`Self::start`] (and is that alone for `None`): `[batch, written, tokens]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit each other or the model, the input is empty or too long, an id is unknown, the pass is
+    /// cancelled, or an observer fails; also if a decoder alone gets `written`.
+    fn logits(
+        &self,
+        embeds: &Tensor,
+        attention_mask: Option<&Tensor>,
+        written: Option<&Tensor>,
+        taps: &mut Taps<'_>,
+    ) -> Result<Tensor>;
+
+    /// Writes a text after one input, `embeds` `[1, positions, width]`, with `attention_mask` `[1, positions]` as for
+    /// [`Self::logits`]. Each token is handed to `on_token`, which returns whether to go on. Returns the new tokens, with
+    /// the one that ends the text if it came to that. A recorder that watches keeps the pass of the last token.
+    ///
+    /// # Errors
+    /// As [`Self::logits`], and if there are several inputs, `how` makes no sense, or a score isn't finite.
+    fn generate(
+        &self,
+        embeds: &Tensor,
+        attention_mask: Option<&Tensor>,
+        how: Manner,
+        taps: &mut Taps<'_>,
+        on_token: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<Vec<u32>>;
+}
+
+/// `text_config`, by its `model_type`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "model_type", rename_all = "lowercase")]
+pub enum LanguageConfig {
+    /// An `OPTForCausalLM`.
+    Opt(OptConfig),
+    /// A `T5ForConditionalGeneration`.
+    T5(T5Config),
+    /// A `LlamaForCausalLM`, under InstructBLIP a Vicuna.
+    Llama(LlamaConfig),
+}
+
+impl LanguageConfig {
+    /// Reads and checks `config`, which is part of the config of `checkpoint`.
+    ///
+    /// # Errors
+    /// If it is of another kind, a value has the wrong type or makes no sense.
+    pub fn read(config: &Value, checkpoint: &Checkpoint) -> Result<Self> {
+        // transformers takes a language model for an OPT when its config doesn't say what it is.
+        match config["model_type"].as_str().unwrap_or("opt") {
+            "opt" => Ok(Self::Opt(OptConfig::read(config, checkpoint)?)),
+            "t5" => Ok(Self::T5(T5Config::read(config, checkpoint)?)),
+            "llama" => Ok(Self::Llama(LlamaConfig::read(config, checkpoint)?)),
+            other => Err(checkpoint.config_error(format!(
+                "the config says that the language model is of the kind '{other}', and Alignscope knows opt, t5 and llama"
+            ))),
+        }
+    }
+
+    /// Length of the vectors that the model is given.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Opt(config) => config.word_width(),
+            Self::T5(config) => config.d_model,
+            Self::Llama(config) => config.hidden_size,
+        }
+    }
+
+    /// Builds the model from weights with transformers' names.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load(&self, scope: &Scope<'_>) -> Result<Box<dyn LanguageModel>> {
+        let model: Box<dyn LanguageModel> = match self {
+            Self::Opt(config) => Box::new(Opt::load(config.clone(), scope)?),
+            Self::T5(config) => Box::new(T5::load(config.clone(), scope)?),
+            Self::Llama(config) => Box::new(Llama::load(config.clone(), scope)?),
+        };
+        Ok(model)
+    }
+}
+
+/// What a config says, without what it leaves open: transformers writes that as null, and a part that was left at its
+/// defaults too. Only for the tokens that end a text null is a value, none.
+pub(super) fn said(config: &Value) -> Value {
+    match config {
+        Value::Null => Value::Object(Map::new()),
+        Value::Object(config) => {
+            let mut config = config.clone();
+            config.retain(|key, value| !value.is_null() || key == "eos_token_id");
+            Value::Object(config)
+        }
+        other => other.clone(),
+    }
+}
+
+/// Refuses vectors `[batch, positions, width]` that `model` can't read; gives the attention mask as rows.
+pub(super) fn check(
+    model: &dyn LanguageModel,
+    embeds: &Tensor,
+    attention_mask: Option<&Tensor>,
+) -> Result<Vec<Vec<u32>>> {
+    let (batch, positions, _) = embeds.dims3()?;
+    fits("input of the language model", embeds.dims(), &[batch, positions, model.width()])?;
+    check_length(positions, model.context())?;
+    rows((batch, positions), attention_mask)
+}
+
+/// Refuses a text that is too long.
+pub(super) fn check_length(tokens: usize, context: usize) -> Result<()> {
+    if tokens > context {
+        return Err(Error::unusable(
+            format!("the text and its picture have {tokens} tokens, but the language model reads at most {context}"),
+            "shorten the text",
+        ));
+    }
+    Ok(())
+}
+
+/// [`check()`] for a decoder alone, whose input holds what was written before.
+pub(super) fn check_alone(
+    model: &dyn LanguageModel,
+    embeds: &Tensor,
+    attention_mask: Option<&Tensor>,
+    written: Option<&Tensor>,
+) -> Result<Vec<Vec<u32>>> {
+    if written.is_some() {
+        return Err(Error::unusable(
+            "the language model has no encoder, so nothing was written beside its input",
+            "put what was written behind the input",
+        ));
+    }
+    check(model, embeds, attention_mask)
+}
+
+/// [`check()`] for writing, which goes one text at a time.
+pub(super) fn check_one(
+    model: &dyn LanguageModel,
+    embeds: &Tensor,
+    attention_mask: Option<&Tensor>,
+) -> Result<Vec<Vec<u32>>> {
+    let rows = check(model, embeds, attention_mask)?;
+    if rows.len() != 1 {
+        return Err(Error::unusable("several texts can't be written on at once", "give one text"));
+    }
+    Ok(rows)
+}
+
+/// The attention mask of texts that have grown to `tokens`, none of the new ones padding.
+pub(super) fn grown(mut attention: Vec<Vec<u32>>, tokens: usize) -> Vec<Vec<u32>> {
+    attention.iter_mut().for_each(|row| row.resize(tokens, 1));
+    attention
+}
+
+/// The state of the last position of `[batch, positions, width]`, `[batch, 1, width]`.
+pub(super) fn last(states: &Tensor) -> Result<Tensor> {
+    Ok(states.narrow(1, states.dim(1)?.saturating_sub(1), 1)?)
+}
+
+/// Writes on after `first` `[1, positions, width]`. `pass` gets what no pass has seen yet, `[1, new, width]`, how many
+/// positions were seen before, and what their passes left, one for each block; it gives the scores of what follows the
+/// last position, `[1, 1, tokens]`.
+pub(super) fn write_on(
+    model: &dyn LanguageModel,
+    first: &Tensor,
+    how: Manner,
+    on_token: &mut dyn FnMut(u32) -> bool,
+    mut pass: impl FnMut(&Tensor, usize, Option<&mut [BlockCache]>) -> Result<Tensor>,
+) -> Result<Vec<u32>> {
+    let given = first.dim(1)?;
+    let ends = model.ends();
+    let context = model.context().saturating_sub(given);
+    let limits = Limits { max_new_tokens: how.max_new_tokens, context, ends: &ends };
+    let mut caches = how.cached.then(|| vec![BlockCache::default(); model.depth()]);
+    write(Vec::new(), limits, how.choice, on_token, |text| {
+        let new = match text {
+            [] => first.clone(),
+            [.., token] if how.cached => model.embed(&Tensor::new(&[[*token]], first.device())?)?,
+            _ => {
+                let ids = Tensor::new(text, first.device())?.unsqueeze(0)?;
+                Tensor::cat(&[first, &model.embed(&ids)?], 1)?
+            }
+        };
+        let past = given + text.len() - new.dim(1)?;
+        let scores = pass(&new, past, caches.as_deref_mut())?;
+        Ok(scores.flatten_all()?.to_dtype(DType::F32)?)
+    })
+}
