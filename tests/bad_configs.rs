@@ -11,8 +11,18 @@ use serde_json::{Value, json};
 /// One checkpoint of each class.
 fn fixtures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let families =
-        ["clip", "siglip", "blip-retrieval", "blip-captioning", "blip-answering", "idefics", "open-flamingo"];
+    let families = [
+        "clip",
+        "siglip",
+        "blip-retrieval",
+        "blip-captioning",
+        "blip-answering",
+        "blip2-retrieval",
+        "blip2-generation",
+        "instructblip",
+        "idefics",
+        "open-flamingo",
+    ];
     let first = |family: &str| {
         let entries = std::fs::read_dir(root.join(family)).expect("fixtures").flatten().map(|entry| entry.path());
         let mut folders: Vec<PathBuf> = entries.filter(|path| path.join("config.json").is_file()).collect();

@@ -10,8 +10,8 @@ use alignscope::Result;
 use alignscope::nn::{
     Activation, Attention, BertBlock, BlockCache, BlockShape, Embedding, EncoderBlock, FeedForward, Fusion,
     GatedCrossAttention, GatedMlp, GatedShape, LanguageBlock, LayerNorm, Linear, LlamaShape, Media, Mlp, MptShape,
-    Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, RmsNorm, Rotary, Scope, Sight, causal_mask, log_softmax,
-    normalise, padding_mask, padding_mask_for, softmax,
+    Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, QFormerBlock, RmsNorm, Rotary, Scope, Sight, causal_mask,
+    log_softmax, normalise, padding_mask, padding_mask_for, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
 use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
@@ -404,9 +404,9 @@ fn language_blocks() {
 
 #[test]
 fn stacked_attention() {
-    for seen in [false, true] {
-        check(&format!("stacked attention, observed: {seen}"), |s| {
-            let (x, attention) = (s.get("x", &[2, 5, 8])?, Attention::load_stacked(s, 8, 2)?);
+    for (seen, bias) in [(false, true), (true, true), (false, false), (true, false)] {
+        check(&format!("stacked attention, observed: {seen}, bias: {bias}"), |s| {
+            let (x, attention) = (s.get("x", &[2, 5, 8])?, Attention::load_stacked(s, 8, 2, bias)?);
             observed(seen, |taps| attention.forward(&x, &x, None, PLACE, taps))
         });
     }
@@ -446,6 +446,27 @@ fn bert_block() {
         }
         Ok(Tensor::cat(&parts, 1)?)
     });
+}
+
+#[test]
+fn q_former_block() {
+    let shape = BlockShape { width: 8, heads: 2, inner: 12, activation: Activation::Gelu, epsilon: 1e-5 };
+    for (kind, mask) in masks(5) {
+        for seen in [false, true] {
+            // Queries alone, queries in front of a text, and a text alone.
+            for queries in [5, 3, 0] {
+                check(&format!("Q-Former's block {kind}, {queries} of 5 are queries, observed: {seen}"), |s| {
+                    let (x, states) = (s.get("x", &[2, 5, 8])?, s.get("states", &[2, 4, 6])?);
+                    let block = QFormerBlock::load(s, shape, Some(6), queries < 5)?;
+                    observed(seen, |taps| block.forward(x, queries, mask.as_ref(), Some(&states), 0, taps))
+                });
+            }
+            check(&format!("Q-Former's block without cross-attention {kind}, observed: {seen}"), |s| {
+                let (x, block) = (s.get("x", &[2, 5, 8])?, QFormerBlock::load(s, shape, None, true)?);
+                observed(seen, |taps| block.forward(x, 3, mask.as_ref(), None, 0, taps))
+            });
+        }
+    }
 }
 
 #[test]

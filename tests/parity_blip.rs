@@ -23,7 +23,11 @@ fn blips() -> Vec<(Reference, Box<Blip>)> {
         let reference = Reference::read(&folder);
         match reference.model() {
             Model::Blip(model) => Some((reference, model)),
-            Model::DualEncoder(_) | Model::Flamingo(_) | Model::OpenFlamingo(_) => None,
+            Model::DualEncoder(_)
+            | Model::Flamingo(_)
+            | Model::OpenFlamingo(_)
+            | Model::QueryingRetrieval(_)
+            | Model::QueryingWriter(_) => None,
         }
     });
     found.collect()

@@ -25,6 +25,14 @@ impl BlipVision {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(config: &VisionTowerConfig, scope: &Scope<'_>) -> Result<Self> {
+        Self::load_with(config, true, scope)
+    }
+
+    /// The same where the projections of queries, keys and values may have no bias, as `qkv_bias` of BLIP-2 says.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_with(config: &VisionTowerConfig, qkv_bias: bool, scope: &Scope<'_>) -> Result<Self> {
         let embeddings = scope.enter("embeddings");
         let width = config.hidden_size;
         let (rows, columns) = config.grid();
@@ -37,7 +45,7 @@ impl BlipVision {
         };
         let block = |layer: usize| {
             let scope = scope.enter("encoder.layers").enter(layer);
-            let attention = Attention::load_stacked(&scope.enter("self_attn"), width, shape.heads)?;
+            let attention = Attention::load_stacked(&scope.enter("self_attn"), width, shape.heads, qkv_bias)?;
             EncoderBlock::load_around(attention, &scope, shape)
         };
         Ok(Self {

@@ -2,6 +2,8 @@
 //! preprocessing, tokenizers. Candle tensors end above this layer.
 
 pub mod blip;
+pub mod blip_2;
+pub mod blip_2_retrieval;
 pub mod blip_heads;
 pub mod blip_text;
 pub mod blip_vision;
@@ -24,6 +26,9 @@ pub mod opened;
 pub mod opt;
 pub mod picture;
 pub mod preprocess;
+pub mod q_former;
+pub mod querying;
+pub mod querying_writer;
 pub mod record;
 mod resample;
 pub mod siglip;
@@ -38,9 +43,12 @@ use candle_core::Device;
 use crate::error::Result;
 use crate::nn::Scope;
 use blip::{Blip, BlipConfig, BlipKind};
+use blip_2::{Blip2Config, Blip2Kind};
+use blip_2_retrieval::Blip2Retrieval;
 use checkpoint::Checkpoint;
 use dual_encoder::DualEncoder;
 use open_flamingo::{OpenFlamingo, OpenFlamingoConfig};
+use querying_writer::QueryingWriter;
 use weights::Weights;
 
 /// A loaded model, by the way in which it aligns vision and language.
@@ -53,6 +61,10 @@ pub enum Model {
     OpenFlamingo(Box<OpenFlamingo>),
     /// Texts that look at the picture by cross-attention: BLIP's three models.
     Blip(Box<Blip>),
+    /// Queries that look at the picture, held against a text: BLIP-2's retrieval.
+    QueryingRetrieval(Box<Blip2Retrieval>),
+    /// Queries that look at the picture for a language model: BLIP-2 and InstructBLIP.
+    QueryingWriter(Box<QueryingWriter>),
 }
 
 /// A class of checkpoints that can be opened.
@@ -114,11 +126,34 @@ pub const MODELS: &[Family] = &[
         paper: "Li et al. 2022, arXiv 2201.12086",
         load: |checkpoint, scope| blip(checkpoint, BlipKind::Answering, scope),
     },
+    Family {
+        class: "Blip2ForImageTextRetrieval",
+        paper: "Li et al. 2023, arXiv 2301.12597",
+        load: |checkpoint, scope| {
+            let config = Blip2Config::read(checkpoint, Blip2Kind::Retrieval)?;
+            Ok(Model::QueryingRetrieval(Box::new(Blip2Retrieval::load(config, scope)?)))
+        },
+    },
+    Family {
+        class: "Blip2ForConditionalGeneration",
+        paper: "Li et al. 2023, arXiv 2301.12597",
+        load: |checkpoint, scope| querying_writer(checkpoint, Blip2Kind::Generation, scope),
+    },
+    Family {
+        class: "InstructBlipForConditionalGeneration",
+        paper: "Dai et al. 2023, arXiv 2305.06500",
+        load: |checkpoint, scope| querying_writer(checkpoint, Blip2Kind::Instructed, scope),
+    },
 ];
 
 fn blip(checkpoint: &Checkpoint, kind: BlipKind, scope: &Scope<'_>) -> Result<Model> {
     let config = BlipConfig::read(checkpoint, kind)?;
     Ok(Model::Blip(Box::new(Blip::load(config, kind, scope)?)))
+}
+
+fn querying_writer(checkpoint: &Checkpoint, kind: Blip2Kind, scope: &Scope<'_>) -> Result<Model> {
+    let config = Blip2Config::read(checkpoint, kind)?;
+    Ok(Model::QueryingWriter(Box::new(QueryingWriter::load(config, kind, checkpoint, scope)?)))
 }
 
 impl Model {

@@ -31,30 +31,35 @@ impl Attention {
         Ok(Self::new([linear("q_proj")?, linear("k_proj")?, linear("v_proj")?], linear("out_proj")?, heads))
     }
 
-    /// Reads `qkv`, in which the projections of queries, keys and values are stacked, and `projection`, that of the
-    /// result, as in the vision towers of the BLIP family.
+    /// Reads `qkv`, in which the projections of queries, keys and values are stacked, with or without a `bias`, and
+    /// `projection`, that of the result, as in the vision towers of the BLIP family.
     ///
     /// # Errors
     /// If a weight is missing or has another shape.
-    pub fn load_stacked(scope: &Scope<'_>, width: usize, heads: usize) -> Result<Self> {
+    pub fn load_stacked(scope: &Scope<'_>, width: usize, heads: usize, bias: bool) -> Result<Self> {
         let weight = scope.get("qkv.weight", &[3 * width, width])?;
-        let bias = scope.get("qkv.bias", &[3 * width])?;
+        let bias = bias.then(|| scope.get("qkv.bias", &[3 * width])).transpose()?;
         let part = |at: usize| -> Result<Linear> {
-            Ok(Linear::new(weight.narrow(0, at * width, width)?, bias.narrow(0, at * width, width)?))
+            let weight = weight.narrow(0, at * width, width)?;
+            match &bias {
+                Some(bias) => Ok(Linear::new(weight, bias.narrow(0, at * width, width)?)),
+                None => Linear::from_weight(weight),
+            }
         };
         let out_proj = Linear::load(&scope.enter("projection"), width, width)?;
         Ok(Self::new([part(0)?, part(1)?, part(2)?], out_proj, heads))
     }
 
-    /// Reads `self.query`, `self.key`, `self.value` and `output.dense`, the names of BERT, of an attention over vectors
-    /// of length `width` that looks at vectors of length `key_width`.
+    /// Reads `query`, `key` and `value` under `inner` ("self" in BERT, "attention" in a Q-Former), and `output.dense`, of
+    /// an attention over vectors of length `width` that looks at vectors of length `key_width`.
     ///
     /// # Errors
     /// If a weight is missing or has another shape.
-    pub fn load_bert(scope: &Scope<'_>, width: usize, key_width: usize, heads: usize) -> Result<Self> {
-        let linear = |name, input| Linear::load(&scope.enter(name), input, width);
-        let inner = [linear("self.query", width)?, linear("self.key", key_width)?, linear("self.value", key_width)?];
-        Ok(Self::new(inner, linear("output.dense", width)?, heads))
+    pub fn load_bert(scope: &Scope<'_>, inner: &str, width: usize, key_width: usize, heads: usize) -> Result<Self> {
+        let projections = scope.enter(inner);
+        let linear = |name: &str, input| Linear::load(&projections.enter(name), input, width);
+        let projections = [linear("query", width)?, linear("key", key_width)?, linear("value", key_width)?];
+        Ok(Self::new(projections, Linear::load(&scope.enter("output.dense"), width, width)?, heads))
     }
 
     /// Reads `to_q`, `to_kv`, in which the projections of keys and values are stacked, and `to_out`, the names of

@@ -2,20 +2,16 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, BlockCache, BlockShape, LayerNorm, Linear, Scope};
+use super::{Activation, Attention, BlockCache, BlockShape, KeyValue, LayerNorm, Linear, Scope};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
 /// `x = norm(x + attention(x)); x = norm(x + cross(x, other)); x = norm(x + mlp(x))`: the norms stand behind.
 #[derive(Clone, Debug)]
 pub struct BertBlock {
-    self_attn: Attention,
-    self_norm: LayerNorm,
-    cross: Option<(Attention, LayerNorm)>,
-    intermediate: Linear, // width -> inner
-    output: Linear,       // inner -> width
-    output_norm: LayerNorm,
-    activation: Activation,
+    self_attn: BertAttention,
+    cross: Option<BertAttention>,
+    feed_forward: BertFeedForward,
 }
 
 /// The other sequence, which cross-attention looks at.
@@ -34,21 +30,11 @@ impl BertBlock {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, shape: BlockShape, key_width: Option<usize>) -> Result<Self> {
-        let BlockShape { width, heads, inner, epsilon, activation } = shape;
-        let attention = |name: &str, key_width| -> Result<(Attention, LayerNorm)> {
-            let scope = scope.enter(name);
-            let norm = LayerNorm::load(&scope.enter("output.LayerNorm"), width, epsilon)?;
-            Ok((Attention::load_bert(&scope, width, key_width, heads)?, norm))
-        };
-        let (self_attn, self_norm) = attention("attention", width)?;
+        let cross = |key_width| BertAttention::load(scope, ["crossattention", "self"], shape, key_width);
         Ok(Self {
-            self_attn,
-            self_norm,
-            cross: key_width.map(|key_width| attention("crossattention", key_width)).transpose()?,
-            intermediate: Linear::load(&scope.enter("intermediate.dense"), width, inner)?,
-            output: Linear::load(&scope.enter("output.dense"), inner, width)?,
-            output_norm: LayerNorm::load(&scope.enter("output.LayerNorm"), width, epsilon)?,
-            activation,
+            self_attn: BertAttention::load(scope, ["attention", "self"], shape, shape.width)?,
+            cross: key_width.map(cross).transpose()?,
+            feed_forward: BertFeedForward::load(scope, "", shape)?,
         })
     }
 
@@ -69,25 +55,92 @@ impl BertBlock {
     ) -> Result<Tensor> {
         let at = |point| Site::new(tower, layer, point);
         let x = taps.tap(at(Point::ResidPre), x)?;
-        let mut seen = self.self_attn.keys(&x, None)?;
+        let mut seen = self.self_attn.keys(&x)?;
         if let Some(cache) = cache.as_deref_mut() {
             seen = cache.self_attn.extend(seen)?;
         }
-        let queries = self.self_attn.queries(&x, None)?;
-        let attended = self.self_attn.attend(&queries, &seen, mask, (tower, layer, Attn::SelfAttn), taps)?;
-        let mut x = self.self_norm.forward(&(x + attended)?)?;
-        if let (Some((attention, norm)), Some(fusion)) = (&self.cross, fusion) {
+        let mut x = self.self_attn.forward(&x, &seen, mask, (tower, layer, Attn::SelfAttn), taps)?;
+        if let (Some(cross), Some(fusion)) = (&self.cross, fusion) {
             let kept = cache.as_deref().and_then(|cache| cache.cross_attn.clone());
-            let seen = kept.map_or_else(|| attention.keys(fusion.states, None), Ok)?;
-            let queries = attention.queries(&x, None)?;
-            let attended = attention.attend(&queries, &seen, fusion.mask, (tower, layer, Attn::CrossAttn), taps)?;
-            x = norm.forward(&(x + attended)?)?;
+            let seen = kept.map_or_else(|| cross.keys(fusion.states), Ok)?;
+            x = cross.forward(&x, &seen, fusion.mask, (tower, layer, Attn::CrossAttn), taps)?;
             if let Some(cache) = cache {
                 cache.cross_attn = Some(seen);
             }
         }
-        let inner = self.activation.forward(&self.intermediate.forward(&x)?)?;
-        let added = taps.tap(at(Point::MlpOut), self.output.forward(&inner)?)?;
-        taps.tap(at(Point::ResidPost), self.output_norm.forward(&(x + added)?)?)
+        let added = taps.tap(at(Point::MlpOut), self.feed_forward.added(&x)?)?;
+        taps.tap(at(Point::ResidPost), self.feed_forward.normed(&x, &added)?)
+    }
+}
+
+/// `norm(x + attention(x, keys))`, which BERT and the Q-Former share.
+#[derive(Clone, Debug)]
+pub(super) struct BertAttention {
+    attention: Attention,
+    norm: LayerNorm,
+}
+
+impl BertAttention {
+    /// Reads what stands under `name`, with the projections of queries, keys and values under `inner` there. It looks at
+    /// vectors of length `key_width`.
+    pub fn load(scope: &Scope<'_>, [name, inner]: [&str; 2], shape: BlockShape, key_width: usize) -> Result<Self> {
+        let scope = scope.enter(name);
+        Ok(Self {
+            attention: Attention::load_bert(&scope, inner, shape.width, key_width, shape.heads)?,
+            norm: LayerNorm::load(&scope.enter("output.LayerNorm"), shape.width, shape.epsilon)?,
+        })
+    }
+
+    /// The keys and values of `x` `[batch, keys, key width]`.
+    pub fn keys(&self, x: &Tensor) -> Result<KeyValue> {
+        self.attention.keys(x, None)
+    }
+
+    /// Lets `x` `[batch, queries, width]` look at what was `seen`; `mask` as in [`Attention::forward`].
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        seen: &KeyValue,
+        mask: Option<&Tensor>,
+        place: (Tower, usize, Attn),
+        taps: &mut Taps<'_>,
+    ) -> Result<Tensor> {
+        let queries = self.attention.queries(x, None)?;
+        let attended = self.attention.attend(&queries, seen, mask, place, taps)?;
+        self.norm.forward(&(x + attended)?)
+    }
+}
+
+/// `norm(x + mlp(x))` in its two halves, so that what is added can be seen between them.
+#[derive(Clone, Debug)]
+pub(super) struct BertFeedForward {
+    intermediate: Linear, // width -> inner
+    output: Linear,       // inner -> width
+    norm: LayerNorm,
+    activation: Activation,
+}
+
+impl BertFeedForward {
+    /// Reads `intermediate` and `output`, each with `suffix` behind its name.
+    pub fn load(scope: &Scope<'_>, suffix: &str, shape: BlockShape) -> Result<Self> {
+        let BlockShape { width, inner, epsilon, activation, .. } = shape;
+        let output = scope.enter(format!("output{suffix}"));
+        Ok(Self {
+            intermediate: Linear::load(&scope.enter(format!("intermediate{suffix}.dense")), width, inner)?,
+            output: Linear::load(&output.enter("dense"), inner, width)?,
+            norm: LayerNorm::load(&output.enter("LayerNorm"), width, epsilon)?,
+            activation,
+        })
+    }
+
+    /// What is added to `x` `[batch, positions, width]`, of the same shape.
+    pub fn added(&self, x: &Tensor) -> Result<Tensor> {
+        let inner = self.activation.forward(&self.intermediate.forward(x)?)?;
+        self.output.forward(&inner)
+    }
+
+    /// The norm of both together.
+    pub fn normed(&self, x: &Tensor, added: &Tensor) -> Result<Tensor> {
+        self.norm.forward(&(x + added)?)
     }
 }

@@ -1,4 +1,5 @@
 //! Fixtures of the numeric reference: checkpoints with random weights, and what transformers computes with them.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

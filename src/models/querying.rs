@@ -1,0 +1,190 @@
+//! A model whose queries look at the picture, with all that leads texts and pictures to it: BLIP-2's two classes and
+//! InstructBLIP.
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use std::iter::repeat_n;
+use std::path::Path;
+
+use super::Model;
+use super::blip_2::Blip2Base;
+use super::blip_2_retrieval::Blip2Retrieval;
+use super::checkpoint::Checkpoint;
+use super::flamingo::IMAGE;
+use super::preprocess::ImageProcessor;
+use super::querying_writer::QueryingWriter;
+use super::tokenizer::{TextTokenizer, Tokens};
+use crate::error::{Error, Result};
+use crate::taps::Taps;
+
+/// Where InstructBLIP keeps the tokenizer of the querying transformer, as transformers' `InstructBlipProcessor` does.
+const QFORMER_TOKENIZER: &str = "qformer_tokenizer";
+
+/// The classes of checkpoints that can be opened so.
+pub const CLASSES: [&str; 3] =
+    ["Blip2ForImageTextRetrieval", "Blip2ForConditionalGeneration", "InstructBlipForConditionalGeneration"];
+
+/// The model, opened.
+pub struct OpenedQuerying {
+    /// The folder and its config.
+    pub checkpoint: Checkpoint,
+    /// From pictures to pixels.
+    pub processor: ImageProcessor,
+    /// From texts to the ids of what reads them: the language model, or of retrieval the querying transformer.
+    pub tokenizer: TextTokenizer,
+    /// From instructions to the ids of the querying transformer; InstructBLIP alone has it.
+    pub instructions: Option<TextTokenizer>,
+    /// Where the model runs.
+    pub device: Device,
+    /// How many numbers the checkpoint holds.
+    pub parameters: usize,
+    model: QueryingModel,
+}
+
+enum QueryingModel {
+    Retrieval(Box<Blip2Retrieval>),
+    Writer(Box<QueryingWriter>),
+}
+
+impl OpenedQuerying {
+    /// Opens a Hugging Face folder.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, config and weights don't fit each other, or the model is of another kind.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let (model, parameters) = Model::open(&checkpoint, device)?;
+        let model = match model {
+            Model::QueryingRetrieval(model) => QueryingModel::Retrieval(model),
+            Model::QueryingWriter(model) => QueryingModel::Writer(model),
+            Model::DualEncoder(_) | Model::Flamingo(_) | Model::OpenFlamingo(_) | Model::Blip(_) => {
+                let problem = format!("the checkpoint is a '{}', which has no queries", checkpoint.class());
+                return Err(Error::unusable(problem, "open a checkpoint of BLIP-2 or InstructBLIP here").at(folder));
+            }
+        };
+        let config = base(&model).config();
+        let read = config.qformer_config.max_position_embeddings;
+        let (context, instructions) = match &model {
+            QueryingModel::Retrieval(_) => (read, None),
+            QueryingModel::Writer(writer) => {
+                // The queries take their places in what the language model reads.
+                let context = writer.language().context().saturating_sub(config.num_query_tokens).max(1);
+                let other = folder.join(QFORMER_TOKENIZER);
+                (context, writer.instructed().then(|| TextTokenizer::open(&other, read, false)).transpose()?)
+            }
+        };
+        Ok(Self {
+            processor: ImageProcessor::from_folder(folder)?,
+            tokenizer: TextTokenizer::open(folder, context, false)?,
+            device: device.clone(),
+            checkpoint,
+            instructions,
+            parameters,
+            model,
+        })
+    }
+
+    /// Vision tower, queries and querying transformer.
+    #[must_use]
+    pub fn base(&self) -> &Blip2Base {
+        base(&self.model)
+    }
+
+    /// The model that holds a text against a picture, if it is that one.
+    #[must_use]
+    pub fn retrieval(&self) -> Option<&Blip2Retrieval> {
+        match &self.model {
+            QueryingModel::Retrieval(model) => Some(model),
+            QueryingModel::Writer(_) => None,
+        }
+    }
+
+    /// The model that writes, if it is that one.
+    #[must_use]
+    pub fn writer(&self) -> Option<&QueryingWriter> {
+        match &self.model {
+            QueryingModel::Writer(model) => Some(model),
+            QueryingModel::Retrieval(_) => None,
+        }
+    }
+
+    /// Rows and columns of patches; one class token stands in front of them.
+    #[must_use]
+    pub fn grid(&self) -> (usize, usize) {
+        self.base().config().grid()
+    }
+
+    /// How many queries there are.
+    #[must_use]
+    pub fn query_count(&self) -> usize {
+        self.base().config().num_query_tokens
+    }
+
+    /// The blocks of the querying transformer in which queries look at the picture.
+    #[must_use]
+    pub fn cross_layers(&self) -> Vec<usize> {
+        self.base().config().qformer_config.cross_layers()
+    }
+
+    /// Number of blocks of the querying transformer.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.base().qformer().depth()
+    }
+
+    /// Pictures as the vision tower takes them, `[pictures, 3, height, width]`.
+    ///
+    /// # Errors
+    /// If a picture has no pixels.
+    pub fn pixels(&self, pictures: &[&RgbImage]) -> Result<Tensor> {
+        self.processor.batch(pictures, &self.device)
+    }
+
+    /// What queries look at, `[pictures, 1 + patches, vision width]`, of `pixels` `[pictures, 3, height, width]`.
+    ///
+    /// # Errors
+    /// If the pixels have another size than the config says, the pass is cancelled, or an observer fails.
+    pub fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        self.base().see(pixels, taps)
+    }
+
+    /// The text as its reader gets it, without placeholders: the language model, or of retrieval the querying transformer.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn tokens(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.encode(text)
+    }
+
+    /// The text as InstructBLIP's queries read it; `None` of a model whose queries read no instruction.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn instruction(&self, text: &str) -> Result<Option<Tokens>> {
+        self.instructions.as_ref().map(|tokenizer| tokenizer.encode(text)).transpose()
+    }
+
+    /// The text as transformers' processors give it: a placeholder for each of `queries`, if the model has such a token,
+    /// and then [`Self::tokens`]. Retrieval drops the placeholders again. Spans are those of `text`.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn prompt(&self, text: &str, queries: usize) -> Result<Tokens> {
+        let tokens = self.tokens(text)?;
+        let Some(placeholder) = self.base().config().image_token_index else { return Ok(tokens) };
+        Ok(Tokens {
+            ids: repeat_n(placeholder, queries).chain(tokens.ids).collect(),
+            texts: repeat_n(IMAGE.to_owned(), queries).chain(tokens.texts).collect(),
+            spans: repeat_n(None, queries).chain(tokens.spans).collect(),
+            known: repeat_n(true, queries).chain(tokens.known).collect(),
+            cut: tokens.cut,
+        })
+    }
+}
+
+fn base(model: &QueryingModel) -> &Blip2Base {
+    match model {
+        QueryingModel::Retrieval(model) => model.base(),
+        QueryingModel::Writer(model) => model.base(),
+    }
+}
