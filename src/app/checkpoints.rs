@@ -65,6 +65,9 @@ impl App {
         self.state.fusion.head = None;
         self.state.fusion.layer = None;
         self.state.fusion.closed.clear();
+        self.state.querying.query = None;
+        self.state.querying.look = Default::default();
+        self.state.querying.dropped.clear();
         // Patches of another grid, heads of another tower.
         self.state.selected.patch = None;
         self.state.attention.layer = None;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::history::Gesture;
 use super::layout::Column;
-use super::state::{Colours, Compared, Drawn, Layer, MOST_GATES, MethodName, Reading, ReductionName};
+use super::state::{Colours, Compared, Drawn, Layer, MOST_GATES, MaskName, MethodName, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
 use super::{App, AppState, PictureSource, Scale, Theme, session};
+use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::world::Language;
 
@@ -105,6 +106,20 @@ pub enum Command {
     CloseGates(usize),
     /// Show the cloud of this layer, counted from the input on.
     SetHiddenLayer(Option<usize>),
+    /// Select a query, as numbered in the checkpoint, or none.
+    SelectQuery(Option<usize>),
+    /// Show the maps of this layer and head of the querying transformer.
+    SetQueryLook(QueryLook),
+    /// Put queries in this order.
+    SetQueryOrder(QueryOrder),
+    /// Leave this query out, or let it take part again.
+    ToggleQuery(usize),
+    /// Leave these queries out, and no others.
+    DropQueries(Vec<usize>),
+    /// Compare the present instruction with this one, or with none.
+    CompareInstruction(Option<String>),
+    /// Show this mask of the querying transformer.
+    SetMask(MaskName),
     /// Explore the attention of this tower.
     SetTower(TowerName),
     /// Show this head of the explorer large.
@@ -365,17 +380,16 @@ fn change(app: &mut App, command: Command) {
         Command::SetPlace(place) => state.fusion.place = place,
         Command::SetWeighting(weighting) => state.fusion.weighting = weighting,
         Command::SelectFusionHead(head) => state.fusion.head = head,
-        Command::ToggleGate(gate) => {
-            let closed = &mut state.fusion.closed;
-            match closed.iter().position(|known| *known == gate) {
-                Some(at) => {
-                    closed.remove(at);
-                }
-                None => closed.push(gate),
-            }
-        }
+        Command::ToggleGate(gate) => toggle(&mut state.fusion.closed, gate),
         Command::CloseGates(count) => state.fusion.closed = (0..count.min(MOST_GATES)).collect(),
         Command::SetHiddenLayer(layer) => state.fusion.layer = layer,
+        Command::SelectQuery(query) => state.querying.query = query,
+        Command::SetQueryLook(look) => state.querying.look = look,
+        Command::SetQueryOrder(order) => state.querying.order = order,
+        Command::ToggleQuery(query) => toggle(&mut state.querying.dropped, query),
+        Command::DropQueries(queries) => state.querying.dropped = queries,
+        Command::CompareInstruction(instruction) => state.querying.compared = instruction,
+        Command::SetMask(mask) => state.querying.mask = mask,
         Command::SetTower(tower) => {
             if state.attention.tower != tower {
                 state.attention = super::state::AttentionState { tower, layer: None, head: 0 };
@@ -440,6 +454,16 @@ fn change(app: &mut App, command: Command) {
             app.problem = None;
             app.news = None;
         }
+    }
+}
+
+/// Takes `number` out of `numbers`, or puts it in.
+fn toggle(numbers: &mut Vec<usize>, number: usize) {
+    match numbers.iter().position(|known| *known == number) {
+        Some(at) => {
+            numbers.remove(at);
+        }
+        None => numbers.push(number),
     }
 }
 

@@ -42,6 +42,10 @@ pub struct Question {
     pub closed_gates: Vec<usize>,
     /// The layer whose hidden states are the cloud.
     pub hidden_layer: Option<usize>,
+    /// Queries that are left out.
+    pub dropped_queries: Vec<usize>,
+    /// The instruction to compare with.
+    pub compared_instruction: Option<String>,
 }
 
 /// How a cloud is brought to two dimensions.
@@ -150,6 +154,8 @@ impl Computer {
             attention: question.attention,
             closed_gates: question.closed_gates.clone(),
             hidden_layer: question.hidden_layer,
+            dropped_queries: question.dropped_queries.clone(),
+            compared_instruction: question.compared_instruction.clone(),
         };
         let mut cloud = None;
         let take = &mut |news| match news {

@@ -320,6 +320,8 @@ impl App {
             attention: (state.attention.tower.tower(), state.attention.layer),
             closed_gates: state.fusion.closed.clone(),
             hidden_layer: state.fusion.layer,
+            dropped_queries: state.querying.dropped.clone(),
+            compared_instruction: state.querying.compared.clone(),
         }
     }
 

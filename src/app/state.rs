@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::layout::Layout;
 use super::thing::{Selected, Thing, TowerName};
+use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::world::Language;
 
@@ -35,6 +36,8 @@ pub struct AppState {
     pub attention: AttentionState,
     /// Words that look at the picture.
     pub fusion: FusionState,
+    /// Queries that look at the picture.
+    pub querying: QueryingState,
     /// Which views are where.
     pub layout: Layout,
     /// Language, theme and size.
@@ -73,6 +76,12 @@ impl AppState {
         self.fusion.closed.sort_unstable();
         self.fusion.closed.dedup();
         self.fusion.closed.truncate(MOST_GATES);
+        self.querying.dropped.sort_unstable();
+        self.querying.dropped.dedup();
+        self.querying.dropped.truncate(MOST_QUERIES);
+        if let Some(compared) = &mut self.querying.compared {
+            cut(compared);
+        }
         self.layout.mend();
     }
 }
@@ -96,6 +105,8 @@ pub const MOST_FACTOR: f32 = 200.0;
 pub const MOST_COMPARED: usize = 256;
 /// Gates of a Flamingo; published ones have 20 at most.
 pub const MOST_GATES: usize = 256;
+/// Queries that can be dropped; published models have 32.
+pub const MOST_QUERIES: usize = 256;
 /// Bytes of a sentence; a book that was pasted by accident is cut here.
 pub const LONGEST_SENTENCE: usize = 20_000;
 
@@ -274,6 +285,42 @@ pub struct FusionState {
     pub closed: Vec<usize>,
     /// The layer of the cloud, counted from the input on; `None` is the last.
     pub layer: Option<usize>,
+}
+
+/// Queries that look at the picture, in the column of the querying transformer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueryingState {
+    /// The query that is selected, as numbered in the checkpoint.
+    pub query: Option<usize>,
+    /// Whose maps are shown, by layer and head.
+    pub look: QueryLook,
+    /// In which order queries stand.
+    pub order: QueryOrder,
+    /// Queries that are left out.
+    pub dropped: Vec<usize>,
+    /// The instruction that the present one is compared with; `None` is no instruction at all.
+    pub compared: Option<String>,
+    /// Which of the three masks is shown.
+    pub mask: MaskName,
+}
+
+/// One of the three masks of a querying transformer, which say who of queries and words may see whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskName {
+    /// Queries and words apart: image-text contrast.
+    #[default]
+    Contrast,
+    /// All see all: image-text matching.
+    Matching,
+    /// Words see the queries and the words before them: text generation.
+    Generation,
+}
+
+impl MaskName {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Contrast, Self::Matching, Self::Generation];
 }
 
 /// Language, theme and size.

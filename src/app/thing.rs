@@ -23,6 +23,8 @@ pub enum Thing {
         /// The text's place.
         text: usize,
     },
+    /// A query of the querying transformer, as numbered in the checkpoint.
+    Query(usize),
     /// A head of the tower that the attention explorer shows.
     Head {
         /// Its layer.

@@ -271,6 +271,7 @@ impl CrossAttention {
             ledger: self.ledger(image, known),
             familiarity: image.familiar,
             reading: Some(Arc::new(known.reading.clone())),
+            queries: None,
         }
     }
 

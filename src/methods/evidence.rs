@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attention::AttentionStack;
+use super::queries::Queries;
 use super::reading::Reading;
 use crate::models::tokenizer::Tokens;
 use crate::taps::Tower;
@@ -44,6 +45,8 @@ pub struct Evidence {
     pub familiarity: Option<Familiar>,
     /// Word by word, where each looks; of a model whose words look at the picture.
     pub reading: Option<Arc<Reading>>,
+    /// What the queries do; of a model that has some.
+    pub queries: Option<Arc<Queries>>,
 }
 
 /// How many times the median a patch's norm must be for the patch to be marked as a sink. Published outliers lie near 10

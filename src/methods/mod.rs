@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod familiarity;
 pub mod grounding;
 pub mod pairs;
+pub mod queries;
 pub mod reading;
 
 use candle_core::Device;
@@ -41,6 +42,10 @@ pub struct Input {
     pub closed_gates: Vec<usize>,
     /// The layer whose hidden states are the cloud, counted from the input on; `None` is the last.
     pub hidden_layer: Option<usize>,
+    /// Queries of a querying transformer that are left out.
+    pub dropped_queries: Vec<usize>,
+    /// The instruction after which queries are compared with what they are after the sentence; `None` is no instruction.
+    pub compared_instruction: Option<String>,
 }
 
 impl Input {

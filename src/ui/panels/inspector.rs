@@ -121,6 +121,7 @@ fn details(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
             Thing::Text(pair) => point(ui, brush, evidence, evidence.cloud.pairs() + pair),
             Thing::Cell { picture, text } => cell(ui, brush, evidence, picture, text),
             Thing::Head { layer, head } => self::head(ui, brush, evidence, layer, head),
+            Thing::Query(_) => {}
         }
         ui.add_space(6.0);
     }
