@@ -243,7 +243,8 @@ impl CrossAttention {
                         .filter(|(added, stream)| **added > 0.0 && **stream > 0.0)
                         .map(|(added, stream)| added / stream)
                         .collect();
-                    share[which] = ratios.iter().sum::<f32>() / ratios.len().max(1) as f32;
+                    // Of nothing, the sum would be a negative zero.
+                    share[which] = ratios.iter().fold(0.0, |sum, ratio| sum + ratio) / ratios.len().max(1) as f32;
                 }
             }
             gates.push(Gate { tanh: [attention, feed_forward], share, closed: closed.contains(&at) });
