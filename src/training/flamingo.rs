@@ -35,7 +35,7 @@ use crate::world::{Language, Scene, Split};
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
 /// Texts about each picture in a step.
-const TEXTS: usize = 2;
+const TEXTS: usize = 4;
 
 /// The recipe.
 pub struct FlamingoRecipe {
