@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alignscope::models::opened::Opened;
+use alignscope::models::record::Wanted;
 use alignscope::taps::SitePattern;
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
@@ -233,8 +234,10 @@ fn tokenizers_that_contradict_themselves() {
 
 fn ask(opened: &Opened, text: &str) -> Result<(), String> {
     let picture = RgbImage::new(SIDE, SIDE);
-    let pass = opened.record(&[&picture], &[text.to_owned()], SitePattern::patterns());
-    pass.map(|pass| assert!(pass.logits_per_image.data[0].is_finite())).map_err(|error| error.to_string())
+    let (pictures, texts) = ([&picture], [text.to_owned()]);
+    let sites = SitePattern::patterns();
+    let pass = opened.record(&Wanted { pictures: &pictures, texts: &texts, sites, prompt: None, most: 0 });
+    pass.map(|pass| assert!(pass.floats["logits_per_image"].data[0].is_finite())).map_err(|error| error.to_string())
 }
 
 #[test]

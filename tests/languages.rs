@@ -22,6 +22,7 @@ fn asked() -> BTreeSet<String> {
     for method in METHODS {
         asked.insert(format!("method-{}", method.key));
         asked.insert(format!("method-{}-summary", method.key));
+        asked.insert(format!("method-{}-missing", method.key));
     }
     for stage in [
         "pixels",
@@ -33,6 +34,9 @@ fn asked() -> BTreeSet<String> {
         "text-vector",
         "resampler",
         "cross-attention",
+        "queries",
+        "projector",
+        "shared-space",
     ] {
         asked.insert(format!("stage-{stage}"));
     }

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub struct Question {
     pub language: Language,
     /// Pictures with captions to compare with.
     pub comparison: Vec<(PictureSource, String)>,
-    /// The checkpoint's folder.
+    /// The checkpoint's folder, if there is one for the method.
     pub checkpoint: Option<PathBuf>,
     /// Where the model runs.
     pub device: String,
@@ -141,9 +141,10 @@ impl Computer {
         emit(Report::Picture { picture: Arc::clone(&picture), name });
         let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
+        // A method for which there is no checkpoint yet has nothing to say; its column says how to come by one.
+        let Some(folder) = &question.checkpoint else { return Ok(()) };
         let (comparison, unreadable) = self.comparison(question, cancel).map_err(other)?;
-        let method =
-            self.method(question.checkpoint.as_ref(), &question.device).map_err(|error| (error, Blame::Checkpoint))?;
+        let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let input = Input {
             picture,
@@ -218,14 +219,8 @@ impl Computer {
         Ok((Arc::new(pairs), unreadable))
     }
 
-    fn method(&mut self, folder: Option<&PathBuf>, device: &str) -> Result<&mut Box<dyn Method>> {
-        let folder = folder.ok_or_else(|| {
-            Error::unusable(
-                "no checkpoint is there",
-                "open a folder with a Hugging Face checkpoint, or reinstall the program",
-            )
-        })?;
-        let known = self.methods.iter().find(|(_, (known, _))| known == folder).map(|(key, _)| *key);
+    fn method(&mut self, folder: &Path, device: &str) -> Result<&mut Box<dyn Method>> {
+        let known = self.methods.iter().find(|(_, (known, _))| known.as_path() == folder).map(|(key, _)| *key);
         let key = match known {
             Some(key) => key,
             None => {
@@ -235,7 +230,7 @@ impl Computer {
                     checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
                 })?;
                 self.methods.remove(entry.key); // the old one's memory is free before the new one takes its own
-                self.methods.insert(entry.key, (folder.clone(), (entry.open)(folder, &choose(device)?)?));
+                self.methods.insert(entry.key, (folder.to_path_buf(), (entry.open)(folder, &choose(device)?)?));
                 entry.key
             }
         };

@@ -30,7 +30,7 @@ pub struct Board {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Whose column is drawn: contrastive or cross-attention [default: that of the checkpoint, or contrastive].
+    /// Whose column is drawn: contrastive, cross-attention or querying [default: that of the checkpoint, or contrastive].
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Hugging Face folder [default: the method's usual built-in checkpoint].
@@ -158,6 +158,10 @@ fn draw(app: &mut App, output: &Path, width: f32, height: f32, scale: u8) -> Res
     })?;
     if let Some(problem) = &app.problem {
         anyhow::bail!("{problem}");
+    }
+    if app.evidence.is_none() {
+        let problem = format!("there is no checkpoint for the method '{}'", app.state.method.0);
+        return Err(Error::unusable(problem, "name a folder with --checkpoint, or reinstall the program").into());
     }
     let picture = ui::board::draw(app, width, height, f32::from(scale));
     crate::files::write(output, &crate::files::png(&picture.into())?)?;

@@ -13,29 +13,40 @@ use crate::export::trace::Trace;
 use crate::models::device;
 use crate::models::opened::Opened;
 use crate::models::picture::Picture;
-use crate::models::record::Pass;
+use crate::models::record::{Pass, Recordable, Wanted};
 use crate::taps::{Array, SitePattern};
 
 /// Run a checkpoint once over pictures and texts, and write inputs, outputs and attention patterns to a file.
 ///
 /// The file is a safetensors file in the layout of transformers' outputs; Python opens it with
 /// safetensors.torch.load_file.
+///
+/// Any class that Alignscope opens: CLIP and SigLIP; BLIP's three, Flamingo as IDEFICS and OpenFlamingo; BLIP-2's two and
+/// InstructBLIP. A model that writes takes one text, gives the logits of what follows each of its tokens, and then writes
+/// on behind it (or behind the prompt), always with the likeliest token.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  alignscope trace --checkpoint my-clip --image cat.png \
     --text \"a cat\" --text \"a dog\" -o cat.safetensors\n\n\
     Sites are named <tower>.blocks.<i>.<point>, such as vision.blocks.0.self_attn.pattern or\n\
-    text.blocks.1.resid_post; --sites takes several names separated by commas, and * for any run\n\
-    of characters. The map of an attribution is called attribution.<name>.")]
+    qformer.blocks.2.cross_attn.pattern; --sites takes several names separated by commas, and * for\n\
+    any run of characters. The map of an attribution is called attribution.<name>. In a text for\n\
+    Flamingo <image> says where a picture stands; without it the picture stands before the text.")]
 pub struct TraceCommand {
     /// Hugging Face folder with config.json and model.safetensors.
     #[arg(long, value_name = "FOLDER")]
     checkpoint: PathBuf,
-    /// Picture; give the option again for a batch.
+    /// Picture; give the option again for a batch, or for Flamingo for a text with several.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
-    /// Text; give the option again for a batch.
+    /// Text; give the option again for a batch (CLIP, SigLIP, and the retrieval of BLIP and BLIP-2).
     #[arg(long = "text", value_name = "TEXT", required = true)]
     texts: Vec<String>,
+    /// What a model that writes goes on from, or answers [default: the text].
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// The longest text that is written, in tokens.
+    #[arg(long, default_value_t = 12, value_name = "COUNT")]
+    max_new_tokens: u16,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -45,7 +56,7 @@ pub struct TraceCommand {
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Also write how much each patch has to do with the word.
+    /// Also write how much each patch has to do with the word (CLIP and SigLIP).
     #[arg(long, value_name = "NAME", requires = "word", value_parser = PossibleValuesParser::new(ATTRIBUTIONS.iter().map(|a| a.key)))]
     attribution: Option<String>,
     /// Word or phrase of the attribution; it is encoded as a text of its own.
@@ -59,13 +70,20 @@ impl TraceCommand {
         let pictures = self.images.iter().map(|file| Picture::open(file)).collect::<crate::Result<Vec<_>>>()?;
         let pictures: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.pixels).collect();
         let trace = crate::cli::on_deep_stack(|| {
-            let opened = Opened::open(&self.checkpoint, &device)?;
-            let pass = opened.record(&pictures, &self.texts, SitePattern::new(&self.sites))?;
+            let opened = Recordable::open(&self.checkpoint, &device)?;
+            let explained = self.explained(&opened)?;
+            let pass = opened.record(&Wanted {
+                pictures: &pictures,
+                texts: &self.texts,
+                sites: SitePattern::new(&self.sites),
+                prompt: self.prompt.as_deref(),
+                most: usize::from(self.max_new_tokens),
+            })?;
             self.check(&pass)?;
             let mut trace = self.trace(&opened, pass)?;
-            if let (Some(attribution), Some(word)) = (self.attribution.as_deref().and_then(named), &self.word) {
+            if let Some((opened, attribution, word)) = explained {
                 trace.note("attribution.word", word);
-                trace.floats(format!("attribution.{}", attribution.key), maps(&opened, &pictures, attribution, word)?);
+                trace.floats(format!("attribution.{}", attribution.key), maps(opened, &pictures, attribution, word)?);
             }
             Ok(trace)
         })?;
@@ -76,8 +94,26 @@ impl TraceCommand {
         say(format!("Wrote {}", self.output.display()))
     }
 
+    /// What is to be explained, if something is: asked before the pass, which may take long.
+    fn explained<'a>(
+        &'a self,
+        opened: &'a Recordable,
+    ) -> crate::Result<Option<(&'a Opened, &'static Attribution, &'a str)>> {
+        let (Some(attribution), Some(word)) = (self.attribution.as_deref().and_then(named), &self.word) else {
+            return Ok(None);
+        };
+        let Recordable::DualEncoder(opened) = opened else {
+            let class = opened.checkpoint().class();
+            return Err(Error::unusable(
+                format!("--attribution explains the score of two encoders, which a '{class}' hasn't"),
+                "leave --attribution and --word out; the patterns are in the file",
+            ));
+        };
+        Ok(Some((opened.as_ref(), attribution, word.as_str())))
+    }
+
     fn check(&self, pass: &Pass) -> crate::Result<()> {
-        if pass.recording.activations.is_empty() {
+        if pass.sites == 0 {
             return Err(Error::unusable(
                 format!("the model has no site that fits '{}'", self.sites),
                 "name one like vision.blocks.0.self_attn.pattern, or '*' for all",
@@ -92,25 +128,23 @@ impl TraceCommand {
         Ok(())
     }
 
-    fn trace(&self, opened: &Opened, pass: Pass) -> crate::Result<Trace> {
+    fn trace(&self, opened: &Recordable, pass: Pass) -> crate::Result<Trace> {
         let mut trace = Trace::default();
-        trace.note("class", opened.checkpoint.class());
-        trace.note("checkpoint", opened.checkpoint.name());
+        trace.note("class", opened.checkpoint().class());
+        trace.note("checkpoint", opened.checkpoint().name());
         trace.note("program", concat!("alignscope ", env!("CARGO_PKG_VERSION")));
-        trace.note_json("grid", &opened.dual_encoder().grid())?;
+        trace.note_json("grid", &opened.grid())?;
         trace.note_json("images", &self.images.iter().map(|file| name(file)).collect::<Vec<_>>())?;
         trace.note_json("texts", &self.texts)?;
         trace.note_json("tokens", &pass.tokens.iter().map(|tokens| &tokens.texts).collect::<Vec<_>>())?;
-        trace.floats("pixel_values", pass.pixel_values);
-        trace.ids("input_ids", pass.input_ids);
-        if let Some(mask) = pass.attention_mask {
-            trace.ids("attention_mask", mask);
+        if let Some(prompt) = &self.prompt {
+            trace.note("prompt", prompt);
         }
-        trace.floats("logits_per_image", pass.logits_per_image);
-        trace.floats("logits_per_text", pass.logits_per_text);
-        trace.floats("image_embeds", pass.image_embeds);
-        trace.floats("text_embeds", pass.text_embeds);
-        trace.recording(pass.recording);
+        if let Some(written) = pass.written {
+            trace.note("generated_text", written);
+        }
+        pass.floats.into_iter().for_each(|(name, array)| trace.floats(name, array));
+        pass.ids.into_iter().for_each(|(name, array)| trace.ids(name, array));
         Ok(trace)
     }
 }

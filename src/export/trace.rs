@@ -1,8 +1,7 @@
 //! A trace: everything that was seen in one pass, as a safetensors file that Python opens too.
 //!
-//! Floats are f32 and ids i64, in the layout of transformers' outputs. Sites have their own names
-//! (`vision.blocks.0.self_attn.pattern`), gradients the same with `.grad` behind it. The metadata holds text, and
-//! JSON where it is more than a word.
+//! Floats are f32 and ids i64, in the layout of transformers' outputs. Activations have the names of their sites
+//! (`vision.blocks.0.self_attn.pattern`). The metadata holds text, and JSON where it is more than a word.
 
 use safetensors::Dtype;
 use safetensors::tensor::View;
@@ -13,7 +12,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::taps::{Array, IdArray, Recording};
+use crate::taps::{Array, IdArray};
 
 /// The content of a trace file.
 #[derive(Clone, Debug, Default)]
@@ -37,16 +36,6 @@ impl Trace {
     /// Adds an array of ids.
     pub fn ids(&mut self, name: impl Into<String>, array: IdArray) {
         self.entries.insert(name.into(), Entry::Ids(array));
-    }
-
-    /// Adds every activation of `recording` under the name of its site, and every gradient.
-    pub fn recording(&mut self, recording: Recording) {
-        for (site, array) in recording.activations {
-            self.floats(site.to_string(), array);
-        }
-        for (site, array) in recording.gradients {
-            self.floats(format!("{site}.grad"), array);
-        }
     }
 
     /// Adds a word or two of metadata.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::attention::{AttentionStack, AttentionWatch};
 use super::evidence::{Evidence, Heatmap, ModelFacts, PatchWords, WordMaps};
 use super::familiarity::{self, Familiarity};
-use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage, pairs};
+use super::vectors::{dot, length};
+use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage, pairs, words};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
@@ -101,8 +102,7 @@ impl Contrastive {
         let states = late.finish().get(last).cloned();
         let norms = states.map_or_else(Vec::new, |states| {
             let width = states.shape.last().copied().unwrap_or(1).max(1);
-            let norm = |state: &[f32]| state.iter().map(|value| value * value).sum::<f32>().sqrt();
-            states.data.chunks_exact(width).skip(leading).map(norm).collect()
+            states.data.chunks_exact(width).skip(leading).map(length).collect()
         });
         self.image = Some(Image {
             picture: Arc::clone(picture),
@@ -256,7 +256,7 @@ impl Method for Contrastive {
         let sentence = input.sentence.trim().to_owned();
         let phrase = input.phrase().to_owned();
         let tokens = self.opened.tokenizer.encode(&input.sentence)?;
-        let words = words_of(&tokens);
+        let words = words::different(&tokens);
         self.form_maps(std::slice::from_ref(&phrase), cancel)?;
 
         let offered = self.offered(input.language, &words);
@@ -326,22 +326,6 @@ impl Contrastive {
         }
         offered
     }
-}
-
-/// The different words of a sentence, in their order.
-fn words_of(tokens: &Tokens) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for (text, span) in tokens.texts.iter().zip(&tokens.spans) {
-        let word = text.trim();
-        if span.is_some() && word.chars().any(char::is_alphanumeric) && !words.iter().any(|known| known == word) {
-            words.push(word.to_owned());
-        }
-    }
-    words
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn patch_words(image: &Image, words: Vec<String>, from_sentence: usize, vectors: &[Vec<f32>]) -> PatchWords {

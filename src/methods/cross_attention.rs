@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::evidence::{Evidence, Familiar, ModelFacts, PatchWords};
 use super::familiarity::{self, Familiarity};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
+use super::vectors::{length, unit};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
 use crate::attribution::fusion::Look;
 use crate::error::{Error, Result};
@@ -30,9 +31,6 @@ pub const ENTRY: MethodEntry = MethodEntry {
     usual: "blip-captioning",
     open: |folder, device| Ok(Box::new(CrossAttention::open(folder, device)?)),
 };
-
-/// How many of the words that are expected are kept.
-const EXPECTED: usize = 6;
 
 /// A model with what it has already computed.
 pub struct CrossAttention {
@@ -188,19 +186,6 @@ impl CrossAttention {
         (0..gates).filter(|gate| input.closed_gates.contains(gate)).collect()
     }
 
-    /// The likeliest words of `shares` `[vocabulary]`.
-    fn likeliest(&self, shares: &[f32]) -> Vec<(String, f32)> {
-        let mut order: Vec<usize> = (0..shares.len()).collect();
-        let count = EXPECTED.min(order.len());
-        if count == 0 {
-            return Vec::new();
-        }
-        order.select_nth_unstable_by(count - 1, |a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
-        order.truncate(count);
-        order.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
-        order.into_iter().map(|id| (self.opened.tokenizer.token(id as u32), shares[id])).collect()
-    }
-
     /// What each latent of the resampler holds, if there is one.
     fn latents(&self, image: &Image) -> Result<Option<Arc<Vec<f32>>>> {
         if self.opened.resampler_layers() == 0 {
@@ -222,9 +207,7 @@ impl CrossAttention {
     /// How the gates stand, and how much they really add.
     fn gates(&self, recording: &Recording, closed: &[usize]) -> Result<Vec<Gate>> {
         let Some(flamingo) = self.opened.flamingo() else { return Ok(Vec::new()) };
-        let lengths = |values: &[f32], width: usize| -> Vec<f32> {
-            values.chunks_exact(width).map(|row| row.iter().map(|value| value * value).sum::<f32>().sqrt()).collect()
-        };
+        let lengths = |values: &[f32], width: usize| -> Vec<f32> { values.chunks_exact(width).map(length).collect() };
         let mut gates = Vec::new();
         for (at, (attention, feed_forward)) in flamingo.gates()?.into_iter().enumerate() {
             let site = |layer, point| recording.get(Site::new(Tower::Decoder, layer, point));
@@ -254,7 +237,6 @@ impl CrossAttention {
 
     fn evidence_of(&self, image: &Image, known: &Known, input: &Input, complete: bool) -> Evidence {
         let width = image.patches.shape.last().copied().unwrap_or(1).max(1);
-        let norm = |state: &[f32]| state.iter().map(|value| value * value).sum::<f32>().sqrt();
         Evidence {
             method: ENTRY.key,
             model: self.facts.clone(),
@@ -268,7 +250,7 @@ impl CrossAttention {
             cloud: self.cloud(image, known, input.hidden_layer),
             scores: Scores::default(),
             attention: Vec::new(),
-            norms: image.patches.data.chunks_exact(width).map(norm).collect(),
+            norms: image.patches.data.chunks_exact(width).map(length).collect(),
             ledger: self.ledger(image, known),
             familiarity: image.familiar,
             reading: Some(Arc::new(known.reading.clone())),
@@ -281,6 +263,7 @@ impl CrossAttention {
         let last = known.hidden.len().saturating_sub(1);
         let Some(words) = known.hidden.get(layer.unwrap_or(last).min(last)) else { return Cloud::default() };
         let mut points = Vec::new();
+        // What differs between words and patches is not how long their states are.
         let point = |kind, label: String, vector: &[f32]| CloudPoint {
             kind,
             pair: 0,
@@ -368,12 +351,6 @@ impl CrossAttention {
     }
 }
 
-/// The vector with length one: what differs between words and patches is not how long their states are.
-fn unit(vector: &[f32]) -> Vec<f32> {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-9);
-    vector.iter().map(|value| value / length).collect()
-}
-
 /// The array without its first axis, which has one entry.
 fn without_batch(array: Array) -> Array {
     Array { shape: array.shape.iter().skip(1).copied().collect(), data: array.data }
@@ -382,19 +359,12 @@ fn without_batch(array: Array) -> Array {
 /// For each patch, how much of each word's attention it has: who asks for it.
 fn patch_words(reading: &Reading) -> PatchWords {
     let shape = (reading.layers, reading.heads);
-    let mut words = Vec::new();
-    let mut rows: Vec<Vec<f32>> = Vec::new(); // by word
     let Some(line) = reading.lines.first() else { return PatchWords::default() };
-    for (at, step) in line.steps.iter().enumerate().filter(|(_, step)| step.span.is_some()) {
+    let words = line.steps.iter().enumerate().filter(|(_, step)| step.span.is_some());
+    let maps = words.filter_map(|(at, step)| {
         let weighting = [Weighting::Gradient, Weighting::Raw];
         let map = weighting.iter().find_map(|how| line.map(at, (Place::Read, *how), None, shape));
-        if let Some(map) = map {
-            let top = map.iter().copied().fold(1e-9, f32::max);
-            words.push(step.text.trim().to_owned());
-            rows.push(map.into_iter().map(|value| value / top).collect());
-        }
-    }
-    let patches = rows.first().map_or(0, Vec::len);
-    let scores = (0..patches).flat_map(|patch| rows.iter().map(move |row| row[patch])).collect();
-    PatchWords { from_sentence: words.len(), words, scores }
+        Some((step.text.trim().to_owned(), map?))
+    });
+    PatchWords::of_maps(maps)
 }

@@ -131,6 +131,22 @@ pub struct PatchWords {
 }
 
 impl PatchWords {
+    /// From the words of a sentence with their maps, `[patches]` each: a word's score for a patch is its map there, as a
+    /// share of the map's highest value.
+    #[must_use]
+    pub fn of_maps(maps: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
+        let mut words = Vec::new();
+        let mut rows: Vec<Vec<f32>> = Vec::new(); // by word
+        for (word, map) in maps {
+            let top = map.iter().copied().fold(1e-9, f32::max);
+            words.push(word);
+            rows.push(map.into_iter().map(|value| value / top).collect());
+        }
+        let patches = rows.iter().map(Vec::len).min().unwrap_or(0);
+        let scores = (0..patches).flat_map(|patch| rows.iter().map(move |row| row[patch])).collect();
+        Self { from_sentence: words.len(), words, scores }
+    }
+
     /// The words of a patch, best first, as (index of the word, score).
     #[must_use]
     pub fn ranked(&self, patch: usize) -> Vec<(usize, f32)> {
@@ -153,7 +169,13 @@ pub enum PointKind {
     Patch,
     /// A word of the text.
     Word,
+    /// A query of a querying transformer.
+    Query,
 }
+
+/// What stands on the side of the picture, and what on that of the text.
+const HALVES: [&[PointKind]; 2] =
+    [&[PointKind::Picture, PointKind::Patch, PointKind::Query], &[PointKind::Text, PointKind::Word]];
 
 /// A labelled point.
 #[derive(Clone, Debug)]
@@ -187,19 +209,27 @@ impl Cloud {
         of_kind.map(|point| point.vector.clone()).collect()
     }
 
-    /// The vectors of pictures or patches, and those of texts or words.
+    /// The vectors of pictures, patches or queries, and those of texts or words.
     #[must_use]
     pub fn halves(&self) -> [Vec<Vec<f32>>; 2] {
-        let [mut pictures, mut texts] = [self.vectors(PointKind::Picture), self.vectors(PointKind::Text)];
-        pictures.extend(self.vectors(PointKind::Patch));
-        texts.extend(self.vectors(PointKind::Word));
-        [pictures, texts]
+        HALVES.map(|kinds| kinds.iter().flat_map(|kind| self.vectors(*kind)).collect())
     }
 
-    /// How many pairs there are, the person's own among them. Pictures stand first, then texts.
+    /// Where each point stands in what [`Self::halves`] gives, one half behind the other.
+    #[must_use]
+    pub fn places(&self) -> Vec<usize> {
+        let mut places = vec![0; self.points.len()];
+        let of_kind = |kind: PointKind| (0..self.points.len()).filter(move |at| self.points[*at].kind == kind);
+        for (place, at) in HALVES.concat().into_iter().flat_map(of_kind).enumerate() {
+            places[at] = place;
+        }
+        places
+    }
+
+    /// How many pairs there are, the person's own among them.
     #[must_use]
     pub fn pairs(&self) -> usize {
-        self.points.len() / 2
+        self.points.iter().filter(|point| point.kind == PointKind::Picture).count()
     }
 
     /// The points nearest to point `at` by cosine in the real space, best first, as (index, cosine).
@@ -292,6 +322,21 @@ mod tests {
         assert_eq!(outliers(&[10.0, 11.0, 9.0, 100.0, 10.5, 41.0]), [3]);
         assert_eq!(outliers(&[10.0; 8]), Vec::<usize>::new());
         assert_eq!(outliers(&[]), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn points_are_found_again_in_the_halves() {
+        let kinds = [PointKind::Word, PointKind::Query, PointKind::Picture, PointKind::Word, PointKind::Query];
+        let points = kinds.into_iter().enumerate().map(|(at, kind)| {
+            let vector = vec![at as f32];
+            CloudPoint { kind, pair: 0, listed: None, picture: None, label: String::new(), vector }
+        });
+        let cloud = Cloud { points: points.collect() };
+        let all = cloud.halves().concat();
+        assert_eq!(cloud.places(), [3, 1, 0, 4, 2]);
+        for (point, place) in cloud.points.iter().zip(cloud.places()) {
+            assert_eq!(all[place], point.vector);
+        }
     }
 
     #[test]

@@ -6,11 +6,15 @@ pub mod attention;
 pub mod contrastive;
 pub mod cross_attention;
 pub mod evidence;
+mod expected;
 pub mod familiarity;
 pub mod grounding;
 pub mod pairs;
 pub mod queries;
+pub mod querying;
 pub mod reading;
+mod vectors;
+mod words;
 
 use candle_core::Device;
 use image::RgbImage;
@@ -94,7 +98,8 @@ pub struct MethodEntry {
     pub help: [&'static str; 2],
     /// The classes of checkpoints that work this way.
     pub classes: &'static [&'static str],
-    /// The built-in checkpoint that is run where none was chosen.
+    /// The built-in checkpoint that is run where none was chosen. Where there is no checkpoint at all, the text
+    /// `method-` with the key and `-missing` says how to come by one.
     pub usual: &'static str,
     /// Loads a checkpoint.
     pub open: fn(&Path, &Device) -> Result<Box<dyn Method>>,
@@ -107,4 +112,4 @@ pub fn named(key: &str) -> Option<&'static MethodEntry> {
 }
 
 /// Every method.
-pub const METHODS: &[MethodEntry] = &[contrastive::ENTRY, cross_attention::ENTRY];
+pub const METHODS: &[MethodEntry] = &[contrastive::ENTRY, cross_attention::ENTRY, querying::ENTRY];

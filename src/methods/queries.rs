@@ -45,7 +45,7 @@ pub struct Queries {
     /// How much each token of `written` looks at each query in the language model, `[written, kept]`, the mean over layers
     /// and heads at the position that predicts it; absent while it is computed.
     pub written_to_queries: Option<Arc<Vec<f32>>>,
-    /// Whether something was computed that is still missing here.
+    /// Whether all of it is there; else something is still being computed.
     pub complete: bool,
 }
 

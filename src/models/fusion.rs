@@ -234,10 +234,7 @@ impl OpenedFusion {
             }
         };
         if self.task() == Task::Write && tokens.ids.last() == Some(&self.end()) {
-            tokens.ids.pop();
-            tokens.texts.pop();
-            tokens.spans.pop();
-            tokens.known.pop();
+            tokens.pop();
         }
         Ok(tokens)
     }

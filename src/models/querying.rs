@@ -156,6 +156,22 @@ impl OpenedQuerying {
         self.tokenizer.encode(text)
     }
 
+    /// The text as the language model goes on from it: [`Self::tokens`] without the end that some tokenizers put behind
+    /// every text. An encoder reads the text with its end.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn tokens_to_go_on(&self, text: &str) -> Result<Tokens> {
+        let mut tokens = self.tokens(text)?;
+        let Some(language) = self.writer().map(QueryingWriter::language) else { return Ok(tokens) };
+        // A lone end is a beginning: in OPT both are one token.
+        let has_end = tokens.ids.len() > 1 && tokens.ids.last().is_some_and(|last| language.ends().contains(last));
+        if has_end && !language.encoder_decoder() {
+            tokens.pop();
+        }
+        Ok(tokens)
+    }
+
     /// The text as InstructBLIP's queries read it; `None` of a model whose queries read no instruction.
     ///
     /// # Errors

@@ -1,127 +1,225 @@
-//! One pass of a dual encoder, brought to the host: what goes in, what comes out, and what was seen on the way.
+//! One pass of a model, brought to the host under the names that it has in a trace file: what goes in, what comes out, and
+//! what was seen on the way. One file for each kind of model.
 
-use candle_core::{DType, Tensor};
+mod dual;
+mod fusion;
+mod querying;
+
+pub use dual::PairPass;
+
+use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use super::checkpoint::Checkpoint;
+use super::fusion::OpenedFusion;
 use super::opened::Opened;
-use super::tokenizer::Tokens;
+use super::querying::OpenedQuerying;
+use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
 use crate::error::{Error, Result};
-use crate::taps::{Array, CancelToken, GradProbe, IdArray, Recorder, Recording, SitePattern, Taps};
+use crate::taps::{Array, IdArray, Recording, SitePattern};
 
-/// Inputs, outputs and recorded activations of one pass over pictures and texts.
+/// What is to be recorded.
 #[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// The pictures. Two encoders take any number; a model that matches takes one for each text, or one for all; Flamingo
+    /// one for each `<image>` of its text; any other model one.
+    pub pictures: &'a [&'a RgbImage],
+    /// The texts, as transformers' processor takes them. A model that writes takes one.
+    pub texts: &'a [String],
+    /// The activations that are kept.
+    pub sites: SitePattern,
+    /// What a model that writes goes on from, or answers, in place of the text.
+    pub prompt: Option<&'a str>,
+    /// The longest text that is written, in new tokens; with 0 nothing is.
+    pub most: usize,
+}
+
+/// Inputs, outputs and recorded activations of one pass, by their names in a trace file, in the layout of transformers'
+/// outputs.
+#[derive(Clone, Debug, Default)]
 pub struct Pass {
-    /// Each text as the model read it, without padding.
+    /// Each text as it stands in `input_ids`, without padding.
     pub tokens: Vec<Tokens>,
-    /// `[pictures, 3, height, width]`, normalised.
-    pub pixel_values: Array,
-    /// `[texts, tokens]`, padded to one length.
-    pub input_ids: IdArray,
-    /// `[texts, tokens]`, 1 for tokens and 0 for padding; `None` where the model sees padding.
-    pub attention_mask: Option<IdArray>,
-    /// `[pictures, texts]`.
-    pub logits_per_image: Array,
-    /// `[texts, pictures]`.
-    pub logits_per_text: Array,
-    /// `[pictures, projection]`, unit length.
-    pub image_embeds: Array,
-    /// `[texts, projection]`, unit length.
-    pub text_embeds: Array,
-    /// What was seen at the wanted sites.
-    pub recording: Recording,
+    /// `pixel_values`, `logits` and so on, and each activation under the name of its site. A model that holds a text
+    /// against a picture reads several times; then the names begin with `itc.` (contrast: BLIP-2's `itc.image.` and
+    /// `itc.text.`) or, of BLIP-2, `itm.` (matching).
+    pub floats: BTreeMap<String, Array>,
+    /// `input_ids`, masks and so on.
+    pub ids: BTreeMap<String, IdArray>,
+    /// How many activations were wanted and seen.
+    pub sites: usize,
+    /// What was written, without special tokens; of a model that writes.
+    pub written: Option<String>,
 }
 
-/// What attributions look at: pairs of a picture and a text, one a row.
-#[derive(Clone, Debug)]
-pub struct PairPass {
-    /// The patterns of the vision tower and of the pooling head, and the gradients there of each pair's logit.
-    pub recording: Recording,
-    /// Each patch in the shared space, unit length, `[pairs, patches, projection]`.
-    pub patches: Array,
-    /// Each text in the shared space, unit length, `[pairs, projection]`.
-    pub texts: Array,
-    /// The empty text in the shared space, unit length, `[projection]`.
-    pub neutral: Vec<f32>,
+/// A model of any kind whose pass can be recorded, opened.
+pub enum Recordable {
+    /// CLIP or SigLIP.
+    DualEncoder(Box<Opened>),
+    /// BLIP or Flamingo.
+    Fusion(Box<OpenedFusion>),
+    /// BLIP-2 or InstructBLIP.
+    Querying(Box<OpenedQuerying>),
 }
 
-impl Opened {
-    /// Runs the model once over every picture and every text, and keeps the activations that `wanted` names.
+impl Recordable {
+    /// Opens a Hugging Face folder of any class that is known here.
     ///
     /// # Errors
-    /// If there are no pictures or no texts, the model gives numbers that aren't finite, or the pass fails.
-    pub fn record(&self, pictures: &[&RgbImage], texts: &[String], wanted: SitePattern) -> Result<Pass> {
-        if pictures.is_empty() {
+    /// If a file is missing or damaged, the class is unknown, or config and weights don't fit each other.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let class = checkpoint.class();
+        if super::fusion::CLASSES.contains(&class) {
+            return Ok(Self::Fusion(Box::new(OpenedFusion::open(folder, device)?)));
+        }
+        if super::querying::CLASSES.contains(&class) {
+            return Ok(Self::Querying(Box::new(OpenedQuerying::open(folder, device)?)));
+        }
+        Ok(Self::DualEncoder(Box::new(Opened::open(folder, device)?)))
+    }
+
+    /// The folder and its config.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        match self {
+            Self::DualEncoder(opened) => &opened.checkpoint,
+            Self::Fusion(opened) => &opened.checkpoint,
+            Self::Querying(opened) => &opened.checkpoint,
+        }
+    }
+
+    /// Rows and columns of patches.
+    #[must_use]
+    pub fn grid(&self) -> (usize, usize) {
+        match self {
+            Self::DualEncoder(opened) => opened.dual_encoder().grid(),
+            Self::Fusion(opened) => opened.grid(),
+            Self::Querying(opened) => opened.grid(),
+        }
+    }
+
+    /// Runs the model once over pictures and texts, and lets it write if it does.
+    ///
+    /// # Errors
+    /// If there are more or fewer pictures or texts than the model takes, a prompt for a model that writes nothing, the
+    /// model gives numbers that aren't finite, or the pass fails.
+    pub fn record(&self, wanted: &Wanted<'_>) -> Result<Pass> {
+        match self {
+            Self::DualEncoder(opened) => opened.record(wanted),
+            Self::Fusion(opened) => opened.record(wanted),
+            Self::Querying(opened) => opened.record(wanted),
+        }
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// The only text.
+    fn text(&self) -> Result<&'a str> {
+        match self.texts {
+            [text] => Ok(text.as_str()),
+            texts => Err(Error::unusable(
+                format!("a model that writes was given {} texts", texts.len()),
+                "give it one text, and the others in traces of their own",
+            )),
+        }
+    }
+
+    /// The only picture.
+    fn picture(&self) -> Result<&'a RgbImage> {
+        match self.pictures {
+            [picture] => Ok(*picture),
+            pictures => Err(Error::unusable(
+                format!("a model that writes about one picture was given {}", pictures.len()),
+                "give it one, and the others in traces of their own",
+            )),
+        }
+    }
+
+    /// Refuses a prompt, as a model must that writes nothing.
+    fn without_prompt(&self) -> Result<()> {
+        if self.prompt.is_some() {
+            return Err(Error::unusable("this model writes nothing that could go on from a prompt", "leave it out"));
+        }
+        Ok(())
+    }
+
+    /// What was seen of the pictures, `states` `[pictures, keys, width]`, once for each text, `[texts, keys, width]`.
+    fn for_each_text(&self, states: &Tensor) -> Result<Tensor> {
+        let (pictures, keys, width) = states.dims3()?;
+        let texts = self.texts.len();
+        if pictures == texts {
+            return Ok(states.clone());
+        }
+        if pictures == 1 {
+            return Ok(states.broadcast_as((texts, keys, width))?.contiguous()?);
+        }
+        Err(Error::unusable(
+            format!("there are {texts} texts for {pictures} pictures"),
+            "give each text its picture, or all of them one",
+        ))
+    }
+
+    /// Refuses that there is no picture or no text.
+    fn check(&self) -> Result<()> {
+        if self.pictures.is_empty() {
             return Err(Error::unusable("there is no picture", "give one"));
         }
-        let model = self.dual_encoder();
-        let pixels = self.pixels(pictures)?;
-        let tokens = texts.iter().map(|text| self.tokenizer.encode(text)).collect::<Result<Vec<_>>>()?;
-        let rows: Vec<Vec<u32>> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
-        let batch = self.tokenizer.pad(&rows, &self.device)?;
-        let mut recorder = Recorder::new(wanted);
-        let mut taps = Taps::none().with(&mut recorder);
-        let image = model.encode_image(&pixels, &mut taps)?;
-        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
-        drop(taps);
-        let logits = model.logits(&image.embed, &text.embed)?;
-        let logits_per_image = Array::from_tensor(&logits)?;
-        if logits_per_image.data.iter().any(|logit| !logit.is_finite()) {
-            return Err(Error::unusable("the model gives scores that aren't finite", "fetch or train it again")
-                .at(&self.checkpoint.folder));
+        if self.texts.is_empty() {
+            return Err(Error::unusable("there is no text", "write one"));
         }
-        Ok(Pass {
-            tokens,
-            pixel_values: Array::from_tensor(&pixels)?,
-            input_ids: ids(&batch.ids)?,
-            attention_mask: batch.attention_mask.as_ref().map(ids).transpose()?,
-            logits_per_text: Array::from_tensor(&logits.t()?)?,
-            logits_per_image,
-            image_embeds: Array::from_tensor(&image.embed)?,
-            text_embeds: Array::from_tensor(&text.embed)?,
-            recording: recorder.finish(),
-        })
-    }
-
-    /// Runs the vision tower over `pixels` `[pairs, 3, height, width]` and takes the gradient of each picture's logit with
-    /// its text, of which `texts` `[pairs, projection]` holds the vectors.
-    ///
-    /// # Errors
-    /// If the shapes don't fit, the pass is cancelled or fails.
-    pub fn probe_pairs(&self, pixels: &Tensor, texts: &Tensor, cancel: &CancelToken) -> Result<PairPass> {
-        let model = self.dual_encoder();
-        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
-        let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
-        let image = model.encode_image(pixels, &mut taps)?;
-        drop(taps);
-        // Rows of a batch don't see each other, so the gradient of the summed logits is each pair's own. SigLIP's bias
-        // has no gradient here.
-        let cosines = (&image.embed * texts)?.sum_all()?;
-        let score = (cosines * f64::from(model.logit_factor()?))?;
-        cancel.check()?;
-        let empty = self.texts(&[""])?;
-        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::none())?;
-        Ok(PairPass {
-            neutral: Array::from_tensor(&neutral.embed)?.data,
-            recording: probe.backward(&score)?,
-            patches: Array::from_tensor(&image.patches)?,
-            texts: Array::from_tensor(texts)?,
-        })
-    }
-
-    /// [`Self::probe_pairs`] of every picture with `word`, encoded as a text of its own.
-    ///
-    /// # Errors
-    /// If there are no pictures, or the pass fails.
-    pub fn probe_word(&self, pictures: &[&RgbImage], word: &str) -> Result<PairPass> {
-        let batch = self.texts(&[word])?;
-        let model = self.dual_encoder();
-        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::none())?;
-        let texts = text.embed.broadcast_as((pictures.len(), model.projection_size()))?.contiguous()?;
-        self.probe_pairs(&self.pixels(pictures)?, &texts, &CancelToken::default())
+        Ok(())
     }
 }
 
-fn ids(tensor: &Tensor) -> Result<IdArray> {
-    let data = tensor.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
-    Ok(IdArray { shape: tensor.dims().to_vec(), data })
+impl Pass {
+    /// Refuses scores that aren't finite; where these are, all that led to them is.
+    fn checked(self, checkpoint: &Checkpoint) -> Result<Self> {
+        let mut scores = self.floats.iter().filter(|(name, _)| name.contains("logits")).map(|(_, array)| array);
+        if scores.any(|array| array.data.iter().any(|value| !value.is_finite())) {
+            return Err(Error::unusable("the model gives scores that aren't finite", "fetch or train it again")
+                .at(&checkpoint.folder));
+        }
+        Ok(self)
+    }
+
+    fn float(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        self.floats.insert(name.to_owned(), Array::from_tensor(tensor)?);
+        Ok(())
+    }
+
+    /// Adds ids or a mask.
+    fn id(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        let data = tensor.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
+        self.ids.insert(name.to_owned(), IdArray { shape: tensor.dims().to_vec(), data });
+        Ok(())
+    }
+
+    /// Adds the ids of texts and their mask.
+    fn texts(&mut self, batch: &TextBatch) -> Result<()> {
+        self.id("input_ids", &batch.ids)?;
+        batch.attention_mask.as_ref().map_or(Ok(()), |mask| self.id("attention_mask", mask))
+    }
+
+    /// Adds the ids of one text, `[1, tokens]`.
+    fn row(&mut self, name: &str, ids: &[u32]) {
+        let data = ids.iter().map(|id| i64::from(*id)).collect();
+        self.ids.insert(name.to_owned(), IdArray { shape: vec![1, ids.len()], data });
+    }
+
+    /// Adds what was seen, with `front` before the names of the sites.
+    fn see(&mut self, front: &str, recording: Recording) {
+        self.sites += recording.activations.len();
+        let named = recording.activations.into_iter().map(|(site, array)| (format!("{front}{site}"), array));
+        self.floats.extend(named);
+    }
+
+    /// Adds what was written, `new` tokens.
+    fn write(&mut self, new: &[u32], tokenizer: &TextTokenizer) -> Result<()> {
+        self.row("generated_ids", new);
+        self.written = Some(tokenizer.decode(new)?);
+        Ok(())
+    }
 }

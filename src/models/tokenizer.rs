@@ -28,6 +28,16 @@ pub struct Tokens {
     pub known: Vec<bool>,
 }
 
+impl Tokens {
+    /// Takes the last token off, if there is one: the end of a text that is to be gone on with.
+    pub fn pop(&mut self) {
+        self.ids.pop();
+        self.texts.pop();
+        self.spans.pop();
+        self.known.pop();
+    }
+}
+
 /// A tokenizer with the longest text of its model.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,

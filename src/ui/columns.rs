@@ -46,7 +46,9 @@ fn column(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry) {
     ui.label(RichText::new(brush.word(&format!("method-{}-summary", method.key))).color(palette.weak));
     ui.add_space(GAP);
     let Some(evidence) = brush.app.evidence.clone().filter(|evidence| evidence.method == method.key) else {
-        if brush.app.problem.is_none() {
+        if brush.app.checkpoint(method.key).is_none() {
+            ui.label(RichText::new(brush.word(&format!("method-{}-missing", method.key))).color(palette.text));
+        } else if brush.app.problem.is_none() {
             ui.label(RichText::new(brush.say(texts::WAITING)).color(palette.weak));
         }
         return;

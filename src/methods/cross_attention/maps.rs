@@ -4,6 +4,7 @@
 use candle_core::{IndexOp, Tensor};
 use std::sync::Arc;
 
+use super::super::expected::expect;
 use super::super::reading::{LineKind, Place, Step, Weighting};
 use super::{CrossAttention, Image, Known};
 use crate::attribution::fusion::{Look, Weight};
@@ -60,14 +61,10 @@ impl CrossAttention {
         }
     }
 
-    /// What the model expected at each token, from `logits` `[tokens, vocabulary]` of what follows each.
+    /// What the model expected at each token but the first, from `logits` `[tokens, vocabulary]` of what follows each.
     pub(super) fn expect(&self, steps: &mut [Step], logits: &Tensor, ids: &[u32]) -> Result<()> {
-        for (at, step) in steps.iter_mut().enumerate().skip(1) {
-            let shares = crate::nn::softmax(&logits.i(at - 1)?)?.to_vec1::<f32>()?;
-            step.probability = ids.get(at).and_then(|id| shares.get(*id as usize)).copied();
-            step.expected = self.likeliest(&shares);
-        }
-        Ok(())
+        let (steps, ids) = (steps.get_mut(1..).unwrap_or_default(), ids.get(1..).unwrap_or_default());
+        expect(steps, logits, ids, &self.opened.tokenizer)
     }
 
     /// Adds the maps of all heads, `[layers, heads, patches]`, to `into`; gives the number of heads.

@@ -1,0 +1,174 @@
+//! BLIP-2's retrieval: each query by itself held against texts (contrast), and queries that looked at picture and text
+//! together (matching).
+
+use candle_core::Tensor;
+use std::sync::Arc;
+
+use super::show::Beside;
+use super::{Asked, Image, Input, Known, News, Querying, rows};
+use crate::error::Result;
+use crate::methods::expected::highest;
+use crate::methods::queries::Contrast;
+use crate::methods::vectors::{check_finite, dot};
+use crate::methods::words;
+use crate::models::blip_2_retrieval::Blip2Retrieval;
+use crate::models::q_former::QFormerText;
+use crate::models::tokenizer::Tokens;
+use crate::nn::softmax;
+use crate::taps::{Array, CancelToken, Taps};
+
+/// Texts kept with their vectors; beyond this many all are forgotten, which keeps memory bounded.
+const TEXTS_KEPT: usize = 4096;
+
+impl Querying {
+    /// A pass of the queries alone over the picture, and one in which they see the text too.
+    pub(super) fn look_and_match(
+        &self,
+        model: &Blip2Retrieval,
+        image: &Image,
+        asked: Asked,
+        cancel: &CancelToken,
+    ) -> Result<Known> {
+        let (kept, states) = (Some(asked.kept.as_slice()), &image.states);
+        let tokens = self.tokens_of(&asked.sentence)?;
+        let alone = (asked.kept.len(), 0);
+        let (vectors, seen) = self.watch(alone, cancel, |taps| model.embed_image(states, kept, taps))?;
+        let vectors = rows(&vectors)?; // [kept][shared]
+        let mut queries = self.bare_queries(&asked.kept);
+        queries.maps = Arc::new(seen.maps);
+
+        let ids = self.batch_of(&tokens.ids)?;
+        let text = QFormerText { ids: &ids, attention_mask: None };
+        let beside = (asked.kept.len(), tokens.ids.len());
+        let (logits, seen) = self.watch(beside, cancel, |taps| model.match_logits(text, states, kept, taps))?;
+        let each = fits(&logits)?; // [kept]
+        let whole = fits(&logits.mean(1)?)?; // one number
+        vectors.iter().try_for_each(|vector| check_finite(vector))?;
+        check_finite(&each)?;
+        queries.matching = whole.first().map(|whole| (each, *whole));
+        queries.self_attention = Arc::new(seen.self_attention);
+        queries.tokens.clone_from(&tokens.texts);
+        let none = Tokens { ids: Vec::new(), texts: Vec::new(), spans: Vec::new(), cut: false, known: Vec::new() };
+        Ok(Known {
+            asked,
+            tokens,
+            prompt: none,
+            queries,
+            outputs: Array { shape: vec![0, 0], data: Vec::new() },
+            vectors,
+            projected: None,
+            words: Vec::new(),
+            moved_from: None,
+        })
+    }
+
+    /// Holds the queries against phrase, sentence and words, shows that, and then the pictures and captions of the
+    /// comparison in the same space.
+    pub(super) fn complete_retrieval(
+        &mut self,
+        image: &Image,
+        known: &mut Known,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(News),
+    ) -> Result<()> {
+        let words = words::each(&known.tokens);
+        let sentence = input.sentence.trim().to_owned();
+        let mut texts = vec![input.phrase().to_owned(), sentence.clone()];
+        texts.extend(words.iter().map(|(word, _)| word.clone()));
+        let vectors = self.read(&texts, cancel)?;
+        let cosines = |text: &Vec<f32>| -> Vec<f32> { known.vectors.iter().map(|query| dot(query, text)).collect() };
+        let mut of_texts = vectors.iter().map(cosines);
+        let contrast = Contrast {
+            phrase: of_texts.next().unwrap_or_default(),
+            sentence: of_texts.next().unwrap_or_default(),
+            words: words.into_iter().map(|(_, span)| span).zip(of_texts).collect(),
+        };
+        let own = best(&known.vectors, &contrast.sentence);
+        known.queries.contrast = Some(contrast);
+        // What is there already stays until all of the new is there; at first, there is nothing yet.
+        if !std::mem::take(&mut known.queries.complete) {
+            emit(News::Evidence(Box::new(self.evidence_of(image, known, input, &Beside::default()))));
+        }
+
+        let captions: Vec<String> = input.comparison.iter().map(|pair| pair.caption.clone()).collect();
+        let mut texts = self.read(&captions, cancel)?;
+        let mut pictures = self.compare(input, &texts, cancel, emit)?;
+        texts.extend(self.read(&[sentence], cancel)?);
+        pictures.push(own);
+        known.queries.complete = true;
+        let beside = Beside { pictures, texts };
+        emit(News::Evidence(Box::new(self.evidence_of(image, known, input, &beside))));
+        Ok(())
+    }
+
+    /// The vectors of texts, `[shared]` each, of which only unknown ones are encoded.
+    fn read(&mut self, texts: &[String], cancel: &CancelToken) -> Result<Vec<Vec<f32>>> {
+        if self.texts.len() > TEXTS_KEPT {
+            self.texts.clear();
+        }
+        let mut missing: Vec<String> = texts.iter().filter(|text| !self.texts.contains_key(*text)).cloned().collect();
+        missing.sort();
+        missing.dedup();
+        let Some(model) = self.opened.retrieval() else { return Ok(Vec::new()) };
+        for chunk in missing.chunks(32) {
+            let batch = self.opened.tokenizer.batch(chunk, &self.opened.device)?;
+            let text = QFormerText { ids: &batch.ids, attention_mask: batch.attention_mask.as_ref() };
+            let embeds = model.embed_text(text, &mut Taps::none().cancelled_by(cancel))?; // [texts, shared]
+            let vectors = embeds.to_vec2::<f32>()?;
+            vectors.iter().try_for_each(|vector| check_finite(vector))?;
+            self.texts.extend(chunk.iter().cloned().zip(vectors));
+        }
+        Ok(texts.iter().filter_map(|text| self.texts.get(text).cloned()).collect())
+    }
+
+    /// The pictures of the comparison, `[shared]` each: of each the query that is nearest to its caption, of which `texts`
+    /// holds the vectors. No query is dropped here, so that nothing has to be computed anew when one is.
+    fn compare(
+        &mut self,
+        input: &Input,
+        texts: &[Vec<f32>],
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(News),
+    ) -> Result<Vec<Vec<f32>>> {
+        let wanted = &input.comparison;
+        self.compared.retain(|(known, _)| wanted.iter().any(|pair| Arc::ptr_eq(&pair.picture, known)));
+        let mut pictures = Vec::new();
+        for (done, (pair, text)) in wanted.iter().zip(texts).enumerate() {
+            let known = self.compared.iter().find(|(known, _)| Arc::ptr_eq(&pair.picture, known));
+            let queries = match known {
+                Some((_, queries)) => queries.clone(),
+                None => {
+                    let queries = self.queries_of(&pair.picture, cancel)?;
+                    self.compared.push((Arc::clone(&pair.picture), queries.clone()));
+                    emit(News::Progress((done + 1) as f32 / (wanted.len() + 1) as f32));
+                    queries
+                }
+            };
+            let cosines: Vec<f32> = queries.iter().map(|query| dot(query, text)).collect();
+            pictures.push(best(&queries, &cosines));
+        }
+        Ok(pictures)
+    }
+
+    /// All queries of a picture in the shared space, `[queries][shared]`.
+    fn queries_of(&self, picture: &image::RgbImage, cancel: &CancelToken) -> Result<Vec<Vec<f32>>> {
+        let Some(model) = self.opened.retrieval() else { return Ok(Vec::new()) };
+        let mut taps = Taps::none().cancelled_by(cancel);
+        let states = self.opened.see(&self.opened.pixels(&[picture])?, &mut taps)?;
+        let vectors = rows(&model.embed_image(&states, None, &mut taps)?)?;
+        vectors.iter().try_for_each(|vector| check_finite(vector))?;
+        Ok(vectors)
+    }
+}
+
+/// The query with the highest of `cosines`.
+fn best(queries: &[Vec<f32>], cosines: &[f32]) -> Vec<f32> {
+    highest(cosines, 1).first().and_then(|best| queries.get(*best)).cloned().unwrap_or_default()
+}
+
+/// How likely it is that the text belongs to the picture, from `logits` `[1, …, 2]`, that it doesn't and that it does.
+fn fits(logits: &Tensor) -> Result<Vec<f32>> {
+    let shares = Array::from_tensor(&softmax(logits)?)?.data;
+    Ok(shares.chunks_exact(2).map(|shares| shares[1]).collect())
+}

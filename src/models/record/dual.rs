@@ -1,0 +1,94 @@
+//! A pass of two encoders: pictures, texts, and how like each picture is to each text; and passes with gradients, from
+//! which maps are made.
+
+use candle_core::Tensor;
+use image::RgbImage;
+
+use super::{Pass, Wanted};
+use crate::error::Result;
+use crate::models::opened::Opened;
+use crate::taps::{Array, CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
+
+/// What attributions look at: pairs of a picture and a text, one a row.
+#[derive(Clone, Debug)]
+pub struct PairPass {
+    /// The patterns of the vision tower and of the pooling head, and the gradients there of each pair's logit.
+    pub recording: Recording,
+    /// Each patch in the shared space, unit length, `[pairs, patches, projection]`.
+    pub patches: Array,
+    /// Each text in the shared space, unit length, `[pairs, projection]`.
+    pub texts: Array,
+    /// The empty text in the shared space, unit length, `[projection]`.
+    pub neutral: Vec<f32>,
+}
+
+impl Opened {
+    /// Runs the model once over every picture and every text. Outputs are `logits_per_image` `[pictures, texts]` and its
+    /// transpose `logits_per_text`, `image_embeds` `[pictures, projection]` and `text_embeds` `[texts, projection]`, both of
+    /// unit length.
+    ///
+    /// # Errors
+    /// If there are no pictures or no texts, a prompt, the model gives scores that aren't finite, or the pass fails.
+    pub fn record(&self, wanted: &Wanted<'_>) -> Result<Pass> {
+        wanted.check()?;
+        wanted.without_prompt()?;
+        let model = self.dual_encoder();
+        let pixels = self.pixels(wanted.pictures)?;
+        let tokens = wanted.texts.iter().map(|text| self.tokenizer.encode(text)).collect::<Result<Vec<_>>>()?;
+        let rows: Vec<Vec<u32>> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
+        let batch = self.tokenizer.pad(&rows, &self.device)?;
+        let mut recorder = Recorder::new(wanted.sites.clone());
+        let mut taps = Taps::none().with(&mut recorder);
+        let image = model.encode_image(&pixels, &mut taps)?;
+        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
+        drop(taps);
+        let logits = model.logits(&image.embed, &text.embed)?;
+        let mut pass = Pass { tokens, ..Pass::default() };
+        pass.float("pixel_values", &pixels)?;
+        pass.texts(&batch)?;
+        pass.float("logits_per_image", &logits)?;
+        pass.float("logits_per_text", &logits.t()?)?;
+        pass.float("image_embeds", &image.embed)?;
+        pass.float("text_embeds", &text.embed)?;
+        pass.see("", recorder.finish());
+        pass.checked(&self.checkpoint)
+    }
+
+    /// Runs the vision tower over `pixels` `[pairs, 3, height, width]` and takes the gradient of each picture's logit with
+    /// its text, of which `texts` `[pairs, projection]` holds the vectors.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, the pass is cancelled or fails.
+    pub fn probe_pairs(&self, pixels: &Tensor, texts: &Tensor, cancel: &CancelToken) -> Result<PairPass> {
+        let model = self.dual_encoder();
+        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
+        let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+        let image = model.encode_image(pixels, &mut taps)?;
+        drop(taps);
+        // Rows of a batch don't see each other, so the gradient of the summed logits is each pair's own. SigLIP's bias
+        // has no gradient here.
+        let cosines = (&image.embed * texts)?.sum_all()?;
+        let score = (cosines * f64::from(model.logit_factor()?))?;
+        cancel.check()?;
+        let empty = self.texts(&[""])?;
+        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::none())?;
+        Ok(PairPass {
+            neutral: Array::from_tensor(&neutral.embed)?.data,
+            recording: probe.backward(&score)?,
+            patches: Array::from_tensor(&image.patches)?,
+            texts: Array::from_tensor(texts)?,
+        })
+    }
+
+    /// [`Self::probe_pairs`] of every picture with `word`, encoded as a text of its own.
+    ///
+    /// # Errors
+    /// If there are no pictures, or the pass fails.
+    pub fn probe_word(&self, pictures: &[&RgbImage], word: &str) -> Result<PairPass> {
+        let batch = self.texts(&[word])?;
+        let model = self.dual_encoder();
+        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::none())?;
+        let texts = text.embed.broadcast_as((pictures.len(), model.projection_size()))?.contiguous()?;
+        self.probe_pairs(&self.pixels(pictures)?, &texts, &CancelToken::default())
+    }
+}
