@@ -3,16 +3,22 @@
 use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::evaluation::contrastive::{self, Plan, RANDOM};
 use alignscope::evaluation::pointing::{Pair, Pointing, centres, hit, pairs};
+use alignscope::evaluation::querying;
 use alignscope::evaluation::retrieval::Retrieval;
 use alignscope::evaluation::{SPLITS, Share, fresh_scenes};
 use alignscope::models::builtin;
 use alignscope::models::opened::Opened;
 use alignscope::models::preprocess::{Class, ImageProcessor};
+use alignscope::models::querying::OpenedQuerying;
 use alignscope::taps::CancelToken;
+use alignscope::training::blip_2::Blip2Recipe;
 use alignscope::training::clip::ClipRecipe;
+use alignscope::training::lm::LmRecipe;
+use alignscope::training::querying_writer::QueryingWriterRecipe;
 use alignscope::training::run::Recipe;
 use alignscope::world::{Language, Object, SIDE, Scene, Split, Thing};
 use candle_core::Device;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn the_highest_patch_decides() {
@@ -166,8 +172,66 @@ fn the_command_measures_what_is_built_in() {
     assert_eq!(figures["checkpoints"].as_array().map(Vec::len), Some(1));
     assert_eq!(figures["checkpoints"][0]["checkpoint"], "random");
 
+    let other = eval(&["--method", "querying"]);
+    assert!(!other.status.success(), "a CLIP has no queries");
+
     let missing = eval(&["--checkpoint", "no such folder"]);
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("no such folder"));
+}
+
+/// Writes what a recipe starts from as a checkpoint.
+fn fresh<R: Recipe>(recipe: &R, folder: &Path) -> PathBuf {
+    let written = recipe.write(&recipe.variables().expect("weights"), folder).expect("a checkpoint");
+    written[0].clone()
+}
+
+#[test]
+fn models_with_queries_are_measured_in_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    let blip = builtin::folder().join("blip-retrieval");
+    let first_stage = fresh(&Blip2Recipe::new(0, 1, 1, &blip).expect("a recipe"), &place("blip2-retrieval"));
+    let language = fresh(&LmRecipe::new(0, 1, 1).expect("a recipe"), &place("lm"));
+    let writer = |instructed: bool, name: &str| {
+        let recipe = QueryingWriterRecipe::new(instructed, 0, 1, 1, &first_stage, &language).expect("a recipe");
+        fresh(&recipe, &place(name))
+    };
+    let folders = [first_stage.clone(), writer(false, "blip2-captioning"), writer(true, "instructblip")];
+    for (folder, writes) in folders.iter().zip([false, true, true]) {
+        let opened = OpenedQuerying::open(folder, &Device::Cpu).expect("a checkpoint");
+        let plan = Plan { seed: 5, scenes: 8 };
+        let mut last = (0, 1);
+        let mut measure = || {
+            let mut progress = |done: usize, parts: usize| last = (done, parts);
+            querying::evaluate(&opened, plan, &CancelToken::default(), &mut progress).expect("figures")
+        };
+        let report = measure();
+        assert_eq!(report, measure(), "the same seed gives the same figures");
+        assert_eq!(last.0, last.1, "all parts were reported");
+        assert_eq!(report.parts.len(), SPLITS.len() * Language::ALL.len());
+        for part in &report.parts {
+            assert_eq!((part.retrieval.is_some(), part.matching.is_some()), (!writes, !writes));
+            assert_eq!((part.captions.is_some(), !part.answers.is_empty()), (writes, writes));
+            let pointing = part.pointing.as_ref().expect("the game");
+            assert_eq!(pointing.layers.len(), opened.cross_layers().len());
+            assert_eq!(pointing.heads.iter().map(Vec::len).collect::<Vec<_>>(), [4; 3]);
+            assert_eq!(pointing.through.is_some(), writes);
+            for game in [&pointing.random, &pointing.all, &pointing.winner].into_iter().chain(&pointing.layers) {
+                let share = game.over_things;
+                assert!(0.0 <= share.low && share.low <= share.high && share.high <= 1.0, "{game:?}");
+                assert!(game.phrases > 0, "{game:?}");
+            }
+            assert!((0.03..0.4).contains(&pointing.random.over_things.value), "{:?}", pointing.random);
+        }
+        let table = report.to_string();
+        assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+        assert_eq!(table.contains("Found first among 8"), !writes, "{table}");
+        assert!(table.contains("winning query"), "{table}");
+        assert!(serde_json::to_string(&report).is_ok_and(|json| json.contains("\"winning-query\"")));
+        let stop = CancelToken::default();
+        stop.cancel();
+        assert!(querying::evaluate(&opened, plan, &stop, &mut |_, _| ()).is_err(), "a cancelled run gives no figures");
+    }
 }
 
 #[test]

@@ -6,13 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alignscope::models::builtin;
 use alignscope::models::fusion::OpenedFusion;
+use alignscope::models::generate::Greedy;
 use alignscope::models::opened::Opened;
+use alignscope::models::q_former::QFormerText;
+use alignscope::models::querying::OpenedQuerying;
+use alignscope::models::querying_writer::QueryingPrompt;
 use alignscope::taps::{CancelToken, GatesClosed, Recorder, SitePattern, Taps};
 use alignscope::training::Variables;
 use alignscope::training::blip::BlipRecipe;
+use alignscope::training::blip_2::Blip2Recipe;
 use alignscope::training::clip::ClipRecipe;
 use alignscope::training::flamingo::FlamingoRecipe;
 use alignscope::training::lm::LmRecipe;
+use alignscope::training::querying_writer::QueryingWriterRecipe;
 use alignscope::training::run::{self, Outcome, Plan, Recipe};
 use alignscope::world::{Scene, Split};
 use candle_core::{Device, Tensor};
@@ -88,6 +94,10 @@ fn clip(grounded: bool) -> ClipRecipe {
     ClipRecipe::with_batch(grounded, 3, STEPS, 16).expect("a recipe")
 }
 
+fn blip_2(batch: usize) -> Blip2Recipe {
+    Blip2Recipe::new(3, STEPS, batch, &builtin::folder().join("blip-retrieval")).expect("a recipe")
+}
+
 fn values(variables: &Variables) -> Vec<(String, Vec<f32>)> {
     let all = variables.all().into_iter();
     all.map(|(name, variable)| (name, variable.flatten_all().and_then(|flat| flat.to_vec1()).expect("floats")))
@@ -110,6 +120,7 @@ fn a_stopped_run_goes_on_as_if_it_had_never_stopped() {
     on_deep_stack(|| {
         stops_and_goes_on(&clip(true));
         stops_and_goes_on(&BlipRecipe::new(3, STEPS, 8, None).expect("a recipe"));
+        stops_and_goes_on(&blip_2(8));
     });
 }
 
@@ -178,9 +189,69 @@ fn flamingo_changes_nothing_of_what_it_stands_on() {
         let with = opened.read(&texts, &states, &mut Taps::none()).expect("a pass").logits.expect("logits");
         let without = opened.read(&texts, &states, &mut Taps::none().with(&mut closed)).expect("a pass").logits;
         let alone = opened.flamingo().expect("Flamingo").language(&texts.ids, None, &mut Taps::none()).expect("a pass");
-        let numbers = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
         assert!(numbers(&without.expect("logits")) == numbers(&alone), "closed gates let something through");
         assert!(numbers(&with) != numbers(&alone), "open gates let nothing through");
+    });
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+}
+
+#[test]
+fn blip_2_goes_on_from_stage_to_stage() {
+    on_deep_stack(|| {
+        let (lm, first) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let language = train(&LmRecipe::new(3, STEPS, 8).expect("a recipe"), lm.path(), usize::MAX);
+        let stage = train(&blip_2(4), first.path(), usize::MAX);
+        let opened = OpenedQuerying::open(&stage.folders[0], &Device::Cpu).expect("the first stage");
+        assert!(opened.retrieval().is_some());
+        let blip = OpenedFusion::open(&builtin::folder().join("blip-retrieval"), &Device::Cpu).expect("BLIP");
+        let pictures = [5, 6].map(|seed| Scene::random(Split::Test, seed).draw());
+        let pixels = opened.pixels(&[&pictures[0], &pictures[1]]).expect("pixels");
+        let states = opened.see(&pixels, &mut Taps::none()).expect("states");
+        let theirs = blip.see(&pixels, &mut Taps::none()).expect("states");
+        assert!(numbers(&states) == numbers(&theirs), "the tower isn't that of BLIP");
+
+        for instructed in [false, true] {
+            let new = |first_stage: &Path| {
+                QueryingWriterRecipe::new(instructed, 3, STEPS, 4, first_stage, &language.folders[0])
+            };
+            let refused = new(&language.folders[0]).err().expect("a refusal").to_string();
+            assert!(refused.contains("first stage"), "{refused}");
+            let recipe = new(&stage.folders[0]).expect("a recipe");
+            stops_and_goes_on(&recipe);
+            let folder = tempfile::tempdir().expect("a folder");
+            let trained = train(&recipe, folder.path(), usize::MAX);
+            let learned = trained.variables.all();
+            assert!(learned.iter().all(|(name, _)| !name.contains("vision_model") && !name.contains("language_model")));
+
+            let opened = OpenedQuerying::open(&trained.folders[0], &Device::Cpu).expect("a checkpoint");
+            let writer = opened.writer().expect("a writer");
+            assert_eq!((writer.instructed(), opened.instructions.is_some()), (instructed, instructed));
+            let ours = opened.see(&pixels, &mut Taps::none()).expect("states");
+            assert!(numbers(&ours) == numbers(&theirs), "the tower isn't that of BLIP");
+
+            // All at once, with padding, the texts are those that are written one by one.
+            let texts = ["what is there?", "有几只猫？"];
+            let stop = CancelToken::default();
+            let together = opened.write_all(&texts, &ours, 6, &stop).expect("texts");
+            for (at, text) in texts.into_iter().enumerate() {
+                let taps = &mut Taps::none();
+                let ids = |ids: &[u32]| Tensor::new(ids, &Device::Cpu).and_then(|ids| ids.unsqueeze(0)).expect("ids");
+                let instruction = opened.instruction(text).expect("tokens").map(|tokens| ids(&tokens.ids));
+                let instruction = instruction.as_ref().map(|ids| QFormerText { ids, attention_mask: None });
+                let seen = ours.narrow(0, at, 1).expect("a picture");
+                let queries = writer.query(&seen, instruction, None, taps).expect("queries");
+                let projected = writer.project(&queries).expect("vectors");
+                let prompt = opened.prompt(text, opened.query_count()).expect("tokens");
+                assert!(prompt.known.iter().all(|known| *known), "{text}: {:?}", prompt.texts);
+                let prompt = QueryingPrompt { ids: &ids(&prompt.ids), attention_mask: None, projected: &projected };
+                let mut alone = writer.generate(prompt, Greedy::new(6).into(), taps, &mut |_| true).expect("a text");
+                alone.retain(|token| !writer.language().ends().contains(token));
+                assert_eq!(together[at], alone, "{text}");
+            }
+        }
     });
 }
 

@@ -12,13 +12,14 @@ use crate::cli::output::{bar, say};
 use crate::error::Error;
 use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
-use crate::evaluation::fusion;
+use crate::evaluation::{fusion, querying};
 use crate::files;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
+use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
 use crate::taps::CancelToken;
 
 /// Measure grounding and retrieval on fresh scenes, with 95 % confidence intervals.
@@ -34,6 +35,10 @@ use crate::taps::CancelToken;
 /// Of models whose words look at the picture (--method cross-attention): whether true sentences are told from nearly true
 /// ones, answers by kind of question beside what needs no look at the picture, the nouns of captions, and the pointing game
 /// while a noun is read and while it is written.
+///
+/// Of models whose queries look at the picture (--method querying): found first by the best of the queries, and true or
+/// nearly true; or, where a language model stands behind them, answers and captions as above. The pointing game goes from
+/// words to queries to patches; beside the query that wins stands the mean of all of them, which no word changes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  alignscope eval --checkpoint my-clip --seed 1 --json figures.json")]
 pub struct Eval {
@@ -63,6 +68,8 @@ enum Method {
     Contrastive,
     /// Words that look at the picture: BLIP's three classes, Flamingo as IDEFICS.
     CrossAttention,
+    /// Queries that look at the picture: BLIP-2's two classes, InstructBLIP.
+    Querying,
 }
 
 impl Eval {
@@ -76,6 +83,10 @@ impl Eval {
             Method::CrossAttention => self.measure("cross-attention", &CLASSES, |folder, device, progress| {
                 let opened = OpenedFusion::open(folder, device)?;
                 fusion::evaluate(&opened, plan, &CancelToken::default(), progress)
+            }),
+            Method::Querying => self.measure("querying", &WITH_QUERIES, |folder, device, progress| {
+                let opened = OpenedQuerying::open(folder, device)?;
+                querying::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
         }
     }

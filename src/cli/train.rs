@@ -6,18 +6,21 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 use crate::cli::output::{bar, say};
-use crate::evaluation::{contrastive, fusion};
+use crate::evaluation::{contrastive, fusion, querying};
 use crate::methods::familiarity::Familiarity;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
+use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
 use crate::taps::CancelToken;
 use crate::training::blip::BlipRecipe;
+use crate::training::blip_2::Blip2Recipe;
 use crate::training::blip_answers::BlipAnswersRecipe;
 use crate::training::clip::ClipRecipe;
 use crate::training::flamingo::FlamingoRecipe;
 use crate::training::lm::LmRecipe;
+use crate::training::querying_writer::QueryingWriterRecipe;
 use crate::training::run::{self, Outcome, Recipe};
 
 /// Train a built-in checkpoint from scratch on the sticker world.
@@ -31,17 +34,23 @@ pub struct Train {
     /// Seed of the weights and the scenes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Steps, of 128 pictures or texts, for BLIP of 64.
+    /// Steps, of 128 pictures or texts, for what stands on BLIP's tower or on a language model of 64.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
     /// Folder of the CLIP checkpoint whose tower Flamingo takes and BLIP starts from [default: the built-in
     /// clip-grounded].
     #[arg(long, value_name = "DIR")]
     tower: Option<PathBuf>,
-    /// Folder that the recipe blip has written, whose tower blip-answers takes [default: checkpoints/blip-seed-<seed>].
+    /// Folder that the recipe blip has written, whose tower blip-answers takes [default: checkpoints/blip-seed-<seed>], and
+    /// blip2, with the text encoder to start from [default: the built-in blip-retrieval].
     #[arg(long, value_name = "DIR")]
     blip: Option<PathBuf>,
-    /// Folder of the language model that Flamingo takes [default: checkpoints/lm-seed-<seed>].
+    /// Folder that the recipe blip2 has written, the first stage that blip2-captioning and instructblip go on from [default:
+    /// checkpoints/blip2-seed-<seed>].
+    #[arg(long, value_name = "DIR")]
+    blip2: Option<PathBuf>,
+    /// Folder of the language model that Flamingo, blip2-captioning and instructblip take [default:
+    /// checkpoints/lm-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
     /// Where to compute: auto or cpu; training runs on the processor.
@@ -62,10 +71,19 @@ enum RecipeName {
     Blip,
     /// BLIP's answers again, over the tower that the recipe blip has trained and that stays as it is.
     BlipAnswers,
-    /// The small language model under Flamingo, which never sees a picture.
+    /// The small language model under Flamingo, BLIP-2 and InstructBLIP, which never sees a picture.
     Lm,
     /// Flamingo: resampler and gated cross-attention between the frozen tower of CLIP and the frozen language model.
     Flamingo,
+    /// The first stage of BLIP-2: queries on the frozen tower of BLIP, by contrast, matching and writing.
+    #[value(name = "blip2")]
+    Blip2,
+    /// The second stage of BLIP-2: its queries speak to the frozen language model, which writes captions and answers.
+    #[value(name = "blip2-captioning")]
+    Blip2Captioning,
+    /// InstructBLIP: the same with queries that read what is asked.
+    #[value(name = "instructblip")]
+    InstructBlip,
 }
 
 impl Train {
@@ -76,17 +94,34 @@ impl Train {
             RecipeName::ClipGrounded => self.train(&ClipRecipe::new(true, self.seed, steps)?),
             RecipeName::Blip => self.train(&BlipRecipe::new(self.seed, steps, 64, Some(&self.tower()))?),
             RecipeName::BlipAnswers => {
-                let trained = || PathBuf::from("checkpoints").join(format!("blip-seed-{}", self.seed));
-                let folder = self.blip.clone().unwrap_or_else(trained);
+                let folder = self.blip.clone().unwrap_or_else(|| self.trained("blip"));
                 self.train(&BlipAnswersRecipe::new(self.seed, steps, 64, &folder)?)
             }
             RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 128)?),
             RecipeName::Flamingo => {
-                let trained = || PathBuf::from("checkpoints").join(format!("lm-seed-{}", self.seed));
-                let language = self.language.clone().unwrap_or_else(trained);
-                self.train(&FlamingoRecipe::new(self.seed, steps, 64, &self.tower(), &language)?)
+                self.train(&FlamingoRecipe::new(self.seed, steps, 64, &self.tower(), &self.language())?)
+            }
+            RecipeName::Blip2 => {
+                let folder = self.blip.clone().unwrap_or_else(builtin::folder).join("blip-retrieval");
+                self.train(&Blip2Recipe::new(self.seed, steps, 64, &folder)?)
+            }
+            RecipeName::Blip2Captioning | RecipeName::InstructBlip => {
+                let instructed = matches!(self.recipe, RecipeName::InstructBlip);
+                let first_stage = self.blip2.clone().unwrap_or_else(|| self.trained("blip2"));
+                let (seed, language) = (self.seed, self.language());
+                self.train(&QueryingWriterRecipe::new(instructed, seed, steps, 64, &first_stage, &language)?)
             }
         }
+    }
+
+    /// Where a recipe writes unless it is told otherwise.
+    fn trained(&self, recipe: &str) -> PathBuf {
+        PathBuf::from("checkpoints").join(format!("{recipe}-seed-{}", self.seed))
+    }
+
+    /// The folder of the language model.
+    fn language(&self) -> PathBuf {
+        self.language.clone().unwrap_or_else(|| self.trained("lm"))
     }
 
     /// The folder of the tower to start from.
@@ -96,10 +131,7 @@ impl Train {
 
     fn train<R: Recipe>(&self, recipe: &R) -> Result<()> {
         let plan = recipe.plan();
-        let folder = self
-            .output
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("checkpoints").join(format!("{}-seed-{}", plan.name, self.seed)));
+        let folder = self.output.clone().unwrap_or_else(|| self.trained(plan.name));
         let stop = CancelToken::default();
         let handle = stop.clone();
         ctrlc::set_handler(move || handle.cancel())?;
@@ -162,6 +194,11 @@ fn measure(folder: &Path) -> Result<()> {
             let opened = OpenedFusion::open(folder, &Device::Cpu)?;
             Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
             fusion::measure_heads(&opened)?;
+        }
+        if WITH_QUERIES.contains(&found.class()) {
+            let opened = OpenedQuerying::open(folder, &Device::Cpu)?;
+            Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
+            querying::measure_heads(&opened)?;
         }
         Ok(())
     };

@@ -11,7 +11,7 @@ use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
 use crate::taps::{Array, CancelToken, Taps};
-use crate::world::{Language, Scene, Statement};
+use crate::world::{Language, Scene};
 
 /// The classes of checkpoints that can be evaluated so.
 pub const CLASSES: [&str; 2] = ["CLIPModel", "SiglipModel"];
@@ -125,13 +125,11 @@ impl Run<'_> {
         let pictures = Tensor::cat(&pictures, 0)?; // [scenes, projection]
         let mut results = Vec::new();
         for language in Language::ALL {
-            let statements: Vec<Statement> = scenes.iter().map(|scene| scene.full_statement(language)).collect();
-            let captions: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
-            let texts = captions.chunks(BATCH).map(|chunk| self.texts(chunk)).collect::<Result<Vec<_>>>()?;
-            let logits = self.opened.dual_encoder().logits(&pictures, &Tensor::cat(&texts, 0)?)?;
-            let similarity = Array::from_tensor(&logits)?.data;
-            let is_true = |picture: usize, text: usize| scenes[picture].satisfies(&statements[text].claim);
-            results.push(Retrieval::of(language, scenes.len(), &similarity, is_true));
+            results.push(Retrieval::among(scenes, language, |captions| {
+                let texts = captions.chunks(BATCH).map(|chunk| self.texts(chunk)).collect::<Result<Vec<_>>>()?;
+                let logits = self.opened.dual_encoder().logits(&pictures, &Tensor::cat(&texts, 0)?)?;
+                Ok(Array::from_tensor(&logits)?.data)
+            })?);
         }
         Ok(results)
     }
@@ -143,8 +141,7 @@ impl Run<'_> {
             self.point(scenes, chunk, &mut hits)?;
             self.advance(chunk.len());
         }
-        // What a random map hits on average is what a flat one gets.
-        let random: Vec<[f64; 2]> = pairs.iter().map(|pair| hits_of(&vec![0.0; pair.on_object.len()], pair)).collect();
+        let random: Vec<[f64; 2]> = pairs.iter().map(pointing::random_hits).collect();
         let mut results = vec![Pointing::of(RANDOM, language, pairs, &random)];
         for (attribution, hits) in ATTRIBUTIONS.iter().zip(&hits) {
             results.push(Pointing::of(attribution.key, language, pairs, hits));
@@ -176,7 +173,7 @@ impl Run<'_> {
                 depth: model.depths().0,
             };
             for (attribution, hits) in ATTRIBUTIONS.iter().zip(&mut *hits) {
-                hits.push(hits_of(&(attribution.map)(&subject)?, pair));
+                hits.push(pointing::hits(&(attribution.map)(&subject)?, pair));
             }
         }
         Ok(())
@@ -188,9 +185,4 @@ impl Run<'_> {
         let positions = model.grid().0 * model.grid().1 + model.class_tokens();
         (PATTERN_NUMBERS / (positions * positions * model.depths().0).max(1)).clamp(1, BATCH)
     }
-}
-
-/// A map's hit with the margin, and without.
-fn hits_of(map: &[f32], pair: &Pair) -> [f64; 2] {
-    [&pair.near_object, &pair.on_object].map(|patches| pointing::hit(map, patches))
 }

@@ -3,24 +3,18 @@
 
 use candle_core::Tensor;
 use image::RgbImage;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use std::path::Path;
 
 use super::fusion_pointing::{self, FusionPointing, Place};
-use super::interval::mean;
-use super::{SPLITS, Share, contrastive::Plan, fresh_scenes};
+use super::sentences::{About, Answers, BATCH, Captions, Matching};
+use super::table::Column;
+use super::{SPLITS, contrastive::Plan, fresh_scenes};
 use crate::error::{Error, Result};
 use crate::methods::grounding;
 use crate::models::fusion::{OpenedFusion, Task};
 use crate::taps::{Array, CancelToken, Taps};
-use crate::world::{FoilKind, Language, Question, QuestionKind, Scene, Split, Thing, mentioned};
-
-/// Texts in one pass.
-pub(super) const BATCH: usize = 64;
-/// The longest caption that is written, in tokens, and the longest answer.
-const CAPTION: usize = 32;
-const ANSWER: usize = 8;
+use crate::world::{Language, Scene, Split};
 
 /// The figures of one checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,43 +50,6 @@ pub struct Part {
     pub pointing: Vec<FusionPointing>,
 }
 
-/// True sentences and nearly true ones, one of each for a scene.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Matching {
-    /// Share that is judged right.
-    pub accuracy: Share,
-    /// Share of the true ones.
-    pub of_true: f64,
-    /// Share of the nearly true ones, by what was changed, with their number.
-    pub of_foils: Vec<(FoilKind, f64, usize)>,
-}
-
-/// Answers to questions of one kind.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answers {
-    /// Which kind.
-    pub kind: QuestionKind,
-    /// How many.
-    pub questions: usize,
-    /// Share that is right, word by word.
-    pub right: Share,
-    /// What the most frequent answer gets.
-    pub majority: f64,
-    /// What naming any other thing of the scene gets; of questions where something is.
-    pub other_thing: Option<f64>,
-}
-
-/// Nouns of written captions.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Captions {
-    /// Share of the named things that are there.
-    pub precision: Share,
-    /// Share of the things that are named by a caption that is asked for all of them: those of its longest sentences.
-    pub recall: Share,
-    /// Some captions, to be read.
-    pub examples: Vec<String>,
-}
-
 /// An evaluation under way.
 pub(super) struct Run<'a> {
     pub opened: &'a OpenedFusion,
@@ -121,13 +78,17 @@ pub fn evaluate(
         for language in Language::ALL {
             progress(parts.len(), all);
             let task = opened.task();
+            let judge = |about: &[About<'_>]| run.judge(about, &states);
+            let write = |about: &[About<'_>], most: usize| run.written(about, &states, most);
             let answers = task == Task::Answer || opened.flamingo().is_some();
+            let matching = (task == Task::Match).then(|| Matching::measure(&scenes, language, judge)).transpose()?;
+            let captions = (task == Task::Write).then(|| Captions::measure(&scenes, language, write)).transpose()?;
             parts.push(Part {
                 split,
                 language,
-                matching: if task == Task::Match { Some(run.matching(&scenes, &states, language)?) } else { None },
-                answers: if answers { run.answers(&scenes, &states, language)? } else { Vec::new() },
-                captions: if task == Task::Write { Some(run.captions(&scenes, &states, language)?) } else { None },
+                matching,
+                answers: if answers { Answers::measure(&scenes, language, write)? } else { Vec::new() },
+                captions,
                 pointing: fusion_pointing::play(&run, &scenes, language)?,
             });
         }
@@ -159,113 +120,25 @@ impl Run<'_> {
         self.opened.pixels(&pictures.iter().collect::<Vec<_>>())
     }
 
-    fn matching(&self, scenes: &[Scene], states: &Tensor, language: Language) -> Result<Matching> {
-        let mut texts: Vec<(usize, String, Option<FoilKind>)> = Vec::new();
-        for (at, scene) in scenes.iter().enumerate() {
-            let mut rng = ChaCha8Rng::seed_from_u64(at as u64);
-            let statement = scene.statement(language, &mut rng);
-            if let Some((kind, foil)) = scene.foil(&statement.claim, language, &mut rng) {
-                texts.push((at, statement.text, None));
-                texts.push((at, foil.text, Some(kind)));
-            }
-        }
-        let mut right = Vec::new();
-        for chunk in texts.chunks(BATCH) {
-            let rows =
-                chunk.iter().map(|(_, text, _)| Ok(self.opened.tokens(text)?.ids)).collect::<Result<Vec<_>>>()?;
-            let batch = self.opened.tokenizer.pad(&rows, &self.opened.device)?;
-            let seen = rows_of(states, chunk.iter().map(|(scene, ..)| *scene))?;
-            let mut taps = Taps::none().cancelled_by(self.stop);
-            let Some(logits) = self.opened.read(&batch, &seen, &mut taps)?.matching else { continue };
-            let logits = Array::from_tensor(&logits)?;
-            for (at, (_, _, kind)) in chunk.iter().enumerate() {
-                let row = logits.row(at);
-                right.push(f64::from(u8::from((row[1] > row[0]) == kind.is_none())));
-            }
-        }
-        // A true sentence and its foil are one group.
-        let accuracy = Share::bootstrap(right.len() / 2, |pairs| {
-            mean(pairs.iter().flat_map(|pair| [right[2 * pair], right[2 * pair + 1]]))
-        });
-        let of = |kind: Option<FoilKind>| {
-            let chosen = texts.iter().zip(&right).filter(move |((_, _, of), _)| *of == kind);
-            let hits: Vec<f64> = chosen.map(|(_, hit)| *hit).collect();
-            (mean(hits.iter().copied()), hits.len())
-        };
-        let of_foils = FoilKind::ALL.map(|kind| (kind, of(Some(kind)).0, of(Some(kind)).1));
-        Ok(Matching { accuracy, of_true: of(None).0, of_foils: of_foils.into() })
+    /// Whether the model holds each text true of its scene.
+    fn judge(&self, about: &[About<'_>], states: &Tensor) -> Result<Vec<bool>> {
+        let texts = self.opened.tokenizer.pad(&self.rows(about)?, &self.opened.device)?;
+        let seen = rows_of(states, about.iter().map(|(scene, _)| *scene))?;
+        let mut taps = Taps::none().cancelled_by(self.stop);
+        let Some(logits) = self.opened.read(&texts, &seen, &mut taps)?.matching else { return Ok(Vec::new()) };
+        let logits = Array::from_tensor(&logits)?; // [texts, 2]
+        Ok((0..about.len()).map(|at| logits.row(at)[1] > logits.row(at)[0]).collect())
     }
 
-    fn answers(&self, scenes: &[Scene], states: &Tensor, language: Language) -> Result<Vec<Answers>> {
-        let mut asked: Vec<(usize, Question)> = Vec::new();
-        for (at, scene) in scenes.iter().enumerate() {
-            asked.extend(scene.questions(language).into_iter().map(|question| (at, question)));
-        }
-        let mut right = Vec::new();
-        for chunk in asked.chunks(BATCH) {
-            let prompts: Vec<String> = chunk.iter().map(|(_, question)| question.text.clone()).collect();
-            let seen = rows_of(states, chunk.iter().map(|(scene, _)| *scene))?;
-            let written = self.written(&prompts, &seen, ANSWER)?;
-            right.extend(written.iter().zip(chunk).map(|(text, (_, question))| *text == question.answer));
-        }
-        let of_kind = |kind: QuestionKind| {
-            let of: Vec<(usize, &Question, f64)> = asked
-                .iter()
-                .zip(&right)
-                .filter(|((_, question), _)| question.kind == kind)
-                .map(|((scene, question), right)| (*scene, question, f64::from(u8::from(*right))))
-                .collect();
-            if of.is_empty() {
-                return None;
-            }
-            let groups: Vec<&[(usize, &Question, f64)]> = of.chunk_by(|one, other| one.0 == other.0).collect();
-            let count = |answer: &str| of.iter().filter(|(_, question, _)| question.answer == answer).count();
-            let majority = of.iter().map(|(_, question, _)| count(&question.answer)).max().unwrap_or(0);
-            let others = |scene: usize| (scenes[scene].things().len() - 1).max(1) as f64;
-            Some(Answers {
-                kind,
-                questions: of.len(),
-                right: Share::bootstrap(groups.len(), |drawn| {
-                    mean(drawn.iter().flat_map(|group| groups[*group]).map(|(_, _, hit)| *hit))
-                }),
-                majority: majority as f64 / of.len() as f64,
-                other_thing: (kind == QuestionKind::Where)
-                    .then(|| mean(of.iter().map(|(scene, ..)| 1.0 / others(*scene)))),
-            })
-        };
-        Ok(QuestionKind::ALL.into_iter().filter_map(of_kind).collect())
-    }
-
-    /// What is written behind each prompt, or the answer to it.
-    fn written(&self, prompts: &[String], states: &Tensor, most: usize) -> Result<Vec<String>> {
-        let rows = prompts.iter().map(|prompt| Ok(self.opened.tokens(prompt)?.ids)).collect::<Result<Vec<_>>>()?;
-        let written = self.opened.write_all(&rows, states, most, self.stop)?;
+    /// What is written behind each text about a scene, or the answer to it.
+    fn written(&self, about: &[About<'_>], states: &Tensor, most: usize) -> Result<Vec<String>> {
+        let seen = rows_of(states, about.iter().map(|(scene, _)| *scene))?;
+        let written = self.opened.write_all(&self.rows(about)?, &seen, most, self.stop)?;
         written.iter().map(|ids| self.opened.tokenizer.decode(ids)).collect()
     }
 
-    fn captions(&self, scenes: &[Scene], states: &Tensor, language: Language) -> Result<Captions> {
-        let mut texts = Vec::new();
-        for (chunk, begin) in scenes.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            let prompts = vec![language.caption_prompt().to_owned(); chunk.len()];
-            let seen = states.narrow(0, begin, chunk.len())?;
-            texts.extend(self.written(&prompts, &seen, CAPTION)?);
-        }
-        let counts: Vec<[f64; 3]> = texts
-            .iter()
-            .zip(scenes)
-            .map(|(text, scene)| {
-                let (named, there): (Vec<Thing>, Vec<Thing>) = (mentioned(text, language), scene.things());
-                let found = named.iter().filter(|thing| there.contains(thing)).count();
-                [found as f64, named.len() as f64, there.len() as f64]
-            })
-            .collect();
-        let ratio = |of: usize| {
-            Share::bootstrap(counts.len(), |drawn| {
-                let sum = |which: usize| drawn.iter().map(|at| counts[*at][which]).sum::<f64>();
-                sum(0) / sum(of).max(1.0)
-            })
-        };
-        Ok(Captions { precision: ratio(1), recall: ratio(2), examples: texts.into_iter().take(8).collect() })
+    fn rows(&self, about: &[About<'_>]) -> Result<Vec<Vec<u32>>> {
+        about.iter().map(|(_, text)| Ok(self.opened.tokens(text)?.ids)).collect()
     }
 }
 
@@ -276,7 +149,7 @@ pub(super) fn rows_of(states: &Tensor, rows: impl Iterator<Item = usize>) -> Res
 }
 
 /// Scenes on which heads are measured.
-const HEAD_SCENES: usize = 256;
+pub(super) const HEAD_SCENES: usize = 256;
 
 /// Measures how well each head grounds, where a noun is written (or, where none is, read), and keeps it beside the weights
 /// for the window.
@@ -289,7 +162,30 @@ pub fn measure_heads(opened: &OpenedFusion) -> Result<()> {
     let played = fusion_pointing::play(&Run { opened, stop: &stop }, &scenes, Language::English)?;
     let of = |place: Place| played.iter().find(|pointing| pointing.place == place);
     let heads = of(Place::Predict).or(of(Place::Read)).map(|pointing| pointing.raw_heads.clone()).unwrap_or_default();
+    keep_heads(&opened.checkpoint.folder, &heads)
+}
+
+/// Keeps the shares of hits of each head, `[layers][heads]`, on [`HEAD_SCENES`] scenes.
+pub(super) fn keep_heads(folder: &Path, heads: &[Vec<f64>]) -> Result<()> {
     #[expect(clippy::cast_possible_truncation, reason = "shares")]
     let heads = heads.iter().map(|layer| layer.iter().map(|share| *share as f32).collect()).collect();
-    grounding::write(&opened.checkpoint.folder, HEAD_SCENES, heads)
+    grounding::write(folder, HEAD_SCENES, heads)
+}
+
+impl Column for Part {
+    fn of(&self) -> (Split, Language) {
+        (self.split, self.language)
+    }
+
+    fn matching(&self) -> Option<&Matching> {
+        self.matching.as_ref()
+    }
+
+    fn answers(&self) -> &[Answers] {
+        &self.answers
+    }
+
+    fn captions(&self) -> Option<&Captions> {
+        self.captions.as_ref()
+    }
 }

@@ -5,8 +5,9 @@ use candle_core::{IndexOp, Tensor};
 use serde::Serialize;
 
 use super::Share;
-use super::fusion::{BATCH, Run, rows_of};
-use super::pointing::{self, Pair, Pointing, hit};
+use super::fusion::{Run, rows_of};
+use super::pointing::{self, Pair, Pointing, hit, hits};
+use super::sentences::BATCH;
 use crate::attribution::fusion::{Look, Weight};
 use crate::error::Result;
 use crate::models::fusion::Task;
@@ -122,9 +123,8 @@ fn play_at(
                 leading: opened.leading(),
                 positions: &positions,
             };
-            let hits = |map: &[f32]| [hit(map, &noun.pair.near_object), hit(map, &noun.pair.on_object)];
-            raw.push(hits(&look.all(Weight::Raw)?));
-            weighted.push(hits(&look.all(Weight::Gradient)?));
+            raw.push(hits(&look.all(Weight::Raw)?, &noun.pair));
+            weighted.push(hits(&look.all(Weight::Gradient)?, &noun.pair));
             heads.resize(opened.cross_layers(), Vec::new());
             for (layer, sums) in heads.iter_mut().enumerate() {
                 sums.resize(look.heads(look.tower, layer)?, [0.0; 2]);

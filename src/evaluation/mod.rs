@@ -6,9 +6,13 @@
 //! | `retrieval.rs` | finding the text of a picture among many, and the picture of a text |
 //! | `pointing.rs` | the pointing game: whether a map's highest patch lies on the object that the words name |
 //! | `contrastive.rs` | both for a dual encoder |
-//! | `fusion.rs` | matching, answers and captions of a model whose words look at the picture |
+//! | `sentences.rs` | what a model says, of any kind: whether sentences are true, answers, captions |
+//! | `fusion.rs` | that of a model whose words look at the picture |
 //! | `fusion_pointing.rs` | the pointing game with its cross-attention, by layer and head |
-//! | `report.rs`, `fusion_report.rs` | the figures, as JSON and as a table |
+//! | `querying.rs` | that, and retrieval, of a model whose queries look at the picture |
+//! | `querying_pointing.rs` | the pointing game from words to queries to patches |
+//! | `report.rs`, `fusion_report.rs`, `querying_report.rs` | the figures, as JSON and as a table |
+//! | `table.rs` | what the last two tables have in common |
 
 pub mod contrastive;
 pub mod fusion;
@@ -16,8 +20,13 @@ pub mod fusion_pointing;
 mod fusion_report;
 pub mod interval;
 pub mod pointing;
+pub mod querying;
+pub mod querying_pointing;
+mod querying_report;
 pub mod report;
 pub mod retrieval;
+pub mod sentences;
+mod table;
 
 pub use interval::Share;
 pub use report::Report;

@@ -78,6 +78,16 @@ pub fn hit(map: &[f32], on_object: &[bool]) -> f64 {
     mean(top.map(|(_, on)| f64::from(u8::from(*on))))
 }
 
+/// A map's hit with the margin, and without.
+pub(super) fn hits(map: &[f32], pair: &Pair) -> [f64; 2] {
+    [&pair.near_object, &pair.on_object].map(|patches| hit(map, patches))
+}
+
+/// What a random map hits on average, with the margin and without: as much as a flat one.
+pub(super) fn random_hits(pair: &Pair) -> [f64; 2] {
+    hits(&vec![0.0; pair.on_object.len()], pair)
+}
+
 /// How often one kind of map is right.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pointing {

@@ -6,7 +6,8 @@
 use serde::Serialize;
 
 use super::Share;
-use crate::world::Language;
+use crate::error::Result;
+use crate::world::{Language, Scene, Statement};
 
 /// R@1, the share of questions whose best answer is right.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +27,23 @@ pub struct Retrieval {
 }
 
 impl Retrieval {
+    /// Of the full captions of `scenes`; `similarity` gives that of each picture with each of the captions that it gets,
+    /// `[scenes * scenes]`, a row a picture.
+    ///
+    /// # Errors
+    /// If `similarity` fails.
+    pub(super) fn among(
+        scenes: &[Scene],
+        language: Language,
+        similarity: impl FnOnce(&[&str]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let statements: Vec<Statement> = scenes.iter().map(|scene| scene.full_statement(language)).collect();
+        let captions: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
+        let similarity = similarity(&captions)?;
+        let is_true = |picture: usize, text: usize| scenes[picture].satisfies(&statements[text].claim);
+        Ok(Self::of(language, scenes.len(), &similarity, is_true))
+    }
+
     /// From the similarity of each picture with each text, `[scenes * scenes]`, a row a picture; `is_true(picture, text)`
     /// says whether a text is true of a picture.
     #[must_use]

@@ -47,8 +47,16 @@ impl Blip2Retrieval {
     /// # Errors
     /// If a query isn't there, the pass is cancelled, or an observer fails.
     pub fn embed_image(&self, states: &Tensor, kept: Option<&[usize]>, taps: &mut Taps<'_>) -> Result<Tensor> {
-        let queries = self.base.fused(None, states, kept, QFormerMask::Unimodal, taps)?;
-        normalise(&self.vision_projection.forward(&queries)?)
+        self.embed_queries(&self.base.fused(None, states, kept, QFormerMask::Unimodal, taps)?)
+    }
+
+    /// Queries that have looked at the picture and at no text, `[batch, queries, width]`, in the shared space, unit length,
+    /// `[batch, queries, shared]`.
+    ///
+    /// # Errors
+    /// If the shape doesn't fit.
+    pub fn embed_queries(&self, queries: &Tensor) -> Result<Tensor> {
+        normalise(&self.vision_projection.forward(queries)?)
     }
 
     /// Each text in the shared space, unit length, `[texts, shared]`; it is read without a picture, and its first token

@@ -1,7 +1,7 @@
 //! A model whose words look at the picture by cross-attention, with all that leads texts and pictures to it: BLIP's three
 //! classes, and Flamingo as IDEFICS or OpenFlamingo.
 
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{Device, Tensor};
 use image::RgbImage;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use super::Model;
 use super::blip::{Blip, BlipHead};
 use super::checkpoint::Checkpoint;
 use super::flamingo::{Flamingo, IMAGE};
+use super::generate::{Limits, write_together};
 use super::idefics::image_mask;
 use super::preprocess::ImageProcessor;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
@@ -321,34 +322,15 @@ impl OpenedFusion {
             question = Some((self.read(&texts, states, &mut taps)?.states, texts.attention_mask));
             rows = vec![vec![start]; prompts.len()];
         }
-        let begins: Vec<usize> = rows.iter().map(Vec::len).collect();
-        let mut open: Vec<bool> = vec![true; rows.len()];
-        for _ in 0..most {
-            if !open.contains(&true) {
-                break;
-            }
+        let limits = Limits { max_new_tokens: most, context: self.tokenizer.context(), ends: &[self.end()] };
+        write_together(rows, limits, |rows| {
             let mut taps = Taps::none().cancelled_by(stop);
-            let texts = self.tokenizer.pad(&rows, &self.device)?;
+            let texts = self.tokenizer.pad(rows, &self.device)?;
             let logits = match &question {
                 Some((Some(read), mask)) => Some(self.answer(&texts.ids, read, mask.as_ref(), &mut taps)?),
                 _ => self.read(&texts, states, &mut taps)?.logits,
             };
-            let logits = logits.ok_or_else(|| Error::unusable("this model writes no texts", "open another"))?;
-            for (at, row) in rows.iter_mut().enumerate() {
-                if !open[at] {
-                    continue;
-                }
-                let token = logits.i((at, row.len() - 1))?.argmax(0)?.to_scalar::<u32>()?;
-                if token == self.end() {
-                    open[at] = false;
-                } else {
-                    row.push(token);
-                }
-            }
-            for (at, row) in rows.iter().enumerate() {
-                open[at] &= row.len() < self.tokenizer.context();
-            }
-        }
-        Ok(rows.into_iter().zip(begins).map(|(mut row, begin)| row.split_off(begin)).collect())
+            logits.ok_or_else(|| Error::unusable("this model writes no texts", "open another"))
+        })
     }
 }

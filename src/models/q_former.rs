@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::causal::fits;
 use super::checkpoint::Checkpoint;
+use super::tokenizer::TextBatch;
 use crate::error::{Error, Result};
 use crate::nn::{Activation, BlockShape, Embedding, LayerNorm, QFormerBlock, Scope, padding_mask};
 use crate::taps::{MASKED, Point, Site, Taps, Tower};
@@ -140,6 +141,12 @@ pub struct QFormerText<'a> {
     pub ids: &'a Tensor,
     /// `[batch, tokens]`, 1 for a token and 0 for padding; `None` without padding.
     pub attention_mask: Option<&'a Tensor>,
+}
+
+impl<'a> From<&'a TextBatch> for QFormerText<'a> {
+    fn from(texts: &'a TextBatch) -> Self {
+        Self { ids: &texts.ids, attention_mask: texts.attention_mask.as_ref() }
+    }
 }
 
 /// What one pass gets.

@@ -11,14 +11,16 @@ use super::blip_2::Blip2Base;
 use super::blip_2_retrieval::Blip2Retrieval;
 use super::checkpoint::Checkpoint;
 use super::flamingo::IMAGE;
+use super::generate::{Limits, write_together};
 use super::preprocess::ImageProcessor;
-use super::querying_writer::QueryingWriter;
+use super::q_former::QFormerText;
+use super::querying_writer::{QueryingPrompt, QueryingWriter};
 use super::tokenizer::{TextTokenizer, Tokens};
 use crate::error::{Error, Result};
-use crate::taps::Taps;
+use crate::taps::{CancelToken, Taps};
 
 /// Where InstructBLIP keeps the tokenizer of the querying transformer, as transformers' `InstructBlipProcessor` does.
-const QFORMER_TOKENIZER: &str = "qformer_tokenizer";
+pub const QFORMER_TOKENIZER: &str = "qformer_tokenizer";
 
 /// The classes of checkpoints that can be opened so.
 pub const CLASSES: [&str; 3] =
@@ -194,6 +196,53 @@ impl OpenedQuerying {
             spans: repeat_n(None, queries).chain(tokens.spans).collect(),
             known: repeat_n(true, queries).chain(tokens.known).collect(),
             cut: tokens.cut,
+        })
+    }
+
+    /// Writes on behind each of `prompts` (or answers it), greedily and all at once, with what the queries bring back from
+    /// its row of `states` `[texts, 1 + patches, vision width]`; an InstructBLIP's queries read the prompt. Gives the new
+    /// tokens without the end. Meant for many short texts: nothing is kept between the tokens.
+    ///
+    /// # Errors
+    /// If the model doesn't write, a prompt is too long, there isn't one row for each prompt, or the pass is cancelled.
+    pub fn write_all(
+        &self,
+        prompts: &[&str],
+        states: &Tensor,
+        most: usize,
+        stop: &CancelToken,
+    ) -> Result<Vec<Vec<u32>>> {
+        let Some(writer) = self.writer() else {
+            return Err(Error::unusable("this model writes no texts", "open a BLIP-2 that does, or an InstructBLIP"));
+        };
+        let taps = || Taps::none().cancelled_by(stop);
+        let instructions = self.instructions.as_ref();
+        let instructions = instructions.map(|tokenizer| tokenizer.batch(prompts, &self.device)).transpose()?;
+        let queries = writer.query(states, instructions.as_ref().map(QFormerText::from), None, &mut taps())?;
+        let projected = writer.project(&queries)?; // [texts, queries, language width]
+        let count = projected.dim(1)?;
+        let rows = prompts.iter().map(|text| Ok(self.prompt(text, count)?.ids)).collect::<Result<Vec<_>>>()?;
+
+        let language = writer.language();
+        let ends = language.ends();
+        // Without a placeholder the queries take places that no id stands for.
+        let unseen = if writer.placeholder().is_none() { count } else { 0 };
+        let context = language.context().saturating_sub(unseen);
+        let limits = Limits { max_new_tokens: most, context, ends: &ends };
+        if let Some(start) = language.start() {
+            let asked = self.tokenizer.pad(&rows, &self.device)?;
+            let mask = asked.attention_mask.as_ref();
+            let prompt = QueryingPrompt { ids: &asked.ids, attention_mask: mask, projected: &projected };
+            return write_together(vec![vec![start]; rows.len()], limits, |rows| {
+                writer.logits(prompt, Some(&self.tokenizer.pad(rows, &self.device)?.ids), &mut taps())
+            });
+        }
+        write_together(rows, limits, |rows| {
+            let texts = self.tokenizer.pad(rows, &self.device)?;
+            let mask = texts.attention_mask.as_ref();
+            let prompt = QueryingPrompt { ids: &texts.ids, attention_mask: mask, projected: &projected };
+            let logits = writer.logits(prompt, None, &mut taps())?; // [texts, unseen + tokens, vocabulary]
+            Ok(logits.narrow(1, unseen, texts.ids.dim(1)?)?)
         })
     }
 }

@@ -43,17 +43,31 @@ impl QueryingWriter {
     /// If the language model is of an unknown kind or its config makes no sense, or a weight is missing or has another
     /// shape.
     pub fn load(config: Blip2Config, kind: Blip2Kind, checkpoint: &Checkpoint, scope: &Scope<'_>) -> Result<Self> {
-        let language_config = LanguageConfig::read(&config.text_config, checkpoint)?;
-        let language = language_config.load(&scope.enter("language_model"))?;
-        let known = language.words().weight().dim(0)?;
-        if let Some(token) = config.image_token_index.filter(|token| *token as usize >= known) {
+        let language = LanguageConfig::read(&config.text_config, checkpoint)?;
+        let model = Self::build(config, kind, &language, scope)?;
+        let known = model.language.words().weight().dim(0)?;
+        if let Some(token) = model.placeholder().filter(|token| *token as usize >= known) {
             return Err(checkpoint.config_error(format!(
                 "the config says image_token_index = {token}, but the language model knows {known} tokens"
             )));
         }
+        Ok(model)
+    }
+
+    /// The same for a config that is known to make sense, with that of the language model already read.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn build(
+        config: Blip2Config,
+        kind: Blip2Kind,
+        language_config: &LanguageConfig,
+        scope: &Scope<'_>,
+    ) -> Result<Self> {
+        let language = language_config.load(&scope.enter("language_model"))?;
         let from = config.qformer_config.hidden_size;
         // transformers asks for the width of the blocks, also where words are narrower (OPT-350M).
-        let to = match &language_config {
+        let to = match language_config {
             LanguageConfig::Opt(opt) => opt.hidden_size,
             LanguageConfig::T5(_) | LanguageConfig::Llama(_) => language_config.width(),
         };

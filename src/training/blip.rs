@@ -18,8 +18,10 @@ use super::losses::{cosine_factor, info_nce, matching, next_token};
 use super::optimizer::AdamWConfig;
 use super::places::{place_head, place_loss};
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, also_true, asked_caption, with_unknown_words};
+use super::sentences::{Pairs, Sentences};
+use super::texts::{Lines, any_language, caption_rows, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
+use super::tower;
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
 use crate::models::blip::{BlipAnswering, BlipConfig};
@@ -30,17 +32,14 @@ use crate::models::preprocess::{Class, ImageProcessor};
 use crate::models::tokenizer::{TextBatch, TextTokenizer};
 use crate::models::vision_tower::VisionTowerConfig;
 use crate::models::weights::Weights;
-use crate::nn::{Activation, Fusion, Scope, padding_mask_for, softmax};
+use crate::nn::{Activation, Fusion, Scope, padding_mask_for};
 use crate::taps::{Taps, Tower};
-use crate::world::{Claim, Language, Question, QuestionKind, Scene, Split, Statement};
+use crate::world::{Language, Question, QuestionKind, Scene, Split, Statement};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
 /// The longest text, in tokens.
 const CONTEXT: usize = 32;
-/// Share of lists that are shown with another picture; the others, and what says where something is, are changed so that
-/// they are false: hardly another picture has the same two things the other way round.
-const OTHER_PICTURE: f64 = 0.5;
 /// Questions about each picture in a step.
 const QUESTIONS: usize = 2;
 /// Pictures over which the deviations of CLIP's patches are averaged.
@@ -53,7 +52,7 @@ const HEADS: [(&str, &str, &str); 3] = [
     ("blip-answering", "BlipForQuestionAnswering", "answering."),
 ];
 /// A variable that is no part of a checkpoint: the logarithm of the inverse temperature of the contrast.
-const LOGIT_SCALE: &str = "contrast_head.logit_scale";
+pub(super) const LOGIT_SCALE: &str = "contrast_head.logit_scale";
 
 /// The recipe.
 pub struct BlipRecipe {
@@ -79,14 +78,6 @@ pub struct BlipBatch {
     sentences: Sentences,
     captions: Lines,
     questions: Questions,
-}
-
-/// True sentences, one for each picture, and then foils.
-struct Sentences {
-    texts: TextBatch,         // [true ones, and then foils; tokens]
-    also_true: Tensor,        // [pictures, pictures], 1 where the sentence of the second is true of the first
-    foils_of: Vec<u32>,       // the picture of each foil
-    chance: Vec<Option<f64>>, // for sentences that get a picture they don't fit, a random number by which it is chosen
 }
 
 pub(super) struct Questions {
@@ -188,52 +179,11 @@ impl BlipRecipe {
     }
 
     pub(super) fn pixels(&self, scenes: &[Scene]) -> Result<Tensor> {
-        let made: Vec<Vec<f32>> = scenes
-            .par_iter()
-            .map(|scene| Ok(self.processor.normalise(&self.processor.pixels(&scene.draw())?)))
-            .collect::<Result<_>>()?;
-        Ok(Tensor::from_vec(made.concat(), (scenes.len(), 3, IMAGE_SIZE, IMAGE_SIZE), &Device::Cpu)?)
+        tower::pixels(&self.processor, scenes)
     }
 
     fn ids(&self, text: &str, rng: &mut ChaCha8Rng) -> Result<Vec<u32>> {
         with_unknown_words(&self.tokenizer, text, CONTEXT, rng)
-    }
-
-    fn sentences(
-        &self,
-        scenes: &[Scene],
-        statements: &[(Language, Statement)],
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Sentences> {
-        let mut rows =
-            statements.iter().map(|(_, statement)| self.ids(&statement.text, rng)).collect::<Result<Vec<_>>>()?;
-        let (mut foils_of, mut chance) = (Vec::new(), Vec::new());
-        for (at, (scene, (language, statement))) in scenes.iter().zip(statements).enumerate() {
-            let is_list = matches!(statement.claim, Claim::There(_));
-            let other_picture = is_list && rng.random_bool(OTHER_PICTURE);
-            let foil = if other_picture { None } else { scene.foil(&statement.claim, *language, rng) };
-            chance.push(foil.is_none().then(|| rng.random()));
-            if let Some((_, foil)) = foil {
-                rows.push(self.ids(&foil.text, rng)?);
-                foils_of.push(at as u32);
-            }
-        }
-        let statements: Vec<&Statement> = statements.iter().map(|(_, statement)| statement).collect();
-        let also_true = Tensor::from_vec(also_true(scenes, &statements), (scenes.len(), scenes.len()), &Device::Cpu)?;
-        Ok(Sentences { texts: self.tokenizer.pad(&rows, &Device::Cpu)?, also_true, foils_of, chance })
-    }
-
-    fn captions(&self, scenes: &[Scene], statements: &[(Language, Statement)], rng: &mut ChaCha8Rng) -> Result<Lines> {
-        let mut rows = Vec::new();
-        for (scene, (language, _)) in scenes.iter().zip(statements) {
-            let (prompt, caption) = asked_caption(scene, *language, rng);
-            // Without its end token, which the caption has.
-            let given = self.tokenizer.encode(prompt)?.ids.len() - 1;
-            let mut ids = self.tokenizer.encode(&format!("{prompt} {caption}"))?.ids;
-            ids.truncate(CONTEXT);
-            rows.push((ids, given));
-        }
-        Lines::new(&rows)
     }
 
     /// So many questions about each scene.
@@ -241,7 +191,7 @@ impl BlipRecipe {
         let (mut pictures, mut texts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for (at, scene) in scenes.iter().enumerate() {
             for _ in 0..each {
-                let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                let language = any_language(rng);
                 if let Some(question) = any_question(scene, language, rng) {
                     pictures.push(at as u32);
                     texts.push(self.ids(&question.text, rng)?);
@@ -299,14 +249,15 @@ impl Recipe for BlipRecipe {
         let statements: Vec<(Language, Statement)> = scenes
             .iter()
             .map(|scene| {
-                let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                let language = any_language(&mut rng);
                 (language, scene.statement(language, &mut rng))
             })
             .collect();
+        let languages = statements.iter().map(|(language, _)| *language);
         Ok(BlipBatch {
             pixels: self.pixels(&scenes)?,
-            sentences: self.sentences(&scenes, &statements, &mut rng)?,
-            captions: self.captions(&scenes, &statements, &mut rng)?,
+            sentences: Sentences::new(&self.tokenizer, &scenes, &statements, &mut rng)?,
+            captions: Lines::new(&caption_rows(&self.tokenizer, &scenes, languages, &mut rng)?)?,
             questions: self.questions(&scenes, QUESTIONS, &mut rng)?,
         })
     }
@@ -382,10 +333,8 @@ impl BlipRecipe {
 impl Heads {
     /// The logits of each picture with each true sentence, `[pictures, sentences]`.
     fn contrast(&self, sentences: &Sentences, states: &Tensor) -> Result<Tensor> {
-        let pictures = states.dim(0)?;
-        let ids = sentences.texts.ids.narrow(0, 0, pictures)?.contiguous()?;
-        let mask = sentences.texts.attention_mask.as_ref().map(|mask| mask.narrow(0, 0, pictures)).transpose()?;
-        let text = self.retrieval.embed_text(&ids, mask.as_ref(), &mut Taps::none())?.embed;
+        let texts = sentences.true_ones()?;
+        let text = self.retrieval.embed_text(&texts.ids, texts.attention_mask.as_ref(), &mut Taps::none())?.embed;
         let factor = cosine_factor(&self.logit_scale)?;
         Ok(self.retrieval.embed_image(states)?.embed.matmul(&text.t()?)?.broadcast_mul(&factor)?)
     }
@@ -393,44 +342,11 @@ impl Heads {
     /// Each sentence with its picture, and either with another picture that is easily taken for it, or changed so that it
     /// is false.
     fn matching_loss(&self, sentences: &Sentences, states: &Tensor, contrast: &Tensor) -> Result<Tensor> {
-        let pictures = states.dim(0)?;
-        let others = sentences.other_pictures(&contrast.detach())?;
-        let mut pairs: Vec<(u32, u32)> = (0..pictures as u32).map(|at| (at, at)).collect(); // text and picture
-        pairs.extend(others.iter().enumerate().filter_map(|(text, other)| Some((text as u32, (*other)?))));
-        pairs.extend(sentences.foils_of.iter().enumerate().map(|(at, picture)| ((pictures + at) as u32, *picture)));
-        let matches: Vec<bool> = (0..pairs.len()).map(|at| at < pictures).collect();
-        let (texts, seen): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
-        let (texts, seen) = (Tensor::new(texts, &Device::Cpu)?, Tensor::new(seen, &Device::Cpu)?);
-        let ids = sentences.texts.ids.index_select(&texts, 0)?;
-        let mask = sentences.texts.attention_mask.as_ref().map(|mask| mask.index_select(&texts, 0)).transpose()?;
-        let seen = states.index_select(&seen, 0)?; // [pairs, 1 + patches, width]
-        let logits = self.retrieval.match_logits(&ids, mask.as_ref(), &seen, &mut Taps::none())?;
+        let Pairs { texts, pictures, matches } = sentences.pairs(contrast)?;
+        let seen = states.index_select(&pictures, 0)?; // [pairs, 1 + patches, width]
+        let mask = texts.attention_mask.as_ref();
+        let logits = self.retrieval.match_logits(&texts.ids, mask, &seen, &mut Taps::none())?;
         Ok(matching(&logits, &matches)?.0)
-    }
-}
-
-impl Sentences {
-    /// For each sentence that is to get one, a picture that it isn't true of, the likelier the higher their logit in
-    /// `contrast` `[pictures, sentences]`.
-    fn other_pictures(&self, contrast: &Tensor) -> Result<Vec<Option<u32>>> {
-        let weights = softmax(&contrast.t()?.contiguous()?)?.to_vec2::<f32>()?; // [sentences, pictures]
-        let also_true = self.also_true.to_vec2::<f32>()?;
-        let choose = |(text, chance): (usize, &Option<f64>)| {
-            let weight = |picture: usize| {
-                let fits = picture == text || also_true[picture][text] > 0.0;
-                // A little of chance, so that something is found however sure the contrast is.
-                if fits { 0.0 } else { f64::from(weights[text][picture]) + 1e-4 }
-            };
-            let total: f64 = (0..weights.len()).map(weight).sum();
-            let mut left = (*chance)? * total;
-            let mut candidates = (0..weights.len()).filter(|picture| weight(*picture) > 0.0);
-            let chosen = candidates.find(|picture| {
-                left -= weight(*picture);
-                left <= 0.0
-            });
-            chosen.map(|picture| picture as u32)
-        };
-        Ok(self.chance.iter().enumerate().map(choose).collect())
     }
 }
 

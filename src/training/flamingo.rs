@@ -5,20 +5,20 @@
 //! is learned.
 
 use candle_core::{DType, Device, Tensor};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::folder::{config_head, write_checkpoint};
+use super::folder::{config_head, write_checkpoint, write_tokenizer};
 use super::lm::{CONTEXT, anything, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::Lines;
-use super::tokenizer::{BEGIN, END, PAD, words};
+use super::texts::{Lines, any_language};
+use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
 use super::variables::Variables;
 use crate::error::{Error, Result};
 use crate::models::flamingo::{AROUND, IDEFICS_PLACE, IMAGE};
@@ -30,7 +30,7 @@ use crate::models::tokenizer::TextTokenizer;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Layered, Scope};
 use crate::taps::Taps;
-use crate::world::{Language, Scene, Split};
+use crate::world::{Scene, Split};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
@@ -115,7 +115,7 @@ impl FlamingoRecipe {
                 }
             }
         }
-        let tokenizer = TextTokenizer::from_json(&tokenizer_json(), CONTEXT)?;
+        let tokenizer = TextTokenizer::from_json(&tokenizer(), CONTEXT)?;
         let processor = ImageProcessor::new(Class::Clip, 64);
         Ok(Self { config, plan, processor, tokenizer, frozen })
     }
@@ -127,16 +127,8 @@ impl FlamingoRecipe {
 }
 
 /// The tokenizer of the sticker world with the tokens that stand for a picture.
-fn tokenizer_json() -> Value {
-    let mut json = super::tokenizer::tokenizer_json();
-    for (at, token) in [AROUND, IMAGE].into_iter().enumerate() {
-        let token = json!({"id": words().len() + at, "content": token, "single_word": false, "lstrip": false,
-                           "rstrip": false, "normalized": false, "special": true});
-        if let Some(added) = json["added_tokens"].as_array_mut() {
-            added.push(token);
-        }
-    }
-    json
+fn tokenizer() -> Value {
+    tokenizer_json_with(&[AROUND, IMAGE])
 }
 
 impl Recipe for FlamingoRecipe {
@@ -167,7 +159,7 @@ impl Recipe for FlamingoRecipe {
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x666c_616d);
                 let mut rows = Vec::new();
                 for _ in 0..TEXTS {
-                    let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                    let language = any_language(&mut rng);
                     let (given, written) = anything(&scene, language, &mut rng);
                     let prompt = format!("{IDEFICS_PLACE} {given}");
                     let given = self.tokenizer.encode(&prompt)?.ids.len() - 1; // without the end
@@ -211,7 +203,7 @@ impl Recipe for FlamingoRecipe {
         let mut weights = self.frozen.clone();
         weights.extend(variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone())));
         write_checkpoint(folder, &Value::Object(config), &weights, DType::F16, CONTEXT, Some(&self.processor))?;
-        crate::files::write(&folder.join("tokenizer.json"), format!("{:#}\n", tokenizer_json()).as_bytes())?;
+        write_tokenizer(folder, &tokenizer(), CONTEXT)?;
         Ok(vec![folder.to_owned()])
     }
 }

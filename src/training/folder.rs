@@ -23,10 +23,8 @@ pub fn write_checkpoint(
     context: usize,
     processor: Option<&ImageProcessor>,
 ) -> Result<()> {
-    let json = |value: &Value| format!("{value:#}\n").into_bytes();
-    files::write(&folder.join("config.json"), &json(config))?;
-    files::write(&folder.join("tokenizer.json"), &json(&tokenizer_json()))?;
-    files::write(&folder.join("tokenizer_config.json"), &json(&tokenizer_config_json(context)))?;
+    write_json(&folder.join("config.json"), config)?;
+    write_tokenizer(folder, &tokenizer_json(), context)?;
     if let Some(processor) = processor {
         files::write(&folder.join("preprocessor_config.json"), processor.to_json().as_bytes())?;
     }
@@ -35,6 +33,23 @@ pub fn write_checkpoint(
     let weights = weights.iter().map(|(name, weight)| Ok((name.clone(), weight.to_dtype(precision)?)));
     let weights = weights.collect::<Result<BTreeMap<_, _>>>()?;
     files::write_safetensors(&folder.join("model.safetensors"), &weights, metadata)
+}
+
+/// Writes `tokenizer.json` and `tokenizer_config.json`, for a model that reads at most `context` tokens.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn write_tokenizer(folder: &Path, tokenizer: &Value, context: usize) -> Result<()> {
+    write_json(&folder.join("tokenizer.json"), tokenizer)?;
+    write_json(&folder.join("tokenizer_config.json"), &tokenizer_config_json(context))
+}
+
+/// Writes a JSON file that a person can read.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn write_json(path: &Path, value: &Value) -> Result<()> {
+    files::write(path, format!("{value:#}\n").as_bytes())
 }
 
 /// Keys that every config of a built-in checkpoint has.

@@ -1,4 +1,5 @@
-//! The recipe of the small language model under Flamingo: the world's sentences, questions and answers, and no picture.
+//! The recipe of the small language model under Flamingo, BLIP-2 and InstructBLIP: the world's sentences, questions and
+//! answers, and no picture.
 //!
 //! What it learns is what can be known without looking: grammar, which answers fit which question, and how often.
 
@@ -14,7 +15,7 @@ use super::folder::{config_head, write_checkpoint};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, asked_caption};
+use super::texts::{Lines, any_language, asked_caption};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -115,7 +116,7 @@ impl Recipe for LmRecipe {
             .into_par_iter()
             .map(|at| {
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6d);
-                let language = Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize];
+                let language = any_language(&mut rng);
                 let (given, written) = anything(&Scene::random(Split::Training, first + at), language, &mut rng);
                 let ids = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
                 Ok((ids, 1)) // questions are learned, too

@@ -1,9 +1,11 @@
 //! Training the built-in checkpoints on the sticker world, with the same model code that runs published ones.
 //!
-//! A recipe (`clip.rs`, `blip.rs`, `blip_answers.rs`, `lm.rs`, `flamingo.rs`) says what a batch is and what the loss;
-//! [`run`] does what all recipes share: the schedule, the optimizer, snapshots to resume from, progress and a clean stop.
+//! A recipe (`clip.rs`, `blip.rs`, `blip_answers.rs`, `lm.rs`, `flamingo.rs`, `blip_2.rs`, `querying_writer.rs`) says what a
+//! batch is and what the loss; [`run`] does what all recipes share: the schedule, the optimizer, snapshots to resume from,
+//! progress and a clean stop.
 
 pub mod blip;
+pub mod blip_2;
 pub mod blip_answers;
 pub mod clip;
 pub mod flamingo;
@@ -13,9 +15,12 @@ pub mod lm;
 pub mod losses;
 mod optimizer;
 mod places;
+pub mod querying_writer;
 pub mod run;
+mod sentences;
 mod texts;
 pub mod tokenizer;
+mod tower;
 mod variables;
 
 pub use optimizer::AdamW;

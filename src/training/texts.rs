@@ -35,6 +35,11 @@ pub fn with_unknown_words(
     Ok(ids)
 }
 
+/// One of the languages, each as likely.
+pub fn any_language(rng: &mut ChaCha8Rng) -> Language {
+    Language::ALL[rng.random_range(0..Language::ALL.len() as u32) as usize]
+}
+
 /// What is to be written about a scene, and what stands before it: half of the time the question what is there, to which
 /// all things are the answer, and else nothing, and any sentence behind it.
 pub fn asked_caption(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (&'static str, String) {
@@ -43,6 +48,29 @@ pub fn asked_caption(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) ->
     } else {
         ("", scene.caption(language, rng))
     }
+}
+
+/// A caption of each scene in its language, as [`asked_caption`] chooses it: its ids, with the number of those that are
+/// given and not learned, as [`Lines::new`] takes them.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn caption_rows(
+    tokenizer: &TextTokenizer,
+    scenes: &[Scene],
+    languages: impl Iterator<Item = Language>,
+    rng: &mut ChaCha8Rng,
+) -> Result<Vec<(Vec<u32>, usize)>> {
+    let mut rows = Vec::new();
+    for (scene, language) in scenes.iter().zip(languages) {
+        let (prompt, caption) = asked_caption(scene, language, rng);
+        // Without its end token, which the caption has.
+        let given = tokenizer.encode(prompt)?.ids.len() - 1;
+        let mut ids = tokenizer.encode(&format!("{prompt} {caption}"))?.ids;
+        ids.truncate(tokenizer.context());
+        rows.push((ids, given));
+    }
+    Ok(rows)
 }
 
 /// Texts that a decoder learns to write on.

@@ -78,6 +78,31 @@ pub fn tokenizer_json() -> Value {
     })
 }
 
+/// [`tokenizer_json`] with further special tokens, whose ids follow those of the known words.
+#[must_use]
+pub fn tokenizer_json_with(tokens: &[&str]) -> Value {
+    let mut json = tokenizer_json();
+    for (at, token) in tokens.iter().enumerate() {
+        let token = json!({"id": words().len() + at, "content": token, "single_word": false, "lstrip": false,
+                           "rstrip": false, "normalized": false, "special": true});
+        if let Some(added) = json["added_tokens"].as_array_mut() {
+            added.push(token);
+        }
+    }
+    json
+}
+
+/// A `tokenizer.json` that no longer puts the end behind a text: for a language model that writes on.
+#[must_use]
+pub fn without_end(mut json: Value) -> Value {
+    for template in ["single", "pair"] {
+        if let Some(pieces) = json["post_processor"][template].as_array_mut() {
+            pieces.retain(|piece| piece["SpecialToken"]["id"] != END.0);
+        }
+    }
+    json
+}
+
 /// `tokenizer_config.json`, with which transformers opens the tokenizer.
 #[must_use]
 pub fn tokenizer_config_json(context: usize) -> Value {

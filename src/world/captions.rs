@@ -94,7 +94,7 @@ impl Scene {
     }
 
     /// One thing: `two cats`, `a cat` or just `cat`.
-    fn single<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
+    pub fn single<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> Statement {
         let things = self.things();
         if things.is_empty() {
             return self.list(language, rng);
