@@ -6,13 +6,13 @@ use alignscope::app::state::Colours;
 use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::methods::METHODS;
 use alignscope::ui::catalogue::{colours_key, title_key};
-use alignscope::ui::texts::{ALL, keys, say};
+use alignscope::ui::texts::{ALL, keys, querying, say};
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
 
 /// Every key that the program asks for.
 fn asked() -> BTreeSet<String> {
-    let mut asked: BTreeSet<String> = ALL.iter().map(|text| text.0.to_owned()).collect();
+    let mut asked: BTreeSet<String> = ALL.iter().chain(querying::ALL).map(|text| text.0.to_owned()).collect();
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));
     asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));
     for attribution in ATTRIBUTIONS {

@@ -6,10 +6,11 @@ mod interface;
 
 use std::path::PathBuf;
 
-use alignscope::app::state::{Compared, Drawn, MethodName, Reading, ReductionName};
+use alignscope::app::state::{Compared, Drawn, MaskName, MethodName, Reading, ReductionName};
 use alignscope::app::thing::TowerName;
 use alignscope::app::{App, AppState, Command, PictureSource, Thing, session};
 use alignscope::methods::METHODS;
+use alignscope::methods::queries::{QueryLook, QueryOrder};
 use alignscope::methods::reading::{Place, Weighting};
 use alignscope::reduction::REDUCTIONS;
 use alignscope::ui::catalogue::catalogue;
@@ -34,13 +35,14 @@ fn thing(random: &mut impl Rng) -> Option<Thing> {
     let at = |random: &mut ChaCha8Rng| random.random_range(0..70usize);
     let mut own = ChaCha8Rng::seed_from_u64(random.random());
     let random = &mut own;
-    match random.random_range(0..7) {
+    match random.random_range(0..8) {
         0 => None,
         1 => Some(Thing::Patch(at(random))),
         2 => Some(Thing::Words(at(random), at(random))),
         3 => Some(Thing::Picture(at(random))),
         4 => Some(Thing::Text(at(random))),
         5 => Some(Thing::Cell { picture: at(random), text: at(random) }),
+        6 => Some(Thing::Query(at(random))),
         _ => Some(Thing::Head { layer: at(random), head: at(random) }),
     }
 }
@@ -60,7 +62,7 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
     let at = random.random_range(0..60usize);
     let far = [f32::NAN, f32::INFINITY, -1e9, 0.0, 0.3, 1.0, 7.0, 1e9];
     let value = *far.choose(random).expect("a value");
-    match random.random_range(0..36) {
+    match random.random_range(0..46) {
         0 => Command::SetSentence(sentence(random)),
         1 => Command::SelectWords { start: at, end: random.random_range(0..60), extend: random.random_bool(0.5) },
         2 => Command::SelectPatch(random.random_bool(0.8).then_some(at)),
@@ -97,6 +99,23 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
         29 => Command::ToggleGate(at),
         30 => Command::CloseGates(if random.random_bool(0.5) { at } else { usize::MAX }),
         31 => Command::SetHiddenLayer(random.random_bool(0.8).then_some(at)),
+        33 => Command::SelectQuery(random.random_bool(0.8).then_some(at)),
+        34 => Command::SelectQueryWith {
+            query: at,
+            patch: random.random_bool(0.5).then_some(at),
+            step: random.random_bool(0.5).then_some(at),
+            words: random.random_bool(0.5).then_some((at, random.random_range(0..60))),
+        },
+        35 => {
+            let one = |random: &mut ChaCha8Rng| random.random_bool(0.7).then_some(at % 14);
+            Command::SetQueryLook(QueryLook { layer: one(random), head: one(random) })
+        }
+        36 => Command::SetQueryBlock(random.random_bool(0.8).then_some(at % 14)),
+        37 => Command::SetQueryOrder(*QueryOrder::ALL.choose(random).expect("an order")),
+        38 => Command::ToggleQuery(at),
+        39 => Command::DropQueries((0..at * 10).rev().chain([at, usize::MAX]).collect()),
+        40 => Command::CompareInstruction(random.random_bool(0.7).then(|| sentence(random))),
+        41 => Command::SetMask(*MaskName::ALL.choose(random).expect("a mask")),
         23 => Command::SetReading(*Reading::ALL.choose(random).expect("a reading")),
         _ => catalogue(app).choose(random).expect("an entry").command.clone(),
     }

@@ -67,6 +67,7 @@ impl App {
         self.state.fusion.closed.clear();
         self.state.querying.query = None;
         self.state.querying.look = Default::default();
+        self.state.querying.block = None;
         self.state.querying.dropped.clear();
         // Patches of another grid, heads of another tower.
         self.state.selected.patch = None;

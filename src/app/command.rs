@@ -108,6 +108,19 @@ pub enum Command {
     SetHiddenLayer(Option<usize>),
     /// Select a query, as numbered in the checkpoint, or none.
     SelectQuery(Option<usize>),
+    /// Select a query together with what was clicked with it, all in one step.
+    SelectQueryWith {
+        /// The query, as numbered in the checkpoint.
+        query: usize,
+        /// The patch, if one was clicked.
+        patch: Option<usize>,
+        /// The word of what was written, if one was clicked.
+        step: Option<usize>,
+        /// Words of the sentence, if some were clicked.
+        words: Option<(usize, usize)>,
+    },
+    /// Show the attention of this block among queries and words, or the mean of all.
+    SetQueryBlock(Option<usize>),
     /// Show the maps of this layer and head of the querying transformer.
     SetQueryLook(QueryLook),
     /// Put queries in this order.
@@ -354,6 +367,7 @@ fn change(app: &mut App, command: Command) {
         Command::SelectNothing => {
             state.selected = Default::default();
             state.fusion.step = None;
+            state.querying.query = None;
         }
         Command::Hover(thing) => app.hovered = thing,
         Command::SetLayer(layer) => state.map.layer = layer,
@@ -384,6 +398,13 @@ fn change(app: &mut App, command: Command) {
         Command::CloseGates(count) => state.fusion.closed = (0..count.min(MOST_GATES)).collect(),
         Command::SetHiddenLayer(layer) => state.fusion.layer = layer,
         Command::SelectQuery(query) => state.querying.query = query,
+        Command::SelectQueryWith { query, patch, step, words } => {
+            state.querying.query = Some(query);
+            state.selected.patch = patch.or(state.selected.patch);
+            state.selected.words = words.or(state.selected.words);
+            state.fusion.step = step.or(state.fusion.step);
+        }
+        Command::SetQueryBlock(block) => state.querying.block = block,
         Command::SetQueryLook(look) => state.querying.look = look,
         Command::SetQueryOrder(order) => state.querying.order = order,
         Command::ToggleQuery(query) => toggle(&mut state.querying.dropped, query),

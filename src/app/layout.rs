@@ -115,6 +115,14 @@ const USUAL: &[(&str, Sides, [f32; 2])] = &[
         [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing"]]],
         [0.5, 0.5],
     ),
+    (
+        "querying",
+        [
+            &[&["queries"]],
+            &[&["query-patches", "query-attention"], &["query-says", "query-words", "query-masks", "query-space"]],
+        ],
+        [0.5, 0.5],
+    ),
 ];
 
 /// The view that stands first in the column of a method.

@@ -241,7 +241,7 @@ impl App {
         let touched = |by: Thing| by.touches(thing) || self.reads(by, thing);
         if self.hovered.is_some_and(touched) {
             Light::Hovered
-        } else if self.state.selected.things().any(touched) {
+        } else if self.state.selected.things().chain(self.state.querying.query.map(Thing::Query)).any(touched) {
             Light::Selected
         } else {
             Light::None

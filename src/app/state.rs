@@ -295,6 +295,8 @@ pub struct QueryingState {
     pub query: Option<usize>,
     /// Whose maps are shown, by layer and head.
     pub look: QueryLook,
+    /// The block whose attention among queries and words is shown; `None` is the mean of all.
+    pub block: Option<usize>,
     /// In which order queries stand.
     pub order: QueryOrder,
     /// Queries that are left out.

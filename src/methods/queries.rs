@@ -3,6 +3,8 @@
 //!
 //! All arrays are over the queries that take part ([`Queries::kept`]); those that a person has dropped are in none of them.
 
+pub mod figures;
+
 use std::sync::Arc;
 
 use super::reading::Step;
@@ -141,22 +143,112 @@ impl Queries {
     /// The place of the query that is most like the selected words: the one that wins image-text contrast.
     #[must_use]
     pub fn winner(&self, step: Option<usize>) -> Option<usize> {
-        let similarity = self.similarity(step)?.iter().enumerate();
-        similarity.max_by(|one, other| one.1.total_cmp(other.1).then(other.0.cmp(&one.0))).map(|(place, _)| place)
+        highest(self.similarity(step)?)
+    }
+
+    /// The query that wins image-text contrast with the whole sentence, as numbered in the checkpoint, and its cosine: the
+    /// model's score.
+    #[must_use]
+    pub fn contrast_score(&self) -> Option<(usize, f32)> {
+        let cosines = &self.contrast.as_ref()?.sentence;
+        let place = highest(cosines)?;
+        Some((*self.kept.get(place)?, *cosines.get(place)?))
+    }
+
+    /// Number of queries that take part and of the tokens beside them.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.kept.len() + self.tokens.len()
+    }
+
+    /// Attention of queries and tokens among themselves, `[positions, positions]`: of a block or the mean of all, of a head
+    /// or the mean of all. None where there is none such.
+    #[must_use]
+    pub fn among(&self, block: Option<usize>, head: Option<usize>) -> Option<Vec<f32>> {
+        let size = self.positions() * self.positions();
+        if size == 0 || self.self_attention.len() != self.depth * self.heads * size {
+            return None;
+        }
+        let mut mean = vec![0.0; size];
+        let mut count = 0;
+        for (at, matrix) in self.self_attention.chunks_exact(size).enumerate() {
+            let is_meant = |wanted: Option<usize>, at: usize| wanted.is_none_or(|wanted| wanted == at);
+            if is_meant(block, at / self.heads) && is_meant(head, at % self.heads) {
+                mean.iter_mut().zip(matrix).for_each(|(mean, value)| *mean += value);
+                count += 1;
+            }
+        }
+        mean.iter_mut().for_each(|mean| *mean /= count as f32);
+        (count > 0).then_some(mean)
+    }
+
+    /// All queries of the model but this one.
+    #[must_use]
+    pub fn others(&self, query: usize) -> Vec<usize> {
+        (0..self.count).filter(|other| *other != query).collect()
     }
 
     /// The places among those that take part, in the order that is asked for.
     #[must_use]
     pub fn order(&self, order: QueryOrder, look: QueryLook, step: Option<usize>) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.kept.len()).collect();
-        let mass = |place: usize| self.map(place, look).map_or(0.0, |map| map.iter().sum::<f32>());
-        match (order, self.similarity(step)) {
-            (QueryOrder::Mass, _) => places.sort_by(|one, other| mass(*other).total_cmp(&mass(*one))),
-            (QueryOrder::Similarity, Some(similarity)) => {
-                places.sort_by(|one, other| similarity[*other].total_cmp(&similarity[*one]));
-            }
-            (QueryOrder::Index | QueryOrder::Similarity, _) => {}
-        }
+        // Each map is added up once, not once a comparison.
+        let mass = |place: &usize| self.map(*place, look).map_or(0.0, |map| map.iter().sum::<f32>());
+        let keys: Vec<f32> = match order {
+            QueryOrder::Index => Vec::new(),
+            QueryOrder::Mass => places.iter().map(mass).collect(),
+            QueryOrder::Similarity => self.similarity(step).unwrap_or_default().to_vec(),
+        };
+        let key = |place: usize| keys.get(place).copied().unwrap_or(f32::MIN);
+        places.sort_by(|one, other| key(*other).total_cmp(&key(*one)));
         places
+    }
+}
+
+/// The place of the highest value; of equals the first.
+#[must_use]
+pub fn highest(values: &[f32]) -> Option<usize> {
+    let places = values.iter().enumerate();
+    places.max_by(|one, other| one.1.total_cmp(other.1).then(other.0.cmp(&one.0))).map(|(place, _)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two queries and a token, in one block with two heads.
+    fn queries() -> Queries {
+        let maps = [[0.1, 0.2], [0.3, 0.4], [0.6, 0.0], [0.6, 0.4]].concat();
+        let among = (0..18).map(|at| at as f32).collect();
+        Queries {
+            count: 3,
+            kept: vec![0, 2],
+            layers: vec![0],
+            depth: 1,
+            heads: 2,
+            maps: Arc::new(maps),
+            tokens: vec!["cat".into()],
+            self_attention: Arc::new(among),
+            contrast: Some(Contrast { phrase: vec![0.2, 0.2], sentence: vec![0.1, 0.3], words: Vec::new() }),
+            ..Queries::default()
+        }
+    }
+
+    #[test]
+    fn queries_stand_in_the_order_that_is_asked_for() {
+        let (queries, look) = (queries(), QueryLook::default());
+        assert_eq!(queries.order(QueryOrder::Index, look, None), [0, 1]);
+        assert_eq!(queries.order(QueryOrder::Mass, look, None), [1, 0]);
+        assert_eq!(queries.order(QueryOrder::Similarity, look, None), [0, 1], "equals stay in their order");
+        assert_eq!((queries.winner(None), queries.contrast_score()), (Some(0), Some((2, 0.3))));
+        assert_eq!(queries.others(1), [0, 2]);
+    }
+
+    #[test]
+    fn attention_among_queries_and_tokens_is_that_of_a_head_or_the_mean() {
+        let queries = queries();
+        assert_eq!(queries.among(Some(0), Some(1)).unwrap()[..2], [9.0, 10.0]);
+        assert_eq!(queries.among(None, None).unwrap()[..2], [4.5, 5.5]);
+        assert!(queries.among(Some(1), None).is_none() && Queries::default().among(None, None).is_none());
     }
 }

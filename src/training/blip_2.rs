@@ -224,10 +224,10 @@ impl Recipe for Blip2Recipe {
         let scenes: Vec<Scene> =
             (0..self.plan.batch as u64).into_par_iter().map(|at| Scene::random(Split::Training, first + at)).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(first ^ 0x626c_6932);
-        let statements = Self::statements(&scenes, &mut rng, |scene, language, rng| scene.statement(language, rng));
+        let statements = Self::statements(&scenes, &mut rng, Scene::statement);
         let sentences = Sentences::new(&self.tokenizer, &scenes, &statements, &mut rng)?;
 
-        let nouns = Self::statements(&scenes, &mut rng, |scene, language, rng| scene.single(language, rng));
+        let nouns = Self::statements(&scenes, &mut rng, Scene::single);
         let context = self.tokenizer.context();
         let phrases = nouns.iter().map(|(_, noun)| with_unknown_words(&self.tokenizer, &noun.text, context, &mut rng));
         let phrases = self.tokenizer.pad(&phrases.collect::<Result<Vec<_>>>()?, &Device::Cpu)?;

@@ -2,12 +2,13 @@
 
 use egui::{Key, KeyboardShortcut, Modifiers};
 
-use super::texts::{self, Text, name_of};
+use super::texts::{self, Text, name_of, querying};
 use super::views::{VIEWS, View};
-use crate::app::state::{Colours, Drawn, MethodName, Reading};
+use crate::app::state::{Colours, Drawn, MaskName, MethodName, Reading};
 use crate::app::{App, Ask, Command, Export, Format, Layer, PictureSource, Scale, Theme};
 use crate::attribution::ATTRIBUTIONS;
 use crate::methods::METHODS;
+use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::reduction::REDUCTIONS;
 use crate::world::Language;
@@ -25,13 +26,16 @@ pub enum Menu {
     Map,
     /// Words that look at the picture.
     Fusion,
+    /// Queries that look at the picture.
+    Querying,
     /// The similarity matrix and the embedding space.
     Space,
 }
 
 impl Menu {
     /// All menus, from left to right.
-    pub const ALL: [Self; 6] = [Self::File, Self::Edit, Self::View, Self::Map, Self::Fusion, Self::Space];
+    pub const ALL: [Self; 7] =
+        [Self::File, Self::Edit, Self::View, Self::Map, Self::Fusion, Self::Querying, Self::Space];
 
     /// Its name.
     #[must_use]
@@ -42,6 +46,7 @@ impl Menu {
             Self::View => texts::VIEW,
             Self::Map => texts::MAPS,
             Self::Fusion => texts::FUSION,
+            Self::Querying => querying::MENU,
             Self::Space => texts::SPACE,
         }
     }
@@ -111,6 +116,7 @@ pub fn catalogue(app: &App) -> Vec<Entry> {
     list.views();
     list.maps();
     list.fusion();
+    list.querying();
     list.space();
     list.entries
 }
@@ -379,6 +385,58 @@ impl List<'_> {
         self.put(menu, texts::OPEN_GATES, Command::CloseGates(0), |entry| entry.enabled(!state.closed.is_empty()));
     }
 
+    /// Queries that look at the picture.
+    fn querying(&mut self) {
+        let app = self.app;
+        let menu = Menu::Querying;
+        let queries = app.evidence.as_ref().and_then(|evidence| evidence.queries.as_ref());
+        let state = &app.state.querying;
+        let kept = queries.map_or_else(Vec::new, |queries| queries.kept.clone());
+        let at = state.query.and_then(|query| kept.iter().position(|kept| *kept == query));
+        let next = kept.get(at.map_or(0, |at| at + 1)).copied();
+        self.put(menu, querying::NEXT_QUERY, Command::SelectQuery(next), |entry| {
+            entry.keys(Modifiers::ALT, Key::ArrowDown).enabled(next.is_some())
+        });
+        let before = at.and_then(|at| at.checked_sub(1)).and_then(|at| kept.get(at)).copied();
+        self.put(menu, querying::QUERY_BEFORE, Command::SelectQuery(before), |entry| {
+            entry.keys(Modifiers::ALT, Key::ArrowUp).enabled(before.is_some())
+        });
+        let others = queries.and_then(|queries| Some(queries.others(state.query.filter(|one| *one < queries.count)?)));
+        let can_drop = others.as_ref().is_some_and(|others| *others != state.dropped);
+        let drop_others = Command::DropQueries(others.unwrap_or_default());
+        self.put(menu, querying::DROP_OTHERS, drop_others, |entry| entry.enabled(can_drop).apart());
+        self.put(menu, querying::TAKE_ALL_BACK, Command::DropQueries(Vec::new()), |entry| {
+            entry.enabled(!state.dropped.is_empty())
+        });
+        for order in QueryOrder::ALL {
+            self.put(menu, order_text(order), Command::SetQueryOrder(order), |entry| {
+                let entry = entry.chosen(state.order == order);
+                if order == QueryOrder::Index { entry.apart() } else { entry }
+            });
+        }
+        let look = QueryLook::default();
+        self.put(menu, querying::ALL_LAYERS, Command::SetQueryLook(look), |entry| {
+            entry.chosen(state.look == look).apart()
+        });
+        self.put(menu, querying::ALL_BLOCKS, Command::SetQueryBlock(None), |entry| entry.chosen(state.block.is_none()));
+        for mask in MaskName::ALL {
+            let title = format!("{} · {}", self.say(querying::SHOW_MASK), self.say(mask_text(mask)));
+            self.put_named(menu, title, Command::SetMask(mask), |entry| {
+                let entry = entry.chosen(state.mask == mask);
+                if mask == MaskName::Contrast { entry.apart() } else { entry }
+            });
+        }
+        let sentence = app.state.sentence.trim();
+        let this = Command::CompareInstruction(Some(sentence.to_owned()));
+        let is_this = state.compared.as_deref() == Some(sentence);
+        self.put(menu, querying::COMPARE_THIS, this, |entry| {
+            entry.chosen(is_this).enabled(!sentence.is_empty()).apart()
+        });
+        self.put(menu, querying::COMPARE_NONE, Command::CompareInstruction(None), |entry| {
+            entry.chosen(state.compared.is_none())
+        });
+    }
+
     fn space(&mut self) {
         let (space, matrix) = (&self.app.state.space, &self.app.state.matrix);
         let menu = Menu::Space;
@@ -449,6 +507,26 @@ pub fn drawn_text(drawn: Drawn) -> Text {
         Drawn::Thumbnails => texts::DRAWN_THUMBNAILS,
         Drawn::Words => texts::DRAWN_WORDS,
         Drawn::Points => texts::DRAWN_POINTS,
+    }
+}
+
+/// What an order of queries is called.
+#[must_use]
+pub fn order_text(order: QueryOrder) -> Text {
+    match order {
+        QueryOrder::Index => querying::ORDER_INDEX,
+        QueryOrder::Mass => querying::ORDER_MASS,
+        QueryOrder::Similarity => querying::ORDER_SIMILARITY,
+    }
+}
+
+/// What a mask of the querying transformer is called.
+#[must_use]
+pub fn mask_text(mask: MaskName) -> Text {
+    match mask {
+        MaskName::Contrast => querying::MASK_CONTRAST,
+        MaskName::Matching => querying::MASK_MATCHING,
+        MaskName::Generation => querying::MASK_GENERATION,
     }
 }
 

@@ -51,6 +51,8 @@ macro_rules! texts {
     };
 }
 
+pub mod querying;
+
 texts! {
     /// Steps on.
     NEXT_WORD = "next-word";

@@ -1,6 +1,9 @@
 //! The screen over an app with its worker, as the tests drive it.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+#[path = "queries.rs"]
+pub mod queries;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,6 +17,7 @@ use alignscope::world::Language;
 use egui_kittest::{Harness, HarnessBuilder, SnapshotOptions};
 
 use crate::common::RasterRenderer;
+use queries::{Kind, with_queries};
 
 /// Waits until the worker has answered.
 pub fn settle(app: &mut App) {
@@ -35,8 +39,18 @@ pub fn app(state: AppState) -> App {
     app
 }
 
-/// An app in which a view has something to show.
+/// Whether there is a checkpoint with which the column of a method can be shown.
+pub fn runs(method: &str) -> bool {
+    App::new(AppState::first()).checkpoints.iter().any(|choice| choice.method == method)
+}
+
+/// An app in which a view has something to show. The views of queries show made-up ones, which hold everything that the
+/// classes of querying transformers have between them.
 pub fn app_of(view: &dyn View, state: AppState) -> App {
+    if view.method() == "querying" {
+        let kind = if ["query-says", "query-words"].contains(&view.key()) { Kind::Writer } else { Kind::Retrieval };
+        return with_queries(&app(state), kind);
+    }
     let mut state = AppState { method: MethodName(view.method()), ..state };
     if ["gates", "latents"].contains(&view.key()) {
         state.checkpoints.insert(view.method().to_owned(), "flamingo".to_owned());

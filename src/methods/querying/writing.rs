@@ -295,12 +295,16 @@ impl Querying {
         if count == 0 {
             return Ok(looks);
         }
-        let ids = self.batch_of(&writer.prompt(&all, kept))?;
-        let prompt = QueryingPrompt { ids: &ids, attention_mask: None, projected };
+        let mut inputs = writer.inputs(&self.batch_of(&writer.prompt(given, kept))?, projected)?;
+        if !written.is_empty() {
+            // A placeholder that the model wrote is a word like any other, as it was while it wrote on.
+            let words = writer.language().embed(&self.batch_of(written)?)?;
+            inputs = Tensor::cat(&[inputs, words], 1)?; // [1, kept + tokens, width]
+        }
         let mut watch = LooksAtQueries::new(Attn::SelfAttn, kept);
         let logits = {
             let mut taps = Taps::none().with(&mut watch).cancelled_by(cancel);
-            writer.logits(prompt, None, &mut taps)? // [1, kept + tokens, vocabulary]
+            writer.language().logits(&inputs, None, None, &mut taps)? // [1, kept + tokens, vocabulary]
         };
         // The queries come first, and each token is predicted at the position before it.
         let before = kept + first - 1;

@@ -6,11 +6,13 @@ use egui_commonmark::{CommonMarkCache, CommonMarkViewer};
 use crate::app::{Command, Thing};
 use crate::attribution::ATTRIBUTIONS;
 use crate::methods::pairs::Over;
-use crate::methods::{Evidence, named as named_method};
+use crate::methods::queries::figures::entropy;
+use crate::methods::queries::{Queries, QueryLook};
+use crate::methods::{Evidence, PointKind, named as named_method};
 use crate::ui::catalogue::title_key;
-use crate::ui::texts;
+use crate::ui::texts::{self, querying};
 use crate::ui::theme::title_font;
-use crate::ui::views::{Brush, VIEWS, bar, head_facts, named, number};
+use crate::ui::views::{Brush, VIEWS, bar, best_words, head_facts, named, number};
 
 /// Words and neighbours that are listed.
 const LISTED: usize = 6;
@@ -83,6 +85,17 @@ fn row(ui: &mut Ui, brush: &Brush<'_>, name: &str, value: &str) {
 
 fn scores(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
     let scores = &evidence.scores;
+    if let Some(queries) = &evidence.queries {
+        if let Some((_, matching)) = &queries.matching {
+            row(ui, brush, brush.say(texts::MATCHING), &format!("{:.1} %", matching * 100.0));
+        }
+        if let Some((_, cosine)) = queries.contrast_score() {
+            row(ui, brush, brush.say(querying::CONTRAST_SCORE), &format!("{cosine:.2}"));
+        }
+        row(ui, brush, brush.say(querying::MENU), &format!("{} / {}", queries.kept.len(), queries.count));
+        ui.separator();
+        return;
+    }
     if let Some(reading) = &evidence.reading {
         if let Some(matching) = reading.matching {
             row(ui, brush, brush.say(texts::MATCHING), &format!("{:.1} %", matching * 100.0));
@@ -108,7 +121,11 @@ fn details(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
     let selected = &brush.app.state.selected;
     let shown: Vec<Thing> = match brush.app.hovered {
         Some(thing) => vec![thing],
-        None => selected.patch.map(Thing::Patch).into_iter().chain(selected.pair).collect(),
+        None => {
+            let query = brush.app.state.querying.query.filter(|_| evidence.queries.is_some());
+            let patch = selected.patch.map(Thing::Patch);
+            [query.map(Thing::Query), patch, selected.pair].into_iter().flatten().collect()
+        }
     };
     if shown.is_empty() {
         ui.label(RichText::new(brush.say(texts::NO_PATCH)).color(brush.palette().weak));
@@ -117,11 +134,15 @@ fn details(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
         match thing {
             Thing::Patch(patch) => self::patch(ui, brush, evidence, patch),
             Thing::Words(start, end) => words(ui, brush, evidence, start, end),
-            Thing::Picture(pair) => point(ui, brush, evidence, pair),
-            Thing::Text(pair) => point(ui, brush, evidence, evidence.cloud.pairs() + pair),
+            Thing::Picture(pair) => point(ui, brush, evidence, (PointKind::Picture, pair)),
+            Thing::Text(pair) => point(ui, brush, evidence, (PointKind::Text, pair)),
             Thing::Cell { picture, text } => cell(ui, brush, evidence, picture, text),
             Thing::Head { layer, head } => self::head(ui, brush, evidence, layer, head),
-            Thing::Query(_) => {}
+            Thing::Query(query) => {
+                if let Some(queries) = &evidence.queries {
+                    self::query(ui, brush, queries, query);
+                }
+            }
         }
         ui.add_space(6.0);
     }
@@ -173,17 +194,60 @@ fn words(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, start: usize, end:
     }
 }
 
-fn point(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, at: usize) {
-    let Some(chosen) = evidence.cloud.points.get(at) else { return };
-    let kind = if at < evidence.cloud.pairs() { texts::A_PICTURE } else { texts::A_TEXT };
-    small(ui, brush, brush.say(kind));
+fn point(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, (kind, pair): (PointKind, usize)) {
+    let points = &evidence.cloud.points;
+    let Some(at) = points.iter().position(|point| point.kind == kind && point.pair == pair) else { return };
+    let chosen = &points[at];
+    small(ui, brush, brush.say(kind_text(kind)));
     ui.label(RichText::new(&chosen.label).strong());
     small(ui, brush, brush.say(texts::NEIGHBOURS));
     for (other, cosine) in evidence.cloud.neighbours(at).into_iter().take(LISTED) {
-        let kind = if other < evidence.cloud.pairs() { texts::A_PICTURE } else { texts::A_TEXT };
-        let other = &evidence.cloud.points[other];
-        let label = format!("{} · {}", brush.say(kind), other.label);
+        let other = &points[other];
+        let label = format!("{} · {}", brush.say(kind_text(other.kind)), other.label);
         bar(ui, brush, &label, cosine, &number(cosine), other.pair == chosen.pair);
+    }
+}
+
+/// What a point of the cloud is called.
+fn kind_text(kind: PointKind) -> texts::Text {
+    match kind {
+        PointKind::Picture => texts::A_PICTURE,
+        PointKind::Text => texts::A_TEXT,
+        PointKind::Patch => texts::PATCH,
+        PointKind::Word => texts::THE_WORDS,
+        PointKind::Query => querying::A_QUERY,
+    }
+}
+
+/// A query: how much it looks at the picture and how widely, what it would say alone, and the words that it stands for.
+fn query(ui: &mut Ui, brush: &Brush<'_>, queries: &Queries, query: usize) {
+    if query >= queries.count {
+        return;
+    }
+    ui.label(RichText::new(format!("{} {}", brush.say(querying::A_QUERY), query + 1)).strong());
+    let Some(place) = queries.place_of(query) else {
+        small(ui, brush, brush.say(querying::OFF));
+        return;
+    };
+    // Another checkpoint may lack the layer or the head that was chosen.
+    let look = brush.app.state.querying.look;
+    if let Some(map) = queries.map(place, look).or_else(|| queries.map(place, QueryLook::default())) {
+        let mass: f32 = map.iter().sum();
+        row(ui, brush, brush.say(querying::ON_PATCHES), &format!("{:.1} %", mass * 100.0));
+        let entropy = format!("{:.2} {}", entropy(&map), brush.say(texts::BITS));
+        row(ui, brush, brush.say(texts::ENTROPY), &entropy);
+    }
+    if let Some(share) = queries.matching.as_ref().and_then(|(shares, _)| shares.get(place)) {
+        row(ui, brush, brush.say(querying::HOLDS), &format!("{:.1} %", share * 100.0));
+    }
+    if let Some(moved) = queries.moved.as_ref().and_then(|moved| moved.get(place)) {
+        row(ui, brush, brush.say(querying::MOVED), &number(*moved));
+    }
+    ui.add_space(4.0);
+    let head = if queries.says.is_empty() { querying::SENTENCE_WORDS } else { querying::NEAREST_HEAD };
+    small(ui, brush, brush.say(head));
+    for (word, cosine) in best_words(brush.app, queries, place).into_iter().take(LISTED) {
+        bar(ui, brush, word.trim(), cosine, &number(cosine), false);
     }
 }
 

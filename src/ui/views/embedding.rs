@@ -94,7 +94,7 @@ fn places(cloud: &Cloud, plane: &Plane, figures: &PairFigures) -> Vec<[f64; 2]> 
 }
 
 /// What stands at the axes.
-fn axes(brush: &Brush<'_>, plane: &Plane) -> [String; 2] {
+pub(super) fn axes(brush: &Brush<'_>, plane: &Plane) -> [String; 2] {
     let axis = |at: usize| match plane.shares.get(at) {
         Some(share) => format!("{} {} ({:.0} %)", brush.say(texts::COMPONENT), at + 1, share * 100.0),
         None if at == 0 => brush.say(texts::NO_AXES).to_owned(),

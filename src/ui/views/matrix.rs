@@ -130,16 +130,11 @@ fn controls(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, figures: &P
 
 /// Loss and retrieval over the pairs.
 pub(super) fn figures_line(ui: &mut Ui, brush: &Brush<'_>, figures: &PairFigures) {
-    let palette = brush.palette();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = LARGE_GAP;
-        // One label a fact, so that a fact is never torn apart where the line wraps.
         let fact = |ui: &mut Ui, name: &str, value: String| {
-            let font = egui::TextStyle::Body.resolve(ui.style());
-            let mut job = egui::text::LayoutJob::default();
-            job.append(name, 0.0, egui::TextFormat::simple(font.clone(), palette.weak));
-            job.append(&value, 5.0, egui::TextFormat::simple(font, palette.text));
-            ui.add(egui::Label::new(job).extend())
+            let fact = super::parts::fact(ui, brush, name, &value);
+            ui.add(fact.extend())
         };
         if let Some(loss) = figures.loss {
             fact(ui, brush.say(texts::LOSS), number(loss)).on_hover_text(brush.say(texts::LOSS_HINT));

@@ -7,11 +7,13 @@ mod heatmap;
 mod map_picture;
 mod matrix;
 mod parts;
+mod querying;
 mod ranking;
 mod scatter;
 
 pub(in crate::ui) use attention::facts as head_facts;
 pub(in crate::ui) use parts::{bar, number};
+pub(in crate::ui) use querying::best_words;
 
 use egui::Ui;
 
@@ -101,6 +103,13 @@ pub const VIEWS: &[&dyn View] = &[
     &fusion::GatesView,
     &fusion::LatentsView,
     &fusion::MixingView,
+    &querying::QueriesView,
+    &querying::QueryPatchesView,
+    &querying::QueryAttentionView,
+    &querying::QuerySaysView,
+    &querying::QueryWordsView,
+    &querying::QueryMasksView,
+    &querying::QuerySpaceView,
 ];
 
 /// The view with this key.

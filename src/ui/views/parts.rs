@@ -1,6 +1,7 @@
 //! Small parts that several views and panels draw.
 
-use egui::{EventFilter, Key, Modifiers, Painter, Pos2, Rect, Response, Sense, Ui, pos2, vec2};
+use egui::text::{LayoutJob, TextFormat};
+use egui::{EventFilter, Key, Label, Modifiers, Painter, Pos2, Rect, Response, Sense, Ui, pos2, vec2};
 
 use super::Brush;
 use crate::app::state::Colours;
@@ -48,11 +49,21 @@ pub fn bar(ui: &mut Ui, brush: &Brush<'_>, label: &str, share: f32, value: &str,
     let text = painter.layout_no_wrap(value.to_owned(), font.clone(), palette.weak);
     let room = (rect.width() - text.size().x - 18.0).max(1.0);
     painter.galley(pos2(rect.right() - text.size().x - 6.0, rect.top() + 3.0), text, palette.weak);
-    let mut job = egui::text::LayoutJob::simple_singleline(label.to_owned(), font, palette.text);
+    let mut job = LayoutJob::simple_singleline(label.to_owned(), font, palette.text);
     job.wrap = egui::text::TextWrapping::truncate_at_width(room);
     let galley = painter.layout_job(job);
     painter.galley(pos2(rect.left() + 6.0, rect.top() + 3.0), galley, palette.text);
     response
+}
+
+/// A fact: its name, and its value behind it. One label, so that it is never torn apart where a line of facts wraps.
+pub fn fact(ui: &Ui, brush: &Brush<'_>, name: &str, value: &str) -> Label {
+    let palette = brush.palette();
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let mut job = LayoutJob::default();
+    job.append(name, 0.0, TextFormat::simple(font.clone(), palette.weak));
+    job.append(value, 5.0, TextFormat::simple(font, palette.text));
+    Label::new(job)
 }
 
 /// The colours of a colour map, from left to right.

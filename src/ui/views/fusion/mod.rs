@@ -15,6 +15,7 @@ pub use latents::LatentsView;
 pub use mixing::MixingView;
 pub use word_patches::WordPatchesView;
 pub use words::WordsView;
+pub(in crate::ui::views) use words::joined;
 
 use egui::{Button, RichText, Ui};
 

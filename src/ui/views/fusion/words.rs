@@ -84,7 +84,7 @@ fn facts(ui: &mut Ui, brush: &Brush<'_>, reading: &Reading) {
 }
 
 /// Words as a text: Chinese ones without spaces, signs without a space before them.
-fn joined(words: &[&str]) -> String {
+pub(in crate::ui::views) fn joined(words: &[&str]) -> String {
     let mut text = String::new();
     for word in words {
         let first = word.chars().next().unwrap_or(' ');
