@@ -175,7 +175,7 @@ fn flamingo_changes_nothing_of_what_it_stands_on() {
         let (lm, folder) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let language = train(&LmRecipe::new(3, STEPS, 8).expect("a recipe"), lm.path(), usize::MAX);
         let tower = builtin::folder().join("clip-grounded");
-        let recipe = FlamingoRecipe::new(3, STEPS, 4, &tower, &language.folders[0]).expect("a recipe");
+        let recipe = FlamingoRecipe::new(3, STEPS, 4, (&tower, &language.folders[0]), None).expect("a recipe");
         let trained = train(&recipe, folder.path(), usize::MAX);
         assert!(trained.variables.all().iter().all(|(name, _)| {
             !name.contains("model.layers.") && !name.contains("vision_model") && !name.ends_with("embed_tokens.weight")
@@ -191,6 +191,14 @@ fn flamingo_changes_nothing_of_what_it_stands_on() {
         let alone = opened.flamingo().expect("Flamingo").language(&texts.ids, None, &mut Taps::none()).expect("a pass");
         assert!(numbers(&without.expect("logits")) == numbers(&alone), "closed gates let something through");
         assert!(numbers(&with) != numbers(&alone), "open gates let nothing through");
+
+        // Another run learns on from there; the file holds halves.
+        let on = FlamingoRecipe::new(4, STEPS, 4, (&tower, &language.folders[0]), Some(&trained.folders[0]));
+        let on = on.expect("a recipe").variables().expect("variables");
+        for ((name, then), (_, now)) in trained.variables.all().iter().zip(on.all()) {
+            let off = numbers(then).iter().zip(numbers(&now)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 4e-3, "{name} starts {off} off");
+        }
     });
 }
 

@@ -53,6 +53,9 @@ pub struct Train {
     /// checkpoints/lm-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
+    /// Folder of a Flamingo that the recipe flamingo learns on from; give it another seed, for other scenes.
+    #[arg(long, value_name = "DIR")]
+    start: Option<PathBuf>,
     /// Where to compute: auto or cpu; training runs on the processor.
     #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
     device: String,
@@ -99,7 +102,9 @@ impl Train {
             }
             RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 128)?),
             RecipeName::Flamingo => {
-                self.train(&FlamingoRecipe::new(self.seed, steps, 64, &self.tower(), &self.language())?)
+                let frozen = (self.tower(), self.language());
+                let start = self.start.as_deref();
+                self.train(&FlamingoRecipe::new(self.seed, steps, 64, (&frozen.0, &frozen.1), start)?)
             }
             RecipeName::Blip2 => {
                 let folder = self.blip.clone().unwrap_or_else(builtin::folder).join("blip-retrieval");

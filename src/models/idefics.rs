@@ -177,12 +177,22 @@ impl Idefics {
     pub fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
         let (batch, pictures, channels, height, width) = pixels.dims5()?;
         let flat = pixels.reshape((batch * pictures, channels, height, width))?;
-        let mut states = self.vision.forward(&flat, taps)?; // [batch * pictures, 1 + patches, vision width]
-        if let Some(resampler) = &self.resampler {
-            states = resampler.forward(&states, taps)?; // [batch * pictures, latents, vision width]
-        }
+        let states = self.vision.forward(&flat, taps)?; // [batch * pictures, 1 + patches, vision width]
+        let states = self.resample(&states, taps)?; // [batch * pictures, media tokens, vision width]
         let (_, tokens, width) = states.dims3()?;
         Ok(states.reshape((batch, pictures, tokens, width))?)
+    }
+
+    /// What the resampler makes of `states` `[pictures, 1 + patches, vision width]` of the vision tower: `[pictures, latents,
+    /// vision width]`; without a resampler they stay as they are.
+    ///
+    /// # Errors
+    /// If the shape doesn't fit the config, the pass is cancelled, or an observer fails.
+    pub fn resample(&self, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        match &self.resampler {
+            Some(resampler) => resampler.forward(states, taps),
+            None => Ok(states.clone()),
+        }
     }
 
     /// Scores of every next token, `[batch, tokens, all tokens]`.

@@ -27,8 +27,9 @@ use crate::models::idefics::{
 };
 use crate::models::preprocess::{Class, ImageProcessor};
 use crate::models::tokenizer::TextTokenizer;
+use crate::models::vision_tower::{Tail, VisionTower};
 use crate::models::weights::Weights;
-use crate::nn::{Activation, Layered, Scope};
+use crate::nn::{Activation, Layered, Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
@@ -44,22 +45,31 @@ pub struct FlamingoRecipe {
     processor: ImageProcessor,
     tokenizer: TextTokenizer,
     frozen: BTreeMap<String, Tensor>,
+    vision: VisionTower, // of the frozen weights
+    start: BTreeMap<String, Tensor>,
 }
 
 /// One step's pictures and texts.
 pub struct FlamingoBatch {
-    pixels: Tensor,     // [pictures, 1, 3, size, size]
+    states: Tensor,     // [pictures, 1 + patches, vision width], of the frozen tower
     pictures: Vec<u32>, // the picture of each text
     lines: Lines,
     image_mask: Tensor, // [texts, tokens, 1]
 }
 
 impl FlamingoRecipe {
-    /// The recipe `flamingo` over the tower of the CLIP checkpoint in `tower` and the language model in `language`.
+    /// The recipe `flamingo` over the tower of the CLIP checkpoint in `tower` and the language model in `language`. What is
+    /// learned starts by chance, or as it is in the Flamingo in `start`, which then learns on from other scenes.
     ///
     /// # Errors
-    /// If one of the two can't be read.
-    pub fn new(seed: u64, steps: usize, batch: usize, tower: &Path, language: &Path) -> Result<Self> {
+    /// If one of them can't be read.
+    pub fn new(
+        seed: u64,
+        steps: usize,
+        batch: usize,
+        (tower, language): (&Path, &Path),
+        start: Option<&Path>,
+    ) -> Result<Self> {
         let lm = lm_config();
         let config = IdeficsConfig {
             vocab_size: lm.vocab_size,
@@ -111,13 +121,23 @@ impl FlamingoRecipe {
         for (from, part, prefix) in [(&tower, "vision_model.", "model."), (&language, "model.", "")] {
             for (name, shape) in from.shapes() {
                 if name.starts_with(part) {
-                    frozen.insert(format!("{prefix}{name}"), crate::nn::Parameters::get(from, &name, &shape)?);
+                    frozen.insert(format!("{prefix}{name}"), from.get(&name, &shape)?);
                 }
+            }
+        }
+        let vision = Scope::root(&frozen).enter("model.vision_model");
+        let vision = VisionTower::load(&config.vision_config.tower(), Tail::ClassToken, &vision)?;
+        let mut learned = BTreeMap::new();
+        if let Some(folder) = start {
+            let weights = Weights::open(folder, &Device::Cpu)?;
+            for (name, shape) in weights.shapes().into_iter().filter(|(name, _)| !frozen.contains_key(name)) {
+                let weight = weights.get(&name, &shape)?;
+                learned.insert(name, weight);
             }
         }
         let tokenizer = TextTokenizer::from_json(&tokenizer(), CONTEXT)?;
         let processor = ImageProcessor::new(Class::Clip, 64);
-        Ok(Self { config, plan, processor, tokenizer, frozen })
+        Ok(Self { config, plan, processor, tokenizer, frozen, vision, start: learned })
     }
 
     fn model(&self, variables: &Variables) -> Result<Idefics> {
@@ -139,7 +159,7 @@ impl Recipe for FlamingoRecipe {
     }
 
     fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed);
+        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
         self.model(&variables)?;
         Ok(variables)
     }
@@ -174,11 +194,12 @@ impl Recipe for FlamingoRecipe {
             pictures.extend(of_texts.iter().map(|_| at as u32));
             rows.extend(of_texts);
         }
+        let pixels = Tensor::from_vec(pixels, (self.plan.batch, 3, IMAGE_SIZE, IMAGE_SIZE), &Device::Cpu)?;
         let lines = Lines::new(&rows)?;
         let masks = lines.ids.to_vec2::<u32>()?;
         let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
         Ok(FlamingoBatch {
-            pixels: Tensor::from_vec(pixels, (self.plan.batch, 1, 3, IMAGE_SIZE, IMAGE_SIZE), &Device::Cpu)?,
+            states: self.vision.forward(&pixels, &mut Taps::none())?,
             pictures,
             lines,
             image_mask: Tensor::cat(&masks, 0)?,
@@ -187,7 +208,7 @@ impl Recipe for FlamingoRecipe {
 
     fn loss(&self, batch: &FlamingoBatch, variables: &Variables) -> Result<(Tensor, f64)> {
         let model = self.model(variables)?;
-        let states = model.see(&batch.pixels, &mut Taps::none())?; // [pictures, 1, latents, width]
+        let states = model.resample(&batch.states, &mut Taps::none())?.unsqueeze(1)?; // [pictures, 1, latents, width]
         let states = states.index_select(&Tensor::new(batch.pictures.as_slice(), &Device::Cpu)?, 0)?;
         next_token(&model.read(&batch.lines.ids, &states, &batch.image_mask, &mut Taps::none())?, &batch.lines)
     }
