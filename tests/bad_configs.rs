@@ -22,6 +22,8 @@ fn fixtures() -> Vec<PathBuf> {
         "instructblip",
         "idefics",
         "open-flamingo",
+        "llava",
+        "llava-original",
     ];
     let first = |family: &str| {
         let entries = std::fs::read_dir(root.join(family)).expect("fixtures").flatten().map(|entry| entry.path());

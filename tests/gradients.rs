@@ -309,12 +309,13 @@ fn llama() {
         activation: Activation::Silu,
         epsilon: 1e-5,
         attention_bias: false,
+        qkv_bias: false,
         mlp_bias: false,
     };
     for (kind, mask) in masks(5) {
         for seen in [false, true] {
             for bias in [false, true] {
-                let shape = LlamaShape { attention_bias: bias, mlp_bias: bias, ..shape };
+                let shape = LlamaShape { attention_bias: bias, qkv_bias: !bias, mlp_bias: bias, ..shape };
                 check(&format!("LLaMA block {kind}, observed: {seen}, biases: {bias}"), |s| {
                     let x = s.get("x", &[2, 5, 7])?;
                     let (block, rotary) = (LanguageBlock::load_llama(s, shape)?, rotary(&places)?);

@@ -27,7 +27,8 @@ fn blips() -> Vec<(Reference, Box<Blip>)> {
             | Model::Flamingo(_)
             | Model::OpenFlamingo(_)
             | Model::QueryingRetrieval(_)
-            | Model::QueryingWriter(_) => None,
+            | Model::QueryingWriter(_)
+            | Model::Projector(_) => None,
         }
     });
     found.collect()

@@ -9,7 +9,9 @@ use alignscope::models::blip_2_retrieval::Blip2Retrieval;
 use alignscope::models::fusion::OpenedFusion;
 use alignscope::models::generate::Greedy;
 use alignscope::models::idefics::{Prompt, Writing};
+use alignscope::models::llava::LlavaPrompt;
 use alignscope::models::picture::Picture;
+use alignscope::models::projector::OpenedProjector;
 use alignscope::models::q_former::QFormerText;
 use alignscope::models::querying::OpenedQuerying;
 use alignscope::models::querying_writer::QueryingPrompt;
@@ -277,6 +279,50 @@ fn a_trace_of_writing_about_queries_has_what_they_bring_back() {
 }
 
 #[test]
+fn a_trace_of_pictures_as_words_has_what_the_projector_gives() {
+    for fixture in ["clip-llama-linear", "siglip-qwen2"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llava").join(fixture);
+        let (text, prompt) = ("what is <image> there?", "USER: <image> how many? ASSISTANT:");
+        let opened = OpenedProjector::open(&folder, &Device::Cpu).expect("a checkpoint");
+        let picture = Picture::open(&picture("scene-000101.png")).expect("a picture");
+        let (model, taps) = (opened.model(), &mut Taps::none());
+        let features = opened.see(&opened.pixels(&[&picture.pixels]).expect("pixels"), taps).expect("a pass");
+        let projected = model.project(&features).expect("vectors");
+        // The ids of a text, and what is written behind it.
+        let mut direct = |text: &str| {
+            let given = opened.tokens(text).expect("ids").ids;
+            let given_ids = ids(&given);
+            let asked = LlavaPrompt { ids: &given_ids, attention_mask: None, projected: Some(&projected) };
+            let new = model.generate(asked, Greedy::new(5).into(), taps, &mut |_| true).expect("a text");
+            (given, new)
+        };
+        let (given, new) = direct(text);
+        let found = Found::of(&folder, &[text], &NEW);
+        assert_eq!(found.row("input_ids"), given, "{fixture}");
+        assert_eq!(found.row("generated_ids"), new, "{fixture}");
+        found.close("projector.output", &projected);
+        let given_ids = ids(&given);
+        let asked = LlavaPrompt { ids: &given_ids, attention_mask: None, projected: Some(&projected) };
+        found.close("logits", &model.logits(asked, &mut Taps::none()).expect("logits"));
+        let dims = |name: &str| found.arrays[name].dims().to_vec();
+        assert_eq!(dims("decoder.blocks.1.self_attn.pattern")[2..], [given.len(), given.len()], "{fixture}");
+        let last = format!("vision.blocks.{}.self_attn.pattern", model.vision().depth() - 1);
+        assert!(found.arrays.contains_key(&last), "{fixture}");
+        assert_eq!(found.notes["class"], "LlavaForConditionalGeneration");
+
+        let (_, new) = direct(prompt);
+        let found = Found::of(&folder, &[text], &[&NEW[..], &["--prompt", prompt]].concat());
+        assert_eq!(found.row("input_ids"), given, "{fixture}");
+        assert_eq!(found.row("generated_ids"), new, "{fixture}");
+
+        let (given, _) = direct(&opened.asked("where?", 1).expect("a text"));
+        let found = Found::of(&folder, &["where?"], &[&NEW[..], &["--chat"]].concat());
+        assert_eq!(found.row("input_ids"), given, "{fixture}");
+        assert!(found.notes["texts"].contains("ASSISTANT:"), "{}", found.notes["texts"]);
+    }
+}
+
+#[test]
 fn what_a_model_does_not_do_is_said() {
     let image = picture("scene-000101.png").display().to_string();
     let folder = tempfile::tempdir().expect("a folder");
@@ -291,6 +337,7 @@ fn what_a_model_does_not_do_is_said() {
         said
     };
     assert!(trace("clip", &["--prompt", "a"]).contains("writes nothing"));
+    assert!(trace("clip", &["--chat"]).contains("trained on no conversations"));
     assert!(trace("blip-retrieval", &["--prompt", "a"]).contains("writes nothing"));
     assert!(trace("blip-captioning", &["--text", "a dog"]).contains("was given 2 texts"));
     assert!(trace("blip-captioning", &["--image", &image]).contains("about one picture was given 2"));

@@ -8,6 +8,7 @@ use alignscope::models::builtin;
 use alignscope::models::fusion::OpenedFusion;
 use alignscope::models::generate::Greedy;
 use alignscope::models::opened::Opened;
+use alignscope::models::projector::OpenedProjector;
 use alignscope::models::q_former::QFormerText;
 use alignscope::models::querying::OpenedQuerying;
 use alignscope::models::querying_writer::QueryingPrompt;
@@ -17,6 +18,7 @@ use alignscope::training::blip::BlipRecipe;
 use alignscope::training::blip_2::Blip2Recipe;
 use alignscope::training::clip::ClipRecipe;
 use alignscope::training::flamingo::FlamingoRecipe;
+use alignscope::training::llava::{LlavaRecipe, LlavaStage};
 use alignscope::training::lm::LmRecipe;
 use alignscope::training::querying_writer::QueryingWriterRecipe;
 use alignscope::training::run::{self, Outcome, Plan, Recipe};
@@ -260,6 +262,54 @@ fn blip_2_goes_on_from_stage_to_stage() {
                 assert_eq!(together[at], alone, "{text}");
             }
         }
+    });
+}
+
+#[test]
+fn llava_learns_the_projector_first_and_then_the_language_model_too() {
+    on_deep_stack(|| {
+        let (lm, first) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let language = train(&LmRecipe::new(3, STEPS, 8).expect("a recipe"), lm.path(), usize::MAX);
+        let tower = builtin::folder().join("clip-grounded");
+        let stage = LlavaStage::Projector { tower: &tower, language: &language.folders[0] };
+        let recipe = LlavaRecipe::new(3, STEPS, 4, stage).expect("a recipe");
+        stops_and_goes_on(&recipe);
+        let trained = train(&recipe, first.path(), usize::MAX);
+        assert!(trained.variables.all().iter().all(|(name, _)| name.starts_with("multi_modal_projector.")));
+
+        let opened = OpenedProjector::open(&trained.folders[0], &Device::Cpu).expect("the first stage");
+        let clip = Opened::open(&tower, &Device::Cpu).expect("CLIP");
+        let pictures = [5, 6].map(|seed| Scene::random(Split::Test, seed).draw());
+        let pixels = opened.pixels(&[&pictures[0], &pictures[1]]).expect("pixels");
+        let features = opened.see(&pixels, &mut Taps::none()).expect("features"); // [pictures, patches, width]
+        let mut recorder = Recorder::new(SitePattern::new("vision.blocks.3.resid_post"));
+        let theirs = clip.pixels(&[&pictures[0], &pictures[1]]).expect("pixels");
+        clip.dual_encoder().encode_image(&theirs, &mut Taps::none().with(&mut recorder)).expect("features");
+        let theirs = recorder.finish().activations.into_values().next().expect("states"); // [pictures, 1 + patches, width]
+        let width = features.dims()[2];
+        let ours = numbers(&features.get(0).expect("a picture"));
+        let off = ours.iter().zip(&theirs.data[width..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 2e-2, "the tower is {off} off"); // the file holds halves
+
+        let refused = LlavaRecipe::new(3, STEPS, 4, LlavaStage::Together { start: &tower }).err().expect("a refusal");
+        assert!(refused.to_string().contains("first stage"), "{refused}");
+        let stage = LlavaStage::Together { start: &trained.folders[0] };
+        let recipe = LlavaRecipe::new(3, STEPS, 4, stage).expect("a recipe");
+        stops_and_goes_on(&recipe);
+        let second = tempfile::tempdir().expect("a folder");
+        let trained = train(&recipe, second.path(), usize::MAX);
+        let learned = trained.variables.all();
+        assert!(learned.iter().any(|(name, _)| name.starts_with("language_model.model.layers.")));
+        assert!(learned.iter().all(|(name, _)| !name.starts_with("vision_tower.")));
+        let opened = OpenedProjector::open(&trained.folders[0], &Device::Cpu).expect("the second stage");
+        let tokens = opened.tokens_to_go_on("一只猫在一个红色的球的左边").expect("tokens");
+        assert!(tokens.known.iter().all(|known| *known), "{:?}", tokens.texts);
+        let placeholder = opened.model().placeholder();
+        assert_eq!(tokens.ids.iter().filter(|id| **id == placeholder).count(), opened.positions());
+        let texts = ["what is there?", "有几只猫？"];
+        let again = opened.see(&pixels, &mut Taps::none()).expect("features");
+        assert!(numbers(&again) == numbers(&features), "the tower has changed");
+        opened.write_all(&texts, &again, 4, &CancelToken::default()).expect("texts");
     });
 }
 

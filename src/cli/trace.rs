@@ -22,20 +22,21 @@ use crate::taps::{Array, SitePattern};
 /// safetensors.torch.load_file.
 ///
 /// Any class that Alignscope opens: CLIP and SigLIP; BLIP's three, Flamingo as IDEFICS and OpenFlamingo; BLIP-2's two and
-/// InstructBLIP. A model that writes takes one text, gives the logits of what follows each of its tokens, and then writes
-/// on behind it (or behind the prompt), always with the likeliest token.
+/// InstructBLIP; LLaVA. A model that writes takes one text, gives the logits of what follows each of its tokens, and then
+/// writes on behind it (or behind the prompt), always with the likeliest token.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  alignscope trace --checkpoint my-clip --image cat.png \
     --text \"a cat\" --text \"a dog\" -o cat.safetensors\n\n\
     Sites are named <tower>.blocks.<i>.<point>, such as vision.blocks.0.self_attn.pattern or\n\
     qformer.blocks.2.cross_attn.pattern; --sites takes several names separated by commas, and * for\n\
     any run of characters. The map of an attribution is called attribution.<name>. In a text for\n\
-    Flamingo <image> says where a picture stands; without it the picture stands before the text.")]
+    Flamingo <image> says where a picture stands; without it the picture stands before the text. A\n\
+    text for LLaVA has to say it, unless --chat puts question and picture as the model was taught.")]
 pub struct TraceCommand {
     /// Hugging Face folder with config.json and model.safetensors.
     #[arg(long, value_name = "FOLDER")]
     checkpoint: PathBuf,
-    /// Picture; give the option again for a batch, or for Flamingo for a text with several.
+    /// Picture; give the option again for a batch, or for Flamingo and LLaVA for a text with several.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
     /// Text; give the option again for a batch (CLIP, SigLIP, and the retrieval of BLIP and BLIP-2).
@@ -44,6 +45,9 @@ pub struct TraceCommand {
     /// What a model that writes goes on from, or answers [default: the text].
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
+    /// Put text and prompt into the chat template of the checkpoint, pictures first (LLaVA).
+    #[arg(long)]
+    chat: bool,
     /// The longest text that is written, in tokens.
     #[arg(long, default_value_t = 12, value_name = "COUNT")]
     max_new_tokens: u16,
@@ -72,15 +76,18 @@ impl TraceCommand {
         let trace = crate::cli::on_deep_stack(|| {
             let opened = Recordable::open(&self.checkpoint, &device)?;
             let explained = self.explained(&opened)?;
+            let put = |text: &String| if self.chat { opened.asked(text, pictures.len()) } else { Ok(text.clone()) };
+            let texts = self.texts.iter().map(put).collect::<crate::Result<Vec<_>>>()?;
+            let prompt = self.prompt.as_ref().map(put).transpose()?;
             let pass = opened.record(&Wanted {
                 pictures: &pictures,
-                texts: &self.texts,
+                texts: &texts,
                 sites: SitePattern::new(&self.sites),
-                prompt: self.prompt.as_deref(),
+                prompt: prompt.as_deref(),
                 most: usize::from(self.max_new_tokens),
             })?;
             self.check(&pass)?;
-            let mut trace = self.trace(&opened, pass)?;
+            let mut trace = self.trace(&opened, (texts.as_slice(), prompt.as_deref()), pass)?;
             if let Some((opened, attribution, word)) = explained {
                 trace.note("attribution.word", word);
                 trace.floats(format!("attribution.{}", attribution.key), maps(opened, &pictures, attribution, word)?);
@@ -128,16 +135,22 @@ impl TraceCommand {
         Ok(())
     }
 
-    fn trace(&self, opened: &Recordable, pass: Pass) -> crate::Result<Trace> {
+    /// What is written, with the texts and the prompt as the model got them.
+    fn trace(
+        &self,
+        opened: &Recordable,
+        (texts, prompt): (&[String], Option<&str>),
+        pass: Pass,
+    ) -> crate::Result<Trace> {
         let mut trace = Trace::default();
         trace.note("class", opened.checkpoint().class());
         trace.note("checkpoint", opened.checkpoint().name());
         trace.note("program", concat!("alignscope ", env!("CARGO_PKG_VERSION")));
         trace.note_json("grid", &opened.grid())?;
         trace.note_json("images", &self.images.iter().map(|file| name(file)).collect::<Vec<_>>())?;
-        trace.note_json("texts", &self.texts)?;
+        trace.note_json("texts", &texts)?;
         trace.note_json("tokens", &pass.tokens.iter().map(|tokens| &tokens.texts).collect::<Vec<_>>())?;
-        if let Some(prompt) = &self.prompt {
+        if let Some(prompt) = prompt {
             trace.note("prompt", prompt);
         }
         if let Some(written) = pass.written {

@@ -19,6 +19,7 @@ use crate::training::blip_2::Blip2Recipe;
 use crate::training::blip_answers::BlipAnswersRecipe;
 use crate::training::clip::ClipRecipe;
 use crate::training::flamingo::FlamingoRecipe;
+use crate::training::llava::{LlavaRecipe, LlavaStage};
 use crate::training::lm::LmRecipe;
 use crate::training::querying_writer::QueryingWriterRecipe;
 use crate::training::run::{self, Outcome, Recipe};
@@ -34,10 +35,10 @@ pub struct Train {
     /// Seed of the weights and the scenes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Steps, of 128 pictures or texts, for what stands on BLIP's tower or on a language model of 64.
+    /// Steps, of 128 pictures; for what stands on BLIP's tower or has a language model of 64, and for LLaVA of 32.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
-    /// Folder of the CLIP checkpoint whose tower Flamingo takes and BLIP starts from [default: the built-in
+    /// Folder of the CLIP checkpoint whose tower Flamingo and LLaVA take and BLIP starts from [default: the built-in
     /// clip-grounded].
     #[arg(long, value_name = "DIR")]
     tower: Option<PathBuf>,
@@ -49,13 +50,17 @@ pub struct Train {
     /// checkpoints/blip2-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     blip2: Option<PathBuf>,
-    /// Folder of the language model that Flamingo, blip2-captioning and instructblip take [default:
+    /// Folder of the language model that Flamingo, LLaVA, blip2-captioning and instructblip take [default:
     /// checkpoints/lm-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
-    /// Folder of a Flamingo that the recipe flamingo learns on from; give it another seed, for other scenes.
+    /// Folder of a Flamingo that the recipe flamingo learns on from (give it another seed, for other scenes), or of LLaVA's
+    /// first stage, which the second goes on from [default there: checkpoints/llava-stage1-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     start: Option<PathBuf>,
+    /// Stage of LLaVA: 1 the projector alone, from captions; 2 projector and language model, from captions and answers.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    stage: u8,
     /// Where to compute: auto or cpu; training runs on the processor.
     #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
     device: String,
@@ -74,7 +79,7 @@ enum RecipeName {
     Blip,
     /// BLIP's answers again, over the tower that the recipe blip has trained and that stays as it is.
     BlipAnswers,
-    /// The small language model under Flamingo, BLIP-2 and InstructBLIP, which never sees a picture.
+    /// The small language model under Flamingo, BLIP-2, InstructBLIP and LLaVA, which never sees a picture.
     Lm,
     /// Flamingo: resampler and gated cross-attention between the frozen tower of CLIP and the frozen language model.
     Flamingo,
@@ -87,6 +92,8 @@ enum RecipeName {
     /// InstructBLIP: the same with queries that read what is asked.
     #[value(name = "instructblip")]
     InstructBlip,
+    /// LLaVA, one stage after the other: a projector between the frozen tower of CLIP and the language model.
+    Llava,
 }
 
 impl Train {
@@ -100,11 +107,20 @@ impl Train {
                 let folder = self.blip.clone().unwrap_or_else(|| self.trained("blip"));
                 self.train(&BlipAnswersRecipe::new(self.seed, steps, 64, &folder)?)
             }
-            RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 128)?),
+            RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 64)?),
             RecipeName::Flamingo => {
                 let frozen = (self.tower(), self.language());
                 let start = self.start.as_deref();
                 self.train(&FlamingoRecipe::new(self.seed, steps, 64, (&frozen.0, &frozen.1), start)?)
+            }
+            RecipeName::Llava if self.stage == 1 => {
+                let (tower, language) = (self.tower(), self.language());
+                let stage = LlavaStage::Projector { tower: &tower, language: &language };
+                self.train(&LlavaRecipe::new(self.seed, steps, 32, stage)?)
+            }
+            RecipeName::Llava => {
+                let start = self.start.clone().unwrap_or_else(|| self.trained("llava-stage1"));
+                self.train(&LlavaRecipe::new(self.seed, steps, 32, LlavaStage::Together { start: &start })?)
             }
             RecipeName::Blip2 => {
                 let folder = self.blip.clone().unwrap_or_else(builtin::folder).join("blip-retrieval");

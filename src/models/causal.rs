@@ -23,17 +23,8 @@ impl View {
     /// which the first `past` tokens were seen in earlier passes; `base` is that of the turned positions. Positions count
     /// tokens without padding; transformers gives padding the position 1.
     pub fn new(attention: &[Vec<u32>], past: usize, head_width: usize, base: f32, device: &Device) -> Result<Self> {
-        let positions: Vec<Vec<u32>> =
-            attention.iter().map(|row| places(row).skip(past).map(|place| place.unwrap_or(1)).collect()).collect();
-        let rotary = Rotary::new(&positions, head_width, base, device)?;
+        let rotary = Rotary::new(&positions(attention, past), head_width, base, device)?;
         Ok(Self { mask: mask(attention, past, device)?, rotary })
-    }
-
-    /// The same for a whole text in which padding, too, has its position.
-    pub fn in_order(attention: &[Vec<u32>], head_width: usize, base: f32, device: &Device) -> Result<Self> {
-        let positions: Vec<Vec<u32>> = attention.iter().map(|row| (0..row.len() as u32).collect()).collect();
-        let rotary = Rotary::new(&positions, head_width, base, device)?;
-        Ok(Self { mask: mask(attention, 0, device)?, rotary })
     }
 
     /// The same for the blocks.
@@ -42,10 +33,32 @@ impl View {
     }
 }
 
+/// The positions of the tokens behind the first `past`, one row for each row of `attention`: they count tokens without
+/// padding, which itself has the position 1, as transformers gives it when it writes.
+pub(super) fn positions(attention: &[Vec<u32>], past: usize) -> Vec<Vec<u32>> {
+    attention.iter().map(|row| places(row).skip(past).map(|place| place.unwrap_or(1)).collect()).collect()
+}
+
+/// The positions of whole texts in which padding, too, has its position.
+pub(super) fn positions_in_order(attention: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    attention.iter().map(|row| (0..row.len() as u32).collect()).collect()
+}
+
 /// What is added to the scores of self-attention, `[batch, 1, queries, tokens]`, in a pass over the last tokens of texts.
 /// `attention` is the mask of the whole texts, one row for each entry of the batch (1 for a token, 0 for padding); the
 /// first `past` tokens were seen in earlier passes.
 pub(super) fn mask(attention: &[Vec<u32>], past: usize, device: &Device) -> Result<Tensor> {
+    mask_within(attention, past, None, device)
+}
+
+/// The same where a token sees no further back than to the first of the `window` tokens that end with itself, padding
+/// counted, as transformers counts them.
+pub(super) fn mask_within(
+    attention: &[Vec<u32>],
+    past: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Tensor> {
     let batch = attention.len();
     let tokens = attention.first().map_or(0, Vec::len);
     let mut mask = Vec::with_capacity(batch * (tokens - past) * tokens);
@@ -54,7 +67,8 @@ pub(super) fn mask(attention: &[Vec<u32>], past: usize, device: &Device) -> Resu
         // be forbidden twice.
         for query in past..tokens {
             mask.extend(row.iter().enumerate().map(|(key, seen)| {
-                let allowed = key <= query && *seen != 0;
+                let near = window.is_none_or(|window| query < key.saturating_add(window));
+                let allowed = key <= query && near && *seen != 0;
                 if allowed { 0.0 } else { FORBIDDEN }
             }));
         }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+use super::llava::ORIGINAL_CLASS;
 use crate::error::{Error, Result};
 use crate::nn::check_heads;
 
@@ -44,6 +45,8 @@ impl Checkpoint {
             Some("clip") => "CLIPModel",
             Some("siglip") => "SiglipModel",
             Some("idefics") => "IdeficsForVisionText2Text",
+            Some("llava" | "llava_llama") if self.config["mm_vision_tower"].is_string() => ORIGINAL_CLASS,
+            Some("llava") => "LlavaForConditionalGeneration",
             Some(other) => other,
             None => "",
         })

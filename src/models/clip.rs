@@ -120,6 +120,16 @@ impl ClipConfig {
     }
 }
 
+/// The vision tower in a folder of its own: that of a `CLIPModel`, or a `CLIPVisionModel`.
+pub(super) fn vision_config(checkpoint: &Checkpoint) -> Result<VisionTowerConfig> {
+    if checkpoint.config["vision_config"].is_object() {
+        return Ok(ClipConfig::read(checkpoint)?.vision_config);
+    }
+    let config: VisionTowerConfig = checkpoint.parse(&checkpoint.config)?;
+    config.check(checkpoint)?;
+    Ok(config)
+}
+
 /// The model.
 pub struct Clip {
     config: ClipConfig,

@@ -85,7 +85,7 @@ impl OpenedFusion {
             }
             Model::Flamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
             Model::OpenFlamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
-            Model::DualEncoder(_) | Model::QueryingRetrieval(_) | Model::QueryingWriter(_) => {
+            Model::DualEncoder(_) | Model::QueryingRetrieval(_) | Model::QueryingWriter(_) | Model::Projector(_) => {
                 let class = checkpoint.class();
                 let problem = format!("the checkpoint is a '{class}', whose words don't look at pictures");
                 return Err(Error::unusable(problem, "open a checkpoint of BLIP or IDEFICS here").at(folder));

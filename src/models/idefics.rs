@@ -116,6 +116,7 @@ impl Idefics {
             activation: config.hidden_act,
             epsilon: config.rms_norm_eps,
             attention_bias: false,
+            qkv_bias: false,
             mlp_bias: false,
         };
         let gated = GatedShape {

@@ -1,5 +1,6 @@
 //! A language model that is given vectors instead of tokens, so that what comes from a picture can stand among its words,
-//! as in BLIP-2 (Li et al. 2023, arXiv 2301.12597) and InstructBLIP (Dai et al. 2023, arXiv 2305.06500).
+//! as in BLIP-2 (Li et al. 2023, arXiv 2301.12597), InstructBLIP (Dai et al. 2023, arXiv 2305.06500) and LLaVA (Liu et al.
+//! 2023, arXiv 2304.08485).
 
 use candle_core::{DType, Tensor};
 use serde::Serialize;
@@ -8,15 +9,15 @@ use serde_json::{Map, Value};
 use super::causal::{fits, rows};
 use super::checkpoint::Checkpoint;
 use super::generate::{Limits, Manner, write};
-use super::llama::{Llama, LlamaConfig};
+use super::llama::{Llama, LlamaConfig, LlamaKind};
 use super::opt::{Opt, OptConfig};
 use super::t5::{T5, T5Config};
 use crate::error::{Error, Result};
 use crate::nn::{BlockCache, Embedding, Scope};
 use crate::taps::Taps;
 
-/// What OPT, LLaMA and T5 have in common. The first two are a decoder alone, which writes on after what it is given; the
-/// last reads it with an encoder ([`crate::taps::Tower::Encoder`]) and writes with a decoder.
+/// What OPT, LLaMA with its relatives, and T5 have in common. All but the last are a decoder alone, which writes on after
+/// what it is given; T5 reads it with an encoder ([`crate::taps::Tower::Encoder`]) and writes with a decoder.
 pub trait LanguageModel: Send + Sync {
     /// The table of the tokens that it reads, `[tokens, width]`.
     fn words(&self) -> &Embedding;
@@ -45,6 +46,16 @@ pub trait LanguageModel: Send + Sync {
     fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         self.words().forward(ids)
     }
+
+    /// The scores of all words for states `[batch, positions, width]` behind any block of the decoder, `[batch, positions,
+    /// tokens]`: the norm and the output layer that otherwise stand behind the last block. Behind that one they are
+    /// [`Self::logits`]; earlier it is the logit lens (nostalgebraist 2020, "interpreting GPT: the logit lens"; for
+    /// pictures' positions Neo et al. 2024, arXiv 2410.07149, github.com/clemneo/llava-interp:src/lvlm_lens.py), which
+    /// shows what a state is on its way to. The states are those of [`crate::taps::Point::ResidPost`].
+    ///
+    /// # Errors
+    /// If the shape doesn't fit.
+    fn lens(&self, states: &Tensor) -> Result<Tensor>;
 
     /// The scores of what follows. Reads `embeds` `[batch, positions, width]`; `attention_mask` `[batch, positions]` is 1
     /// for a position and 0 for padding. A decoder alone gives what follows each position, `[batch, positions, tokens]`.
@@ -86,8 +97,12 @@ pub enum LanguageConfig {
     Opt(OptConfig),
     /// A `T5ForConditionalGeneration`.
     T5(T5Config),
-    /// A `LlamaForCausalLM`, under InstructBLIP a Vicuna.
+    /// A `LlamaForCausalLM`, under InstructBLIP and LLaVA a Vicuna.
     Llama(LlamaConfig),
+    /// A `MistralForCausalLM`.
+    Mistral(LlamaConfig),
+    /// A `Qwen2ForCausalLM`.
+    Qwen2(LlamaConfig),
 }
 
 impl LanguageConfig {
@@ -101,8 +116,11 @@ impl LanguageConfig {
             "opt" => Ok(Self::Opt(OptConfig::read(config, checkpoint)?)),
             "t5" => Ok(Self::T5(T5Config::read(config, checkpoint)?)),
             "llama" => Ok(Self::Llama(LlamaConfig::read(config, checkpoint)?)),
+            "mistral" => Ok(Self::Mistral(LlamaConfig::read_as(LlamaKind::Mistral, config, checkpoint)?)),
+            "qwen2" => Ok(Self::Qwen2(LlamaConfig::read_as(LlamaKind::Qwen2, config, checkpoint)?)),
             other => Err(checkpoint.config_error(format!(
-                "the config says that the language model is of the kind '{other}', and Alignscope knows opt, t5 and llama"
+                "the config says that the language model is of the kind '{other}', and Alignscope knows opt, t5, llama, \
+                 mistral and qwen2"
             ))),
         }
     }
@@ -113,7 +131,7 @@ impl LanguageConfig {
         match self {
             Self::Opt(config) => config.word_width(),
             Self::T5(config) => config.d_model,
-            Self::Llama(config) => config.hidden_size,
+            Self::Llama(config) | Self::Mistral(config) | Self::Qwen2(config) => config.hidden_size,
         }
     }
 
@@ -125,7 +143,9 @@ impl LanguageConfig {
         let model: Box<dyn LanguageModel> = match self {
             Self::Opt(config) => Box::new(Opt::load(config.clone(), scope)?),
             Self::T5(config) => Box::new(T5::load(config.clone(), scope)?),
-            Self::Llama(config) => Box::new(Llama::load(config.clone(), scope)?),
+            Self::Llama(config) | Self::Mistral(config) | Self::Qwen2(config) => {
+                Box::new(Llama::load(config.clone(), scope)?)
+            }
         };
         Ok(model)
     }

@@ -10,6 +10,7 @@ pub mod blip_vision;
 pub mod builtin;
 pub mod cache;
 mod causal;
+pub mod chat;
 pub mod checkpoint;
 pub mod clip;
 pub mod device;
@@ -21,17 +22,20 @@ pub mod idefics;
 pub mod inventory;
 pub mod language_model;
 pub mod llama;
+pub mod llava;
 pub mod open_flamingo;
 pub mod opened;
 pub mod opt;
 pub mod picture;
 pub mod preprocess;
+pub mod projector;
 pub mod q_former;
 pub mod querying;
 pub mod querying_writer;
 pub mod record;
 mod resample;
 pub mod siglip;
+mod splice;
 pub mod t5;
 pub mod text_tower;
 pub mod tokenizer;
@@ -47,6 +51,7 @@ use blip_2::{Blip2Config, Blip2Kind};
 use blip_2_retrieval::Blip2Retrieval;
 use checkpoint::Checkpoint;
 use dual_encoder::DualEncoder;
+use llava::{Llava, LlavaConfig};
 use open_flamingo::{OpenFlamingo, OpenFlamingoConfig};
 use querying_writer::QueryingWriter;
 use weights::Weights;
@@ -65,6 +70,8 @@ pub enum Model {
     QueryingRetrieval(Box<Blip2Retrieval>),
     /// Queries that look at the picture for a language model: BLIP-2 and InstructBLIP.
     QueryingWriter(Box<QueryingWriter>),
+    /// Patches that a language model reads as words: LLaVA.
+    Projector(Box<Llava>),
 }
 
 /// A class of checkpoints that can be opened.
@@ -138,6 +145,19 @@ pub const MODELS: &[Family] = &[
         class: "Blip2ForConditionalGeneration",
         paper: "Li et al. 2023, arXiv 2301.12597",
         load: |checkpoint, scope| querying_writer(checkpoint, Blip2Kind::Generation, scope),
+    },
+    Family {
+        class: "LlavaForConditionalGeneration",
+        paper: "Liu et al. 2023, arXiv 2304.08485",
+        load: |checkpoint, scope| {
+            let model = Llava::load(LlavaConfig::read(checkpoint)?, checkpoint, scope)?;
+            Ok(Model::Projector(Box::new(model)))
+        },
+    },
+    Family {
+        class: llava::ORIGINAL_CLASS,
+        paper: "Liu et al. 2023, arXiv 2304.08485",
+        load: |checkpoint, scope| Ok(Model::Projector(Box::new(Llava::load_original(checkpoint, scope)?))),
     },
     Family {
         class: "InstructBlipForConditionalGeneration",

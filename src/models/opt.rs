@@ -259,6 +259,10 @@ impl LanguageModel for Opt {
         None
     }
 
+    fn lens(&self, states: &Tensor) -> Result<Tensor> {
+        self.head(states)
+    }
+
     fn logits(
         &self,
         embeds: &Tensor,

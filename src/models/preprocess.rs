@@ -168,6 +168,13 @@ impl ImageProcessor {
         format!("{out:#}\n")
     }
 
+    /// The colour that becomes 0 in the result, 0 to 255 in each channel; black where nothing is normalised.
+    #[must_use]
+    pub fn mean_colour(&self) -> [u8; 3] {
+        let (mean, _) = self.normalise.unwrap_or(([0.0; 3], [1.0; 3]));
+        mean.map(|channel| (channel * 255.0) as u8)
+    }
+
     /// Height and width of the result, in pixels.
     #[must_use]
     pub fn size(&self) -> (u32, u32) {

@@ -59,7 +59,11 @@ impl OpenedQuerying {
         let model = match model {
             Model::QueryingRetrieval(model) => QueryingModel::Retrieval(model),
             Model::QueryingWriter(model) => QueryingModel::Writer(model),
-            Model::DualEncoder(_) | Model::Flamingo(_) | Model::OpenFlamingo(_) | Model::Blip(_) => {
+            Model::DualEncoder(_)
+            | Model::Flamingo(_)
+            | Model::OpenFlamingo(_)
+            | Model::Blip(_)
+            | Model::Projector(_) => {
                 let problem = format!("the checkpoint is a '{}', which has no queries", checkpoint.class());
                 return Err(Error::unusable(problem, "open a checkpoint of BLIP-2 or InstructBLIP here").at(folder));
             }

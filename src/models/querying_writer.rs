@@ -11,6 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::generate::Manner;
 use super::language_model::{LanguageConfig, LanguageModel};
 use super::q_former::{QFormerMask, QFormerText};
+use super::splice::{places, splice};
 use crate::error::{Error, Result};
 use crate::nn::{Linear, Scope};
 use crate::taps::Taps;
@@ -69,7 +70,10 @@ impl QueryingWriter {
         // transformers asks for the width of the blocks, also where words are narrower (OPT-350M).
         let to = match language_config {
             LanguageConfig::Opt(opt) => opt.hidden_size,
-            LanguageConfig::T5(_) | LanguageConfig::Llama(_) => language_config.width(),
+            LanguageConfig::T5(_)
+            | LanguageConfig::Llama(_)
+            | LanguageConfig::Mistral(_)
+            | LanguageConfig::Qwen2(_) => language_config.width(),
         };
         Ok(Self {
             language_projection: Linear::load(&scope.enter("language_projection"), from, to)?,
@@ -164,7 +168,7 @@ impl QueryingWriter {
     /// If an id is unknown, there isn't one picture for each text, or not one placeholder for each query.
     pub fn inputs(&self, ids: &Tensor, projected: &Tensor) -> Result<Tensor> {
         let words = self.language.embed(ids)?; // [batch, tokens, width]
-        let (batch, tokens, width) = words.dims3()?;
+        let (batch, _, width) = words.dims3()?;
         let (pictures, queries, projected_width) = projected.dims3()?;
         if pictures != batch {
             return Err(Error::unusable(
@@ -183,29 +187,13 @@ impl QueryingWriter {
         let Some(placeholder) = self.placeholder() else {
             return Ok(Tensor::cat(&[projected, &words], 1)?);
         };
-        // Where each position's vector stands among all words and, behind them, all that was brought back.
-        let mut places = Vec::with_capacity(batch * tokens);
-        for (row, ids) in ids.to_vec2::<u32>()?.into_iter().enumerate() {
-            let mut query = 0;
-            for (at, id) in ids.into_iter().enumerate() {
-                if id == placeholder {
-                    places.push((batch * tokens + row * queries + query) as u32);
-                    query += 1;
-                } else {
-                    places.push((row * tokens + at) as u32);
-                }
-            }
-            if query != queries {
-                return Err(Error::unusable(
-                    format!("the text has {query} places for what {queries} queries bring back"),
-                    "leave the token that stands for a picture out of the text",
-                ));
-            }
+        if let Some(found) = places(ids, placeholder)?.into_iter().find(|found| *found != queries) {
+            return Err(Error::unusable(
+                format!("the text has {found} places for what {queries} queries bring back"),
+                "leave the token that stands for a picture out of the text",
+            ));
         }
-        let all = [words.reshape((batch * tokens, width))?, projected.reshape((batch * queries, width))?];
-        let places = Tensor::from_vec(places, batch * tokens, ids.device())?;
-        let rows = Tensor::cat(&all, 0)?.index_select(&places, 0)?; // [batch * tokens, width]
-        Ok(rows.reshape((batch, tokens, width))?)
+        splice(&words, ids, placeholder, projected)
     }
 
     /// The mask that belongs to [`Self::inputs`].

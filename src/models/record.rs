@@ -3,6 +3,7 @@
 
 mod dual;
 mod fusion;
+mod projector;
 mod querying;
 
 pub use dual::PairPass;
@@ -15,6 +16,7 @@ use std::path::Path;
 use super::checkpoint::Checkpoint;
 use super::fusion::OpenedFusion;
 use super::opened::Opened;
+use super::projector::OpenedProjector;
 use super::querying::OpenedQuerying;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
 use crate::error::{Error, Result};
@@ -24,7 +26,7 @@ use crate::taps::{Array, IdArray, Recording, SitePattern};
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// The pictures. Two encoders take any number; a model that matches takes one for each text, or one for all; Flamingo
-    /// one for each `<image>` of its text; any other model one.
+    /// and LLaVA one for each `<image>` of their text; any other model one.
     pub pictures: &'a [&'a RgbImage],
     /// The texts, as transformers' processor takes them. A model that writes takes one.
     pub texts: &'a [String],
@@ -62,6 +64,8 @@ pub enum Recordable {
     Fusion(Box<OpenedFusion>),
     /// BLIP-2 or InstructBLIP.
     Querying(Box<OpenedQuerying>),
+    /// LLaVA.
+    Projector(Box<OpenedProjector>),
 }
 
 impl Recordable {
@@ -78,6 +82,9 @@ impl Recordable {
         if super::querying::CLASSES.contains(&class) {
             return Ok(Self::Querying(Box::new(OpenedQuerying::open(folder, device)?)));
         }
+        if super::projector::CLASSES.contains(&class) {
+            return Ok(Self::Projector(Box::new(OpenedProjector::open(folder, device)?)));
+        }
         Ok(Self::DualEncoder(Box::new(Opened::open(folder, device)?)))
     }
 
@@ -88,6 +95,7 @@ impl Recordable {
             Self::DualEncoder(opened) => &opened.checkpoint,
             Self::Fusion(opened) => &opened.checkpoint,
             Self::Querying(opened) => &opened.checkpoint,
+            Self::Projector(opened) => &opened.checkpoint,
         }
     }
 
@@ -98,6 +106,7 @@ impl Recordable {
             Self::DualEncoder(opened) => opened.dual_encoder().grid(),
             Self::Fusion(opened) => opened.grid(),
             Self::Querying(opened) => opened.grid(),
+            Self::Projector(opened) => opened.grid(),
         }
     }
 
@@ -111,6 +120,22 @@ impl Recordable {
             Self::DualEncoder(opened) => opened.record(wanted),
             Self::Fusion(opened) => opened.record(wanted),
             Self::Querying(opened) => opened.record(wanted),
+            Self::Projector(opened) => opened.record(wanted),
+        }
+    }
+
+    /// What to hand to a model that was trained on conversations, for a question about `pictures` pictures: what the chat
+    /// template of the checkpoint makes of it.
+    ///
+    /// # Errors
+    /// If the model takes texts as they are, or the template is missing or can't be used.
+    pub fn asked(&self, question: &str, pictures: usize) -> Result<String> {
+        match self {
+            Self::Projector(opened) => opened.asked(question, pictures),
+            Self::DualEncoder(_) | Self::Fusion(_) | Self::Querying(_) => {
+                let problem = format!("a '{}' was trained on no conversations", self.checkpoint().class());
+                Err(Error::unusable(problem, "give it the text as it is"))
+            }
         }
     }
 }

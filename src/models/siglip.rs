@@ -54,15 +54,10 @@ impl SiglipConfig {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        let block = json!({
-            "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-            "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6,
-        });
         let text = json!({"vocab_size": 32000, "max_position_embeddings": 64});
-        let vision = json!({"num_channels": 3, "image_size": 224, "patch_size": 16});
         let config: Self = checkpoint.parse(&json!({
-            "text_config": filled(&checkpoint.config["text_config"], &[&block, &text]),
-            "vision_config": filled(&checkpoint.config["vision_config"], &[&block, &vision]),
+            "text_config": filled(&checkpoint.config["text_config"], &[&block(), &text]),
+            "vision_config": vision_config(&checkpoint.config["vision_config"]),
         }))?;
         let text = &config.text_config;
         checkpoint.check_sizes(&[
@@ -82,6 +77,19 @@ impl SiglipConfig {
         let text = &self.text_config;
         text.projection_size.unwrap_or(text.hidden_size)
     }
+}
+
+/// What the blocks of both towers are like where a file doesn't say it.
+fn block() -> Value {
+    json!({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6,
+    })
+}
+
+/// The `vision_config` of a SigLIP, with transformers' values for the keys that it leaves out.
+pub(super) fn vision_config(given: &Value) -> Value {
+    filled(given, &[&block(), &json!({"num_channels": 3, "image_size": 224, "patch_size": 16})])
 }
 
 /// `given` with the values of `defaults` where it has none.

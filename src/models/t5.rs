@@ -117,6 +117,10 @@ impl LanguageModel for T5 {
         Some(self.config.start())
     }
 
+    fn lens(&self, states: &Tensor) -> Result<Tensor> {
+        self.head(&self.decoder.norm(states)?)
+    }
+
     fn logits(
         &self,
         embeds: &Tensor,

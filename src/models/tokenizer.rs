@@ -14,7 +14,7 @@ use guard::{check_template, guarded};
 const LONGEST_TEXT: usize = 20_000;
 
 /// A text as a model reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// The ids, with those that begin and end a text.
     pub ids: Vec<u32>,
@@ -29,6 +29,37 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// The same token `count` times, without a place in the text.
+    #[must_use]
+    pub fn repeated(id: u32, name: &str, count: usize) -> Self {
+        Self {
+            ids: vec![id; count],
+            texts: vec![name.to_owned(); count],
+            spans: vec![None; count],
+            cut: false,
+            known: vec![true; count],
+        }
+    }
+
+    /// Puts `more` behind these.
+    pub fn append(&mut self, more: Self) {
+        self.ids.extend(more.ids);
+        self.texts.extend(more.texts);
+        self.spans.extend(more.spans);
+        self.known.extend(more.known);
+        self.cut |= more.cut;
+    }
+
+    /// Takes the first token off, if there is one: the beginning of a text that stands behind another.
+    pub fn drop_first(&mut self) {
+        if !self.ids.is_empty() {
+            self.ids.remove(0);
+            self.texts.remove(0);
+            self.spans.remove(0);
+            self.known.remove(0);
+        }
+    }
+
     /// Takes the last token off, if there is one: the end of a text that is to be gone on with.
     pub fn pop(&mut self) {
         self.ids.pop();

@@ -1,4 +1,5 @@
-//! The vision transformer of CLIP and SigLIP (Dosovitskiy et al. 2020), up to and including its last layer norm.
+//! The vision transformer of CLIP and SigLIP (Dosovitskiy et al. 2020), up to and including its last layer norm, and the
+//! states on the way there, which LLaVA looks at.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,14 @@ pub enum Tail {
     Patches,
 }
 
+impl Tail {
+    /// How many class tokens stand before the patches.
+    #[must_use]
+    pub fn class_tokens(self) -> usize {
+        usize::from(self == Self::ClassToken)
+    }
+}
+
 /// Patches, positions and blocks.
 #[derive(Clone, Debug)]
 pub struct VisionTower {
@@ -165,6 +174,33 @@ impl VisionTower {
     /// # Errors
     /// If the pixels have another size than the config says, the pass is cancelled, or an observer fails.
     pub fn forward(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        self.through(pixels, taps, |_, _| ())
+    }
+
+    /// The states behind several blocks, each `[batch, positions, width]`, in the order of `wanted`: 0 is what enters the
+    /// first block, n what leaves the n-th, before [`Self::post_layernorm`]; they are what transformers calls
+    /// `hidden_states`. All blocks are passed through, also those behind the last that is wanted.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and if there are fewer blocks.
+    pub fn states(&self, pixels: &Tensor, wanted: &[usize], taps: &mut Taps<'_>) -> Result<Vec<Tensor>> {
+        let mut kept: Vec<Option<Tensor>> = vec![None; wanted.len()];
+        self.through(pixels, taps, |behind, states| {
+            for (place, _) in kept.iter_mut().zip(wanted).filter(|(_, wanted)| **wanted == behind) {
+                *place = Some(states.clone());
+            }
+        })?;
+        let missing = |behind: usize| {
+            Error::unusable(
+                format!("the vision tower has {} blocks, and states behind block {behind} are wanted", self.depth()),
+                "correct vision_feature_layer in config.json",
+            )
+        };
+        kept.into_iter().zip(wanted).map(|(states, behind)| states.ok_or_else(|| missing(*behind))).collect()
+    }
+
+    /// All blocks; `keep` gets the states behind so many of them.
+    fn through(&self, pixels: &Tensor, taps: &mut Taps<'_>, mut keep: impl FnMut(usize, &Tensor)) -> Result<Tensor> {
         let batch = check_pixels(pixels, self.image_size)?;
         let mut x = self.patch_embedding.forward(pixels)?; // [batch, patches, width]
         if let Some((class, _)) = &self.class {
@@ -177,8 +213,10 @@ impl VisionTower {
             x = norm.forward(&x)?;
         }
         x = taps.tap(Site::new(Tower::Vision, 0, Point::Embed), x)?;
+        keep(0, &x);
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(x, None, Tower::Vision, layer, taps)?;
+            keep(layer + 1, &x);
         }
         Ok(x)
     }

@@ -2,7 +2,8 @@
 //! them.
 //!
 //! OpenFlamingo publishes only what it trained, `checkpoint.pt`; the frozen parts lie as their owners publish them in
-//! the folders `language_model` and `vision_encoder` beside it, and their tensors get the name of the folder in front.
+//! the folders `language_model` and `vision_encoder` beside it, and their tensors get the name of the folder in front. So
+//! do those of the vision tower that LLaVA's own config names.
 
 mod header;
 mod pickle;
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::llava::{TOWER, tower_beside};
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
 use header::Header;
@@ -245,7 +247,15 @@ fn files(folder: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
             found.extend(own(&folder.join(part), part)?);
         }
     }
+    if let Some(tower) = tower_beside(folder).filter(|tower| has_weights(tower)) {
+        found.extend(own(&tower, TOWER)?);
+    }
     Ok(found)
+}
+
+/// Whether there are weights in `folder` itself.
+fn has_weights(folder: &Path) -> bool {
+    NAMES.iter().any(|(single, index)| folder.join(single).is_file() || folder.join(index).is_file())
 }
 
 /// The files with weights in `folder` itself, which belong to `part`. Where there are none, the usual name, so that the

@@ -1,6 +1,7 @@
-//! The transformer block of the language models: LLaMA (Touvron et al. 2023, arXiv 2302.13971), under IDEFICS too; MPT
-//! (MosaicML 2023), under OpenFlamingo; OPT (Zhang et al. 2022, arXiv 2205.01068) and T5 (Raffel et al. 2019, arXiv
-//! 1910.10683), under BLIP-2. They differ in the kinds of their parts and in the names of their weights.
+//! The transformer block of the language models: LLaMA (Touvron et al. 2023, arXiv 2302.13971) with its relatives Mistral
+//! and Qwen2, under IDEFICS and LLaVA too; MPT (MosaicML 2023), under OpenFlamingo; OPT (Zhang et al. 2022, arXiv
+//! 2205.01068) and T5 (Raffel et al. 2019, arXiv 1910.10683), under BLIP-2. They differ in the kinds of their parts and in
+//! the names of their weights.
 
 use candle_core::Tensor;
 
@@ -51,8 +52,10 @@ pub struct LlamaShape {
     pub activation: Activation,
     /// What the norms add to the mean square.
     pub epsilon: f64,
-    /// Whether the maps of the attention have biases.
+    /// Whether all four maps of the attention have biases.
     pub attention_bias: bool,
+    /// Whether those of queries, keys and values have, as in Qwen2 (Yang et al. 2024, arXiv 2407.10671).
+    pub qkv_bias: bool,
     /// Whether the maps of the feed-forward part have biases.
     pub mlp_bias: bool,
 }
@@ -102,14 +105,14 @@ impl LanguageBlock {
         let LlamaShape { width, heads, key_heads, head_width, inner, .. } = shape;
         let (attention, mlp) = (scope.enter("self_attn"), scope.enter("mlp"));
         let norm = |name| -> Result<Norm> { Ok(Norm::Rms(RmsNorm::load(&scope.enter(name), width, shape.epsilon)?)) };
-        let projection =
-            |name, input, output| Linear::load_with(&attention.enter(name), input, output, shape.attention_bias);
+        let (all, inner_bias) = (shape.attention_bias, shape.attention_bias || shape.qkv_bias);
+        let projection = |name, output| Linear::load_with(&attention.enter(name), width, output, inner_bias);
         let projections = [
-            projection("q_proj", width, heads * head_width)?,
-            projection("k_proj", width, key_heads * head_width)?,
-            projection("v_proj", width, key_heads * head_width)?,
+            projection("q_proj", heads * head_width)?,
+            projection("k_proj", key_heads * head_width)?,
+            projection("v_proj", key_heads * head_width)?,
         ];
-        let out = projection("o_proj", heads * head_width, width)?;
+        let out = Linear::load_with(&attention.enter("o_proj"), heads * head_width, width, all)?;
         let linear = |name, input, output| Linear::load_with(&mlp.enter(name), input, output, shape.mlp_bias);
         let into = [linear("gate_proj", width, inner)?, linear("up_proj", width, inner)?];
         let mlp = GatedMlp::new(into, linear("down_proj", inner, width)?, shape.activation);

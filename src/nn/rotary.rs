@@ -19,9 +19,23 @@ impl Rotary {
     /// # Errors
     /// If the rows differ in length, or the device is out of memory.
     pub fn new(positions: &[Vec<u32>], head_width: usize, base: f32, device: &Device) -> Result<Self> {
-        let half = head_width / 2;
-        let shape = (positions.len(), positions.first().map_or(0, Vec::len), 1, half);
-        let speeds: Vec<f32> = (0..half).map(|i| 1.0 / base.powf((2 * i) as f32 / head_width as f32)).collect();
+        Self::with_speeds(positions, &Self::speeds(head_width, base), device)
+    }
+
+    /// The angle by which each pair of numbers of a head is turned from one position to the next, in radians, `head
+    /// width / 2` of them.
+    #[must_use]
+    pub fn speeds(head_width: usize, base: f32) -> Vec<f32> {
+        (0..head_width / 2).map(|i| 1.0 / base.powf((2 * i) as f32 / head_width as f32)).collect()
+    }
+
+    /// [`Self::new`] with other speeds than the usual [`Self::speeds`], as models have that were made for longer texts
+    /// than they were trained on.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_speeds(positions: &[Vec<u32>], speeds: &[f32], device: &Device) -> Result<Self> {
+        let shape = (positions.len(), positions.first().map_or(0, Vec::len), 1, speeds.len());
         let angles: Vec<f32> = positions
             .iter()
             .flatten()

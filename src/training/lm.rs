@@ -1,13 +1,16 @@
-//! The recipe of the small language model under Flamingo, BLIP-2 and InstructBLIP: the world's sentences, questions and
-//! answers, and no picture.
+//! The recipe of the small language model under Flamingo, BLIP-2, InstructBLIP and LLaVA: the world's sentences, questions
+//! and answers, and no picture.
 //!
-//! What it learns is what can be known without looking: grammar, which answers fit which question, and how often.
+//! What it learns is what can be known without looking: grammar, which answers fit which question, and how often; and, as
+//! every large language model does, to find in what stands before a text what it is about. There stand sentences about the
+//! same scene, half of the time; a picture's vectors will stand there later.
 
 use candle_core::{DType, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::blip::any_question;
@@ -23,12 +26,19 @@ use crate::models::generate::Ends;
 use crate::models::language_model::LanguageModel;
 use crate::models::llama::{Llama, LlamaConfig};
 use crate::models::tokenizer::TextTokenizer;
-use crate::nn::{Activation, Scope};
+use crate::models::weights::Weights;
+use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Language, Scene, Split};
 
 /// The longest text, in tokens.
 pub const CONTEXT: usize = 48;
+/// What can stand before a text, in tokens: sentences, or the patches of a picture.
+pub const BEFORE: usize = 64;
+/// The most sentences before a text.
+const SENTENCES: u32 = 8;
+/// The language model's table of words.
+const WORDS: &str = "model.embed_tokens.weight";
 
 /// The recipe.
 pub struct LmRecipe {
@@ -51,9 +61,12 @@ pub fn lm_config() -> LlamaConfig {
         hidden_act: Activation::Silu,
         rms_norm_eps: 1e-6,
         attention_bias: false,
+        qkv_bias: false,
         mlp_bias: false,
         rope_theta: 10_000.0,
-        max_position_embeddings: CONTEXT,
+        rope_scaling: None,
+        sliding_window: None,
+        max_position_embeddings: BEFORE + CONTEXT,
         tie_word_embeddings: true,
         bos_token_id: Some(BEGIN.1),
         eos_token_id: Some(Ends::One(END.1)),
@@ -73,6 +86,37 @@ pub(super) fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) 
     (prompt.to_owned(), caption)
 }
 
+/// Sentences about a scene, each in any language, as many as there is room for.
+fn sentences(scene: &Scene, tokenizer: &TextTokenizer, rng: &mut ChaCha8Rng) -> Result<String> {
+    let mut all = String::new();
+    for _ in 0..rng.random_range(1..=SENTENCES) {
+        let longer = format!("{all}{} ", scene.caption(any_language(rng), rng));
+        if tokenizer.encode(&longer)?.ids.len() > BEFORE {
+            break;
+        }
+        all = longer;
+    }
+    Ok(all)
+}
+
+/// The weights of the language model under `prefix`, with a row more in its table of words. No text ever holds it: a vector
+/// of a picture stands there instead. But the table is also the matrix of the scores, so the row is that of the padding,
+/// which is as unlikely to be written.
+///
+/// # Errors
+/// If a weight can't be read.
+pub(super) fn with_a_row_more(lm: &Weights, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
+    let mut weights = BTreeMap::new();
+    for (name, shape) in lm.shapes() {
+        let mut weight = lm.get(&name, &shape)?;
+        if name == WORDS {
+            weight = Tensor::cat(&[&weight, &weight.narrow(0, PAD.1 as usize, 1)?], 0)?; // [words + 1, width]
+        }
+        weights.insert(format!("{prefix}.{name}"), weight);
+    }
+    Ok(weights)
+}
+
 impl LmRecipe {
     /// The recipe `lm`.
     ///
@@ -88,7 +132,7 @@ impl LmRecipe {
             seed,
             measure: "next words right",
         };
-        let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), CONTEXT)?;
+        let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), BEFORE + CONTEXT)?;
         Ok(Self { config: lm_config(), plan, tokenizer })
     }
 }
@@ -117,8 +161,13 @@ impl Recipe for LmRecipe {
             .map(|at| {
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6d);
                 let language = any_language(&mut rng);
-                let (given, written) = anything(&Scene::random(Split::Training, first + at), language, &mut rng);
-                let ids = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
+                let scene = Scene::random(Split::Training, first + at);
+                // All texts of a step have sentences before them, or none has, so that they are of about one length.
+                let with_sentences = !step.is_multiple_of(2);
+                let before = with_sentences.then(|| sentences(&scene, &self.tokenizer, &mut rng)).transpose()?;
+                let (given, written) = anything(&scene, language, &mut rng);
+                let text = format!("{}{given} {written}", before.unwrap_or_default());
+                let ids = self.tokenizer.encode(&text)?.ids;
                 Ok((ids, 1)) // questions are learned, too
             })
             .collect::<Result<Vec<_>>>()?;
@@ -137,7 +186,7 @@ impl Recipe for LmRecipe {
             serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
         config.extend(written.as_object().cloned().unwrap_or_default());
         let weights = variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone()));
-        write_checkpoint(folder, &Value::Object(config), &weights.collect(), DType::F16, CONTEXT, None)?;
+        write_checkpoint(folder, &Value::Object(config), &weights.collect(), DType::F16, BEFORE + CONTEXT, None)?;
         Ok(vec![folder.to_owned()])
     }
 }

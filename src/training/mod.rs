@@ -1,7 +1,7 @@
 //! Training the built-in checkpoints on the sticker world, with the same model code that runs published ones.
 //!
-//! A recipe (`clip.rs`, `blip.rs`, `blip_answers.rs`, `lm.rs`, `flamingo.rs`, `blip_2.rs`, `querying_writer.rs`) says what a
-//! batch is and what the loss; [`run`] does what all recipes share: the schedule, the optimizer, snapshots to resume from,
+//! A recipe (`clip.rs`, `blip.rs`, `blip_answers.rs`, `lm.rs`, `flamingo.rs`, `blip_2.rs`, `querying_writer.rs`,
+//! `llava.rs`) says what a batch is and what the loss; [`run`] does what all recipes share: the schedule, the optimizer, snapshots to resume from,
 //! progress and a clean stop.
 
 pub mod blip;
@@ -11,6 +11,7 @@ pub mod clip;
 pub mod flamingo;
 mod fold;
 pub mod folder;
+pub mod llava;
 pub mod lm;
 pub mod losses;
 mod optimizer;

@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 
 use super::blip_2::{self, Blip2Recipe, config_json, initialise};
 use super::folder::{write_checkpoint, write_json, write_tokenizer};
-use super::lm::{CONTEXT, anything, lm_config};
+use super::lm::{CONTEXT, anything, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
 use super::texts::{Lines, any_language};
-use super::tokenizer::{END, PAD, tokenizer_json_with, without_end, words};
+use super::tokenizer::{END, tokenizer_json_with, without_end, words};
 use super::tower::FrozenTower;
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -40,8 +40,6 @@ use crate::world::{Scene, Split};
 
 /// Texts about each picture in a step.
 const TEXTS: usize = 2;
-/// The language model's table of words.
-const WORDS: &str = "model.embed_tokens.weight";
 
 /// The recipe.
 pub struct QueryingWriterRecipe {
@@ -95,7 +93,8 @@ impl QueryingWriterRecipe {
             start.insert(new_name(&name, instructed), weights.get(&name, &shape)?);
         }
         let mut frozen = tower.weights.clone();
-        frozen.extend(language_model(&Weights::open(language, &Device::Cpu)?)?);
+        // What a query brings back stands where its token would be.
+        frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, "language_model")?);
 
         let llama = lm_config();
         let language = LanguageConfig::Llama(LlamaConfig {
@@ -169,21 +168,6 @@ fn new_name(name: &str, instructed: bool) -> String {
         Some(name) if instructed => inside(name),
         _ => name.to_owned(),
     }
-}
-
-/// The weights of the language model, with a row more in its table of words. No text ever holds it: what a query brings
-/// back stands there instead. But the table is also the matrix of the scores, so the row is that of the padding, which is
-/// as unlikely to be written.
-fn language_model(lm: &Weights) -> Result<BTreeMap<String, Tensor>> {
-    let mut weights = BTreeMap::new();
-    for (name, shape) in lm.shapes() {
-        let mut weight = lm.get(&name, &shape)?;
-        if name == WORDS {
-            weight = Tensor::cat(&[&weight, &weight.narrow(0, PAD.1 as usize, 1)?], 0)?; // [words + 1, width]
-        }
-        weights.insert(format!("language_model.{name}"), weight);
-    }
-    Ok(weights)
 }
 
 impl Recipe for QueryingWriterRecipe {

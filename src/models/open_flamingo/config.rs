@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::mpt::MptConfig;
 use crate::error::Result;
 use crate::models::checkpoint::Checkpoint;
-use crate::models::clip::ClipConfig;
+use crate::models::clip::vision_config;
 use crate::models::vision_tower::VisionTowerConfig;
 use crate::nn::PerceiverShape;
 
@@ -106,7 +106,7 @@ impl OpenFlamingoConfig {
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let mut config: Self = checkpoint.parse(&checkpoint.config)?;
         config.language = MptConfig::read(&Checkpoint::open(&checkpoint.folder.join("language_model"))?)?;
-        config.vision = vision(&Checkpoint::open(&checkpoint.folder.join("vision_encoder"))?)?;
+        config.vision = vision_config(&Checkpoint::open(&checkpoint.folder.join("vision_encoder"))?)?;
         let perceiver = &config.perceiver;
         checkpoint.check_sizes(&[
             ("cross_attn_every_n_layers", config.cross_attn_every_n_layers, config.language.n_layers),
@@ -151,14 +151,4 @@ impl OpenFlamingoConfig {
         let width = self.vision.hidden_size;
         PerceiverShape { width, latents: num_latents, depth, heads, head_width: dim_head, head_norms: false }
     }
-}
-
-/// The vision tower of a `CLIPModel`, or of a `CLIPVisionModel`.
-fn vision(checkpoint: &Checkpoint) -> Result<VisionTowerConfig> {
-    if checkpoint.config["vision_config"].is_object() {
-        return Ok(ClipConfig::read(checkpoint)?.vision_config);
-    }
-    let config: VisionTowerConfig = checkpoint.parse(&checkpoint.config)?;
-    config.check(checkpoint)?;
-    Ok(config)
 }

@@ -58,6 +58,11 @@ impl Stack {
         self.blocks.len()
     }
 
+    /// The norm behind the last block, of states `[batch, positions, width]`.
+    pub fn norm(&self, states: &Tensor) -> Result<Tensor> {
+        self.final_layer_norm.forward(states)
+    }
+
     /// The states after the last block and its norm, `[batch, new, width]`, of `embeds` `[batch, new, width]`, the last of
     /// all positions. `mask` `[batch, 1, new or 1, all]` is added to the scores of self-attention.
     pub fn forward(
@@ -72,7 +77,7 @@ impl Stack {
         let mask = self.bias(new, all, embeds.device())?.broadcast_add(mask)?; // [batch, heads, new, all]
         let sight = Sight { mask: Some(&mask), rotary: None, fusion };
         let x = LanguageBlock::through(&self.blocks, embeds.clone(), sight, caches, self.tower, taps)?;
-        self.final_layer_norm.forward(&x)
+        self.norm(&x)
     }
 
     /// What the distance of a key adds to its score, `[1, heads, new, all]`, for the last `new` of `all` positions.

@@ -1,0 +1,285 @@
+//! LLaVA (Liu et al. 2023, arXiv 2304.08485) by its two stages: first the projector alone learns to say with words what
+//! patches show, from captions; then the language model learns with it, from captions and answers.
+//!
+//! The tower is that of `clip-grounded`, frozen in both stages. The language model is that of `lm`, which has learned to
+//! read sentences about a scene that stand before a text: now a picture stands there.
+
+use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::folder::{config_head, write_checkpoint, write_json, write_tokenizer};
+use super::lm::{self, BEFORE, CONTEXT, anything, lm_config, with_a_row_more};
+use super::losses::next_token;
+use super::optimizer::AdamWConfig;
+use super::run::{Plan, Recipe};
+use super::texts::{Lines, any_language, asked_caption};
+use super::tokenizer::{END, tokenizer_json_with, without_end, words};
+use super::tower::pixels;
+use super::variables::{Start, Variables};
+use crate::error::{Error, Result};
+use crate::models::checkpoint::Checkpoint;
+use crate::models::clip::ClipConfig;
+use crate::models::flamingo::IMAGE;
+use crate::models::language_model::LanguageConfig;
+use crate::models::llama::LlamaConfig;
+use crate::models::llava::{FeatureLayers, Llava, LlavaConfig, LlavaPrompt, LlavaVisionConfig, VisionKind};
+use crate::models::preprocess::ImageProcessor;
+use crate::models::projector::CLASSES;
+use crate::models::tokenizer::TextTokenizer;
+use crate::models::weights::Weights;
+use crate::nn::{Activation, Layered, Parameters, Scope};
+use crate::taps::Taps;
+use crate::world::{Scene, Split};
+
+/// Texts about each picture in a step.
+const TEXTS: usize = 2;
+/// Prefix of the projector's weights.
+const PROJECTOR: &str = "multi_modal_projector";
+/// Prefix of the language model's weights.
+const LANGUAGE: &str = "language_model";
+/// Prefix of the tower's weights.
+const TOWER: &str = "vision_tower";
+
+/// What a stage starts from.
+#[derive(Clone, Copy, Debug)]
+pub enum LlavaStage<'a> {
+    /// The projector alone, between the tower of the CLIP checkpoint `tower` and the language model `language`.
+    Projector {
+        /// The folder of a CLIP checkpoint.
+        tower: &'a Path,
+        /// What `train lm` has written.
+        language: &'a Path,
+    },
+    /// The projector and the language model, from what the first stage has written.
+    Together {
+        /// The folder of the first stage.
+        start: &'a Path,
+    },
+}
+
+/// The recipe.
+pub struct LlavaRecipe {
+    config: LlavaConfig,
+    language: LanguageConfig,
+    plan: Plan,
+    captions: bool, // whether only these are learned
+    processor: ImageProcessor,
+    tokenizer: TextTokenizer,
+    frozen: BTreeMap<String, Tensor>,
+    start: BTreeMap<String, Tensor>,
+    seeing: Llava, // all of it, for what its tower sees
+}
+
+/// One step's pictures, as the tower sees them, and texts.
+pub struct LlavaBatch {
+    features: Tensor,   // [pictures, positions, feature width]
+    pictures: Vec<u32>, // the picture of each text
+    lines: Lines,
+}
+
+impl LlavaRecipe {
+    /// The recipe of a stage.
+    ///
+    /// # Errors
+    /// If what it starts from can't be read, or is of another kind.
+    pub fn new(seed: u64, steps: usize, batch: usize, stage: LlavaStage<'_>) -> Result<Self> {
+        let (folder, captions) = match stage {
+            LlavaStage::Projector { tower, .. } => (tower, true),
+            LlavaStage::Together { start } => (start, false),
+        };
+        let checkpoint = Checkpoint::open(folder)?;
+        let from = Weights::open(folder, &Device::Cpu)?;
+        let (config, language) = match stage {
+            LlavaStage::Projector { .. } => first_config(&checkpoint)?,
+            LlavaStage::Together { .. } => {
+                let [class, ..] = CLASSES;
+                if checkpoint.class() != class {
+                    let problem = format!("a '{}' isn't the first stage of LLaVA", checkpoint.class());
+                    let remedy = "name what 'alignscope train llava --stage 1' has written";
+                    return Err(Error::unusable(problem, remedy).at(folder));
+                }
+                let config = LlavaConfig::read(&checkpoint)?;
+                let language = config.language(&checkpoint)?;
+                (config, language)
+            }
+        };
+        let mut frozen = BTreeMap::new();
+        let mut start = BTreeMap::new();
+        match stage {
+            LlavaStage::Projector { language, .. } => {
+                for (name, shape) in from.shapes().into_iter().filter(|(name, _)| name.starts_with("vision_model.")) {
+                    let weight = from.get(&name, &shape)?;
+                    frozen.insert(format!("{TOWER}.{name}"), weight);
+                }
+                // The projector's output stands where the token for a picture would be.
+                frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, LANGUAGE)?);
+            }
+            LlavaStage::Together { .. } => {
+                for (name, shape) in from.shapes() {
+                    let weight = from.get(&name, &shape)?;
+                    if name.starts_with(TOWER) {
+                        frozen.insert(name, weight)
+                    } else {
+                        start.insert(name, weight)
+                    };
+                }
+            }
+        }
+        let processor = ImageProcessor::from_folder(folder)?;
+        let plan = Plan {
+            name: if captions { "llava-stage1" } else { "llava" },
+            steps,
+            batch,
+            rate: if captions { 2e-3 } else { 7e-4 },
+            optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 },
+            seed,
+            measure: "next words right",
+        };
+        let variables = Variables::new(initialise, seed).starting_as(start.clone());
+        let weights = Layered { first: &frozen, second: &variables };
+        let seeing = Llava::build(config.clone(), &language, &Scope::root(&weights))?;
+        let tokenizer = TextTokenizer::from_json(&tokenizer(), BEFORE + CONTEXT)?;
+        Ok(Self { config, language, plan, captions, processor, tokenizer, frozen, start, seeing })
+    }
+
+    fn model(&self, variables: &Variables) -> Result<Llava> {
+        let weights = Layered { first: &self.frozen, second: variables };
+        Llava::build(self.config.clone(), &self.language, &Scope::root(&weights))
+    }
+
+    /// The ids of a text about a picture, and how many of them are given.
+    fn text(&self, given: &str, written: &str) -> Result<(Vec<u32>, usize)> {
+        let given_ids = self.tokenizer.encode(given)?.ids;
+        let all = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
+        let positions = self.config.positions();
+        let mut ids = Vec::with_capacity(positions + all.len() + 1);
+        ids.extend(all.first()); // what begins every text
+        ids.extend(std::iter::repeat_n(self.config.image_token_index, positions));
+        ids.extend(all.iter().skip(1));
+        ids.push(END.1);
+        Ok((ids, positions + given_ids.len()))
+    }
+}
+
+/// The sizes of the first stage, with the tower of the CLIP checkpoint.
+fn first_config(clip: &Checkpoint) -> Result<(LlavaConfig, LanguageConfig)> {
+    let tower = ClipConfig::read(clip)?.vision_config;
+    let lm = lm_config();
+    let language = LanguageConfig::Llama(LlamaConfig { vocab_size: lm.vocab_size + 1, ..lm });
+    let text_config =
+        serde_json::to_value(&language).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+    let config = LlavaConfig {
+        vision_config: LlavaVisionConfig { tower, model_type: VisionKind::Clip },
+        text_config,
+        image_token_index: words().len() as u32, // IMAGE
+        // The last states: those that `clip-grounded` has learned to compare with words.
+        vision_feature_layer: FeatureLayers::One(-1),
+        projector_hidden_act: Activation::Gelu,
+        ..LlavaConfig::default()
+    };
+    Ok((LlavaConfig { image_seq_length: config.positions(), ..config }, language))
+}
+
+/// The tokenizer: with the token that stands for a picture, and without an end behind a text, which is to be written.
+fn tokenizer() -> Value {
+    without_end(tokenizer_json_with(&[IMAGE]))
+}
+
+/// How weights start that nothing has learned yet: those of the projector.
+fn initialise(name: &str, shape: &[usize]) -> Start {
+    if name.starts_with(PROJECTOR) && name.ends_with("weight") {
+        let width = shape.last().copied().unwrap_or(1) as f64;
+        return Start::Normal(width.powf(-0.5));
+    }
+    lm::initialise(name, shape)
+}
+
+impl Recipe for LlavaRecipe {
+    type Batch = LlavaBatch;
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn variables(&self) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
+        self.model(&variables)?;
+        Ok(variables)
+    }
+
+    fn decays(name: &str) -> bool {
+        !["norm", "embed", "bias"].iter().any(|part| name.contains(part))
+    }
+
+    fn batch(&self, step: usize) -> Result<LlavaBatch> {
+        let stage = if self.captions { 1 } else { 2 };
+        let first = (self.plan.seed << 40) + (stage << 36) + (step * self.plan.batch) as u64;
+        let made = (0..self.plan.batch as u64)
+            .into_par_iter()
+            .map(|at| {
+                let scene = Scene::random(Split::Training, first + at);
+                let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6c_6176);
+                let mut texts = Vec::new();
+                for _ in 0..TEXTS {
+                    let language = any_language(&mut rng);
+                    let (given, written) = if self.captions {
+                        let (prompt, caption) = asked_caption(&scene, language, &mut rng);
+                        (prompt.to_owned(), caption)
+                    } else {
+                        anything(&scene, language, &mut rng)
+                    };
+                    texts.push(self.text(&given, &written)?);
+                }
+                Ok((scene, texts))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let (mut scenes, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (scene, texts)) in made.into_iter().enumerate() {
+            scenes.push(scene);
+            pictures.extend(texts.iter().map(|_| at as u32));
+            rows.extend(texts);
+        }
+        // Each scene is seen once, so the tower, which doesn't learn, looks here, beside the step.
+        let features = self.seeing.see(&pixels(&self.processor, &scenes)?, &mut Taps::none())?;
+        Ok(LlavaBatch { features: features.detach(), pictures, lines: Lines::new(&rows)? })
+    }
+
+    fn loss(&self, batch: &LlavaBatch, variables: &Variables) -> Result<(Tensor, f64)> {
+        let LlavaBatch { features, pictures, lines } = batch;
+        let model = self.model(variables)?;
+        let pictures = Tensor::new(pictures.as_slice(), &Device::Cpu)?;
+        let projected = model.project(features)?.index_select(&pictures, 0)?; // [texts, positions, language width]
+        let prompt = LlavaPrompt { ids: &lines.ids, attention_mask: Some(&lines.mask), projected: Some(&projected) };
+        next_token(&model.logits(prompt, &mut Taps::none())?, lines)
+    }
+
+    fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {
+        let [class, ..] = CLASSES;
+        let mut config = config_head(class, "llava");
+        let written =
+            serde_json::to_value(&self.config).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+        config.extend(written.as_object().cloned().unwrap_or_default());
+        config.insert("tie_word_embeddings".into(), json!(true));
+        let mut weights = self.frozen.clone();
+        weights.extend(variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone())));
+        let context = BEFORE + CONTEXT;
+        write_checkpoint(folder, &Value::Object(config), &weights, DType::F16, context, Some(&self.processor))?;
+        write_tokenizer(folder, &tokenizer(), context)?;
+        // So that transformers' processor leaves as many places as a picture has vectors.
+        let tower = &self.config.vision_config.tower;
+        let processor = json!({
+            "processor_class": "LlavaProcessor",
+            "image_token": IMAGE,
+            "patch_size": tower.patch_size,
+            "num_additional_image_tokens": self.config.class_tokens(),
+            "vision_feature_select_strategy": self.config.vision_feature_select_strategy,
+        });
+        write_json(&folder.join("processor_config.json"), &processor)?;
+        Ok(vec![folder.to_owned()])
+    }
+}
