@@ -256,7 +256,7 @@ fn siglip_follows_the_definition_with_whole_matrices() {
 /// One text of two words that looks at a class token and two patches in one layer with two heads.
 #[test]
 fn words_look_where_their_attention_and_its_gradient_say() {
-    use alignscope::attribution::fusion::{Look, Weight};
+    use alignscope::attribution::fusion::{Look, PatchKeys, Weight};
     let site = Site::new(Tower::Decoder, 0, Point::Pattern(Attn::CrossAttn));
     let pattern = [0.2, 0.8, 0.0, 0.5, 0.25, 0.25, 0.0, 0.5, 0.5, 0.1, 0.3, 0.6];
     let gradient = [1.0, -1.0, 2.0, 0.0, 4.0, -4.0, 1.0, 1.0, -1.0, 0.0, 2.0, 1.0];
@@ -266,9 +266,10 @@ fn words_look_where_their_attention_and_its_gradient_say() {
         row: 0,
         picture: 0,
         tower: Tower::Decoder,
+        attention: Attn::CrossAttn,
         layers: 1,
         resampler: 0,
-        leading: 1,
+        patches: PatchKeys::Behind(1),
         positions,
     };
     assert_eq!(look(&[0]).head(0, 1, Weight::Raw).expect("a map"), [0.5, 0.5]);
@@ -284,7 +285,7 @@ fn words_look_where_their_attention_and_its_gradient_say() {
 /// Two latents that gather two patches in two blocks.
 #[test]
 fn latents_lead_from_words_to_patches() {
-    use alignscope::attribution::fusion::{Look, Weight};
+    use alignscope::attribution::fusion::{Look, PatchKeys, Weight};
     let words = Site::new(Tower::Decoder, 0, Point::Pattern(Attn::CrossAttn));
     let mut recording = recording(words, &[1, 1, 1, 2], &[0.25, 0.75], &[0.0, 0.0]);
     for layer in 0..2 {
@@ -302,13 +303,44 @@ fn latents_lead_from_words_to_patches() {
         row: 0,
         picture: 0,
         tower: Tower::Decoder,
+        attention: Attn::CrossAttn,
         layers: 1,
         resampler: 2,
-        leading: 1,
+        patches: PatchKeys::Behind(1),
         positions: &[0],
     };
     // Behind the first block each holds half of its patch; behind the second the first latent holds half of that and half of
     // what the second held.
     close(&look.flow(2).expect("a flow"), &[0.25, 0.25, 0.0, 0.75], "the flow");
     close(&look.all(Weight::Raw).expect("a map"), &[0.25 * 0.25, 0.25 * 0.25 + 0.75 * 0.75], "the map");
+}
+
+/// A row of a patch, a word, a patch and a word, in two layers with one head.
+#[test]
+fn words_look_at_the_patches_of_their_own_row() {
+    use alignscope::attribution::fusion::{Look, PatchKeys, Weight};
+    let first = [1.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.1, 0.4, 0.5, 0.0, 0.2, 0.1, 0.6, 0.1];
+    let second = [1.0, 0.0, 0.0, 0.0, 0.9, 0.1, 0.0, 0.0, 0.3, 0.3, 0.4, 0.0, 0.1, 0.5, 0.3, 0.1];
+    let ones = [1.0; 16];
+    let site = |layer| Site::pattern(Tower::Decoder, layer);
+    let mut recording = recording(site(0), &[1, 1, 4, 4], &first, &ones);
+    recording.activations.insert(site(1), Array { shape: vec![1, 1, 4, 4], data: second.to_vec() });
+    recording.gradients.insert(site(1), Array { shape: vec![1, 1, 4, 4], data: ones.to_vec() });
+    let look = Look {
+        recording: &recording,
+        row: 0,
+        picture: 0,
+        tower: Tower::Decoder,
+        attention: Attn::SelfAttn,
+        layers: 2,
+        resampler: 0,
+        patches: PatchKeys::At(&[(2, 0), (0, 2)], 3),
+        positions: &[3],
+    };
+    assert_eq!(look.head(1, 0, Weight::Raw).expect("a map"), [0.3, 0.0, 0.1]);
+    close(&look.all(Weight::Gradient).expect("a map"), &[0.45, 0.0, 0.15], "the mean over layers");
+    // The last row of (1 + second)(1 + first), written out: with first and second alone and their product.
+    let through = |key: usize| -> f32 { (0..4).map(|by| second[12 + by] * first[by * 4 + key]).sum() };
+    let whole = |key: usize| first[12 + key] + second[12 + key] + through(key);
+    close(&look.relevancy().expect("a map"), &[whole(2), 0.0, whole(0)], "relevancy");
 }

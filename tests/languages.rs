@@ -6,13 +6,14 @@ use alignscope::app::state::Colours;
 use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::methods::METHODS;
 use alignscope::ui::catalogue::{colours_key, title_key};
-use alignscope::ui::texts::{ALL, keys, querying, say};
+use alignscope::ui::texts::{ALL, keys, projector, querying, say};
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
 
 /// Every key that the program asks for.
 fn asked() -> BTreeSet<String> {
-    let mut asked: BTreeSet<String> = ALL.iter().chain(querying::ALL).map(|text| text.0.to_owned()).collect();
+    let mut asked: BTreeSet<String> =
+        ALL.iter().chain(querying::ALL).chain(projector::ALL).map(|text| text.0.to_owned()).collect();
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));
     asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));
     for attribution in ATTRIBUTIONS {
@@ -25,6 +26,7 @@ fn asked() -> BTreeSet<String> {
         asked.insert(format!("method-{}-missing", method.key));
     }
     for stage in [
+        "language-model",
         "pixels",
         "patches",
         "vision-tower",
@@ -81,4 +83,22 @@ fn every_view_is_explained_in_both_languages() {
             view.key()
         );
     }
+}
+
+/// A word without its characters would stand as a box inside of a patch.
+#[test]
+fn every_word_of_the_world_can_be_drawn() {
+    let ctx = egui::Context::default();
+    alignscope::ui::theme::install(&ctx);
+    let mut missing = Vec::new();
+    let mut output = ctx.run_ui(egui::RawInput::default(), |ui| {
+        let font = egui::TextStyle::Body.resolve(ui.style());
+        for word in Language::ALL.into_iter().flat_map(alignscope::world::vocabulary) {
+            if !ui.fonts_mut(|fonts| fonts.has_glyphs(&font, word)) {
+                missing.push(word);
+            }
+        }
+    });
+    output.textures_delta.clear();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -17,7 +17,7 @@ def gb2312_level_1():
 
 SYMBOLS = "←→↑↓×±≤≥·…–—“”‘’√∑²‖°≈≠∞⋅"
 CHINESE = (
-    gb2312_level_1() + "熵浏" + span(0x3000, 0x301F) + span(0xFF01, 0xFF5E) + SYMBOLS
+    gb2312_level_1() + "熵浏莓" + span(0x3000, 0x301F) + span(0xFF01, 0xFF5E) + SYMBOLS
     + "￠￡￥△▲▼▶◀●○■□★☆①②③④⑤⑥⑦⑧⑨⑩℃‰"
 )
 GREEK = span(0x391, 0x3A1) + span(0x3A3, 0x3C9)

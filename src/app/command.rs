@@ -11,6 +11,7 @@ use super::thing::{Thing, TowerName};
 use super::{App, AppState, PictureSource, Scale, Theme, session};
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
+use crate::methods::spliced::PatchReading;
 use crate::world::Language;
 
 /// Something that the person asks for.
@@ -133,6 +134,8 @@ pub enum Command {
     CompareInstruction(Option<String>),
     /// Show this mask of the querying transformer.
     SetMask(MaskName),
+    /// Read patches as words in this way.
+    SetPatchReading(PatchReading),
     /// Explore the attention of this tower.
     SetTower(TowerName),
     /// Show this head of the explorer large.
@@ -411,6 +414,7 @@ fn change(app: &mut App, command: Command) {
         Command::DropQueries(queries) => state.querying.dropped = queries,
         Command::CompareInstruction(instruction) => state.querying.compared = instruction,
         Command::SetMask(mask) => state.querying.mask = mask,
+        Command::SetPatchReading(reading) => state.projector.reading = reading,
         Command::SetTower(tower) => {
             if state.attention.tower != tower {
                 state.attention = super::state::AttentionState { tower, layer: None, head: 0 };

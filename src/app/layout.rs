@@ -123,6 +123,17 @@ const USUAL: &[(&str, Sides, [f32; 2])] = &[
         ],
         [0.5, 0.5],
     ),
+    (
+        "projector",
+        [
+            &[&["patch-words", "row"]],
+            &[
+                &["row-words", "row-heads", "row-patches"],
+                &["row-shares", "row-space", "row-expected", "projector-change", "picture-cost"],
+            ],
+        ],
+        [0.6, 0.4],
+    ),
 ];
 
 /// The view that stands first in the column of a method.

@@ -8,6 +8,7 @@ use super::layout::Layout;
 use super::thing::{Selected, Thing, TowerName};
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
+use crate::methods::spliced::PatchReading;
 use crate::world::Language;
 
 /// Everything that a person can choose, in parts.
@@ -38,6 +39,8 @@ pub struct AppState {
     pub fusion: FusionState,
     /// Queries that look at the picture.
     pub querying: QueryingState,
+    /// Patches that stand among words.
+    pub projector: ProjectorState,
     /// Which views are where.
     pub layout: Layout,
     /// Language, theme and size.
@@ -283,7 +286,7 @@ pub struct FusionState {
     pub head: Option<(usize, usize)>,
     /// Gates that are closed.
     pub closed: Vec<usize>,
-    /// The layer of the cloud, counted from the input on; `None` is the last.
+    /// The layer of the cloud, counted from the input on; `None` is the last, or in the projector's column the first.
     pub layer: Option<usize>,
 }
 
@@ -305,6 +308,14 @@ pub struct QueryingState {
     pub compared: Option<String>,
     /// Which of the three masks is shown.
     pub mask: MaskName,
+}
+
+/// Patches that stand among words, in the column of the projector. How deep they are looked at is [`FusionState::layer`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProjectorState {
+    /// How a patch is read as words.
+    pub reading: PatchReading,
 }
 
 /// One of the three masks of a querying transformer, which say who of queries and words may see whom.

@@ -1,5 +1,5 @@
-//! What a word that looks at a picture by cross-attention sees: attention of each layer and head, as it is and weighted by
-//! its gradient, brought to the patches.
+//! What a word sees of a picture: by cross-attention, or among the positions of its own row, where patches stand as words.
+//! Attention of each layer and head, as it is and weighted by its gradient, brought to the patches.
 
 use crate::error::{Error, Result};
 use crate::taps::{Array, Attn, Point, Recording, Site, Tower};
@@ -7,7 +7,7 @@ use crate::taps::{Array, Attn, Point, Recording, Site, Tower};
 /// One text of a batch and the positions in it that are asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
-    /// The cross-attention of `tower` and, where there is one, of the resampler, `[batch, heads, queries, keys]`; for
+    /// The attention of `tower` and, where there is one, of the resampler, `[batch, heads, queries, keys]`; for
     /// weighted maps with the gradients there of a score. The score is a sum over the batch, so a row's gradient belongs
     /// to its text alone.
     pub recording: &'a Recording,
@@ -17,14 +17,51 @@ pub struct Look<'a> {
     pub picture: usize,
     /// The tower whose words look.
     pub tower: Tower,
-    /// How many cross-attentions it has.
+    /// By which attention they look.
+    pub attention: Attn,
+    /// How many of these it has.
     pub layers: usize,
     /// How many blocks of a resampler stand between patches and words, or none.
     pub resampler: usize,
-    /// How many positions precede the patches.
-    pub leading: usize,
+    /// Which of the keys are patches.
+    pub patches: PatchKeys<'a>,
     /// The positions of the words that are asked about; their maps are added up.
     pub positions: &'a [usize],
+}
+
+/// Which of the keys that words look at are patches.
+#[derive(Clone, Copy, Debug)]
+pub enum PatchKeys<'a> {
+    /// All but the first so many.
+    Behind(usize),
+    /// These, in the order of the patches, of which there are so many; a patch without a key has nothing.
+    At(&'a [(usize, usize)], usize),
+}
+
+impl PatchKeys<'_> {
+    /// From what lies on `keys` `[keys]` to what lies on patches `[patches]`.
+    fn of(self, keys: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Behind(leading) => keys.get(leading..).unwrap_or_default().to_vec(),
+            Self::At(places, patches) => {
+                let mut map = vec![0.0; patches];
+                for (key, patch) in places {
+                    if let (Some(value), Some(on_patch)) = (keys.get(*key), map.get_mut(*patch)) {
+                        *on_patch = *value;
+                    }
+                }
+                map
+            }
+        }
+    }
+
+    /// How many keys precede the patches.
+    fn leading(self) -> usize {
+        match self {
+            Self::Behind(leading) => leading,
+            Self::At(places, _) => places.first().map_or(0, |(key, _)| *key),
+        }
+    }
 }
 
 /// How attention is weighted.
@@ -71,10 +108,12 @@ impl Look<'_> {
     }
 
     fn pattern(&self, tower: Tower, layer: usize) -> Result<(&Array, Option<&Array>)> {
-        let site = Site::new(tower, layer, Point::Pattern(Attn::CrossAttn));
-        let pattern = self.recording.get(site).filter(|pattern| pattern.shape.len() == 4).ok_or_else(|| {
-            Error::unusable(format!("{site} wasn't recorded"), "record the cross-attention of all layers")
-        })?;
+        let attention = if tower == self.tower { self.attention } else { Attn::CrossAttn };
+        let site = Site::new(tower, layer, Point::Pattern(attention));
+        let pattern =
+            self.recording.get(site).filter(|pattern| pattern.shape.len() == 4).ok_or_else(|| {
+                Error::unusable(format!("{site} wasn't recorded"), "record the attention of all layers")
+            })?;
         Ok((pattern, self.recording.gradients.get(&site)))
     }
 
@@ -93,7 +132,7 @@ impl Look<'_> {
         let gradient = match weight {
             Weight::Raw => None,
             Weight::Gradient => Some(gradient.ok_or_else(|| {
-                Error::unusable("there are no gradients of the cross-attention", "record them with a score")
+                Error::unusable("there are no gradients of the attention", "record them with a score")
             })?),
         };
         let mut sum = vec![0.0; keys];
@@ -116,7 +155,7 @@ impl Look<'_> {
     /// From the keys of the words to patches: directly, or through the latents of the resampler.
     fn on_patches(&self, keys: &[f32]) -> Result<Vec<f32>> {
         if self.resampler == 0 {
-            return Ok(keys.get(self.leading..).unwrap_or_default().to_vec());
+            return Ok(self.patches.of(keys));
         }
         let latents = keys.len();
         let flow = self.flow(latents)?;
@@ -128,6 +167,37 @@ impl Look<'_> {
         Ok(map)
     }
 
+    /// What the positions that are asked about have of each patch, followed through all layers, `[patches]`: relevancy of a
+    /// transformer whose words and patches stand in one row (Chefer, Gur & Wolf 2021, arXiv 2103.15679, equations 5 and 6;
+    /// github.com/hila-chefer/Transformer-MM-Explainability). In each layer attention times its gradient, where that is
+    /// positive, is averaged over heads and added to what was there.
+    ///
+    /// # Errors
+    /// If the recording lacks something.
+    pub fn relevancy(&self) -> Result<Vec<f32>> {
+        let (pattern, _) = self.pattern(self.tower, 0)?;
+        let (queries, keys) = (pattern.shape[2], pattern.shape[3]);
+        if queries != keys {
+            return Err(Error::unusable("the words look at another row than their own", "ask a model of one row"));
+        }
+        // What a position has of all others is followed from the last layer down, so that one row is enough:
+        // e (1 + A_n) ... (1 + A_1).
+        let mut row = vec![0.0f32; keys];
+        self.positions.iter().filter_map(|at| row.get_mut(*at).map(|value| *value = 1.0)).count();
+        for layer in (0..self.layers).rev() {
+            let heads = self.heads(self.tower, layer)?;
+            let share = 1.0 / heads.max(1) as f32;
+            let mut next = row.clone();
+            for (query, weight) in row.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+                let looks = self.sum(self.tower, layer, 0..heads, self.row, &[query], Weight::Gradient)?;
+                next.iter_mut().zip(looks).for_each(|(next, look)| *next += weight * share * look);
+            }
+            row = next;
+        }
+        // What it has of itself explains nothing, and patches are never asked about.
+        Ok(self.patches.of(&row))
+    }
+
     /// What each latent holds of each patch, `[latents, patches]`; `latents` says how many there are. A block's latents look at the patches and at the latents
     /// before, which hold patches already, and keep what they had: rollout (Abnar & Zuidema 2020, arXiv 2005.00928).
     ///
@@ -136,7 +206,8 @@ impl Look<'_> {
     pub fn flow(&self, latents: usize) -> Result<Vec<f32>> {
         let (pattern, _) = self.pattern(Tower::Resampler, 0)?;
         let positions = pattern.shape[3].saturating_sub(latents);
-        let patches = positions.saturating_sub(self.leading);
+        let leading = self.patches.leading();
+        let patches = positions.saturating_sub(leading);
         let mut flow = vec![0.0; latents * patches];
         for layer in 0..self.resampler {
             let heads = self.heads(Tower::Resampler, layer)?;
@@ -147,7 +218,7 @@ impl Look<'_> {
                 let share = 0.5 / heads.max(1) as f32;
                 let own = &flow[latent * patches..(latent + 1) * patches];
                 for (at, value) in row.iter_mut().enumerate() {
-                    *value = 0.5 * own[at] + share * keys[self.leading + at];
+                    *value = 0.5 * own[at] + share * keys[leading + at];
                 }
                 for other in 0..latents {
                     let through = share * keys[positions + other];

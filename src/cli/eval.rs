@@ -12,13 +12,14 @@ use crate::cli::output::{bar, say};
 use crate::error::Error;
 use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
-use crate::evaluation::{fusion, querying};
+use crate::evaluation::{fusion, projector, querying};
 use crate::files;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
+use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
 use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
 use crate::taps::CancelToken;
 
@@ -39,6 +40,9 @@ use crate::taps::CancelToken;
 /// Of models whose queries look at the picture (--method querying): found first by the best of the queries, and true or
 /// nearly true; or, where a language model stands behind them, answers and captions as above. The pointing game goes from
 /// words to queries to patches; beside the query that wins stands the mean of all of them, which no word changes.
+///
+/// Of models that read pictures as words (--method projector): answers and captions as above, the pointing game in their own
+/// row, and the share of an object's patches whose nearest word names it, by depth.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  alignscope eval --checkpoint my-clip --seed 1 --json figures.json")]
 pub struct Eval {
@@ -70,6 +74,8 @@ enum Method {
     CrossAttention,
     /// Queries that look at the picture: BLIP-2's two classes, InstructBLIP.
     Querying,
+    /// Pictures that are read as words: LLaVA.
+    Projector,
 }
 
 impl Eval {
@@ -87,6 +93,10 @@ impl Eval {
             Method::Querying => self.measure("querying", &WITH_QUERIES, |folder, device, progress| {
                 let opened = OpenedQuerying::open(folder, device)?;
                 querying::evaluate(&opened, plan, &CancelToken::default(), progress)
+            }),
+            Method::Projector => self.measure("projector", &WITH_PROJECTOR, |folder, device, progress| {
+                let opened = OpenedProjector::open(folder, device)?;
+                projector::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
         }
     }

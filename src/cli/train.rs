@@ -6,12 +6,13 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 use crate::cli::output::{bar, say};
-use crate::evaluation::{contrastive, fusion, querying};
+use crate::evaluation::{contrastive, fusion, projector, querying};
 use crate::methods::familiarity::Familiarity;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
+use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
 use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
 use crate::taps::CancelToken;
 use crate::training::blip::BlipRecipe;
@@ -220,6 +221,11 @@ fn measure(folder: &Path) -> Result<()> {
             let opened = OpenedQuerying::open(folder, &Device::Cpu)?;
             Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
             querying::measure_heads(&opened)?;
+        }
+        if WITH_PROJECTOR.contains(&found.class()) {
+            let opened = OpenedProjector::open(folder, &Device::Cpu)?;
+            Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
+            projector::measure_heads(&opened)?;
         }
         Ok(())
     };

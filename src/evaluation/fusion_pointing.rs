@@ -8,11 +8,11 @@ use super::Share;
 use super::fusion::{Run, rows_of};
 use super::pointing::{self, Pair, Pointing, hit, hits};
 use super::sentences::BATCH;
-use crate::attribution::fusion::{Look, Weight};
+use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
 use crate::models::fusion::Task;
 use crate::models::tokenizer::Tokens;
-use crate::taps::{CancelToken, GradProbe, SitePattern, Taps};
+use crate::taps::{Attn, CancelToken, GradProbe, SitePattern, Taps};
 use crate::world::{Language, Scene};
 
 /// The pointing game by one kind of map.
@@ -118,9 +118,10 @@ fn play_at(
                 row,
                 picture: place_of(noun),
                 tower: opened.tower(),
+                attention: Attn::CrossAttn,
                 layers: opened.cross_layers(),
                 resampler: opened.resampler_layers(),
-                leading: opened.leading(),
+                patches: PatchKeys::Behind(opened.leading()),
                 positions: &positions,
             };
             raw.push(hits(&look.all(Weight::Raw)?, &noun.pair));

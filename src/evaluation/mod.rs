@@ -11,8 +11,11 @@
 //! | `fusion_pointing.rs` | the pointing game with its cross-attention, by layer and head |
 //! | `querying.rs` | that, and retrieval, of a model whose queries look at the picture |
 //! | `querying_pointing.rs` | the pointing game from words to queries to patches |
-//! | `report.rs`, `fusion_report.rs`, `querying_report.rs` | the figures, as JSON and as a table |
-//! | `table.rs` | what the last two tables have in common |
+//! | `projector.rs` | what a model says that reads pictures as words |
+//! | `projector_pointing.rs` | the pointing game in its own row |
+//! | `projector_words.rs` | how many patches lie nearest to a word that names what they show |
+//! | `report.rs`, `fusion_report.rs`, `querying_report.rs`, `projector_report.rs` | the figures, as JSON and as a table |
+//! | `table.rs` | what the last three tables have in common |
 
 pub mod contrastive;
 pub mod fusion;
@@ -20,6 +23,10 @@ pub mod fusion_pointing;
 mod fusion_report;
 pub mod interval;
 pub mod pointing;
+pub mod projector;
+pub mod projector_pointing;
+mod projector_report;
+pub mod projector_words;
 pub mod querying;
 pub mod querying_pointing;
 mod querying_report;

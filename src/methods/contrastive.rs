@@ -297,6 +297,7 @@ impl Method for Contrastive {
             familiarity: self.familiarity.as_ref().map(|familiarity| familiarity.of(&image.early)),
             reading: None,
             queries: None,
+            spliced: None,
         };
         // What was asked for is shown at once; the maps of the other words, which set the shared scale, follow.
         let missing = words.iter().any(|word| !self.maps.contains_key(word));

@@ -12,12 +12,12 @@ use super::familiarity::{self, Familiarity};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::vectors::{length, unit};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
-use crate::attribution::fusion::Look;
+use crate::attribution::fusion::{Look, PatchKeys};
 use crate::error::{Error, Result};
 use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::{CLASSES, OpenedFusion, Task};
 use crate::models::tokenizer::Tokens;
-use crate::taps::{Array, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
+use crate::taps::{Array, Attn, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
 use crate::world::Language;
 
 /// The method's entry in the registry.
@@ -196,9 +196,10 @@ impl CrossAttention {
             row: 0,
             picture: 0,
             tower: self.opened.tower(),
+            attention: Attn::CrossAttn,
             layers: self.opened.cross_layers(),
             resampler: self.opened.resampler_layers(),
-            leading: self.opened.leading(),
+            patches: PatchKeys::Behind(self.opened.leading()),
             positions: &[],
         };
         Ok(Some(Arc::new(look.flow(image.states.dim(1)?)?)))
@@ -255,6 +256,7 @@ impl CrossAttention {
             familiarity: image.familiar,
             reading: Some(Arc::new(known.reading.clone())),
             queries: None,
+            spliced: None,
         }
     }
 

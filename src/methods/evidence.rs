@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::attention::AttentionStack;
 use super::queries::Queries;
 use super::reading::Reading;
+use super::spliced::Spliced;
 use crate::models::tokenizer::Tokens;
 use crate::taps::Tower;
 
@@ -47,6 +48,8 @@ pub struct Evidence {
     pub reading: Option<Arc<Reading>>,
     /// What the queries do; of a model that has some.
     pub queries: Option<Arc<Queries>>,
+    /// What the picture becomes among words; of a model that reads it as words.
+    pub spliced: Option<Arc<Spliced>>,
 }
 
 /// How many times the median a patch's norm must be for the patch to be marked as a sink. Published outliers lie near 10
@@ -67,7 +70,8 @@ impl Evidence {
     }
 }
 
-fn outliers(norms: &[f32]) -> Vec<usize> {
+/// Where norms lie far above the median.
+pub(super) fn outliers(norms: &[f32]) -> Vec<usize> {
     let mut sorted = norms.to_vec();
     sorted.sort_by(f32::total_cmp);
     let Some(median) = sorted.get(sorted.len() / 2) else { return Vec::new() };

@@ -10,9 +10,11 @@ mod expected;
 pub mod familiarity;
 pub mod grounding;
 pub mod pairs;
+pub mod projector;
 pub mod queries;
 pub mod querying;
 pub mod reading;
+pub mod spliced;
 mod vectors;
 mod words;
 
@@ -112,4 +114,4 @@ pub fn named(key: &str) -> Option<&'static MethodEntry> {
 }
 
 /// Every method.
-pub const METHODS: &[MethodEntry] = &[contrastive::ENTRY, cross_attention::ENTRY, querying::ENTRY];
+pub const METHODS: &[MethodEntry] = &[contrastive::ENTRY, cross_attention::ENTRY, querying::ENTRY, projector::ENTRY];

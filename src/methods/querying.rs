@@ -18,6 +18,7 @@ use super::queries::Queries;
 use super::vectors::length;
 use super::{Input, Method, MethodEntry, News};
 use crate::error::{Error, Result};
+use crate::models::lens::Lens;
 use crate::models::querying::{CLASSES, OpenedQuerying};
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, CancelToken, Recorder, SitePattern, Taps, Tower};
@@ -38,6 +39,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
 /// A model with what it has already computed.
 pub struct Querying {
     opened: OpenedQuerying,
+    lens: Option<Lens>, // of a model that writes
     facts: ModelFacts,
     familiarity: Option<Familiarity>,
     image: Option<Image>,
@@ -98,6 +100,10 @@ impl Querying {
             parameters: opened.parameters,
         };
         Ok(Self {
+            lens: opened
+                .writer()
+                .map(|writer| Lens::new(writer.language(), &opened.tokenizer, writer.placeholder()))
+                .transpose()?,
             familiarity: Familiarity::read(folder)?,
             opened,
             facts,

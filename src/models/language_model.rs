@@ -23,6 +23,10 @@ pub trait LanguageModel: Send + Sync {
     fn words(&self) -> &Embedding;
     /// Length of the vectors that it is given.
     fn width(&self) -> usize;
+    /// Length of the keys, and of the values, that a block of the decoder keeps of each position.
+    fn key_width(&self) -> usize {
+        self.width()
+    }
     /// Number of blocks of the decoder.
     fn depth(&self) -> usize;
     /// The longest input, in vectors.

@@ -90,6 +90,10 @@ impl LanguageModel for Llama {
         self.config.hidden_size
     }
 
+    fn key_width(&self) -> usize {
+        self.config.key_heads() * self.config.head_width()
+    }
+
     fn depth(&self) -> usize {
         self.layers.len()
     }

@@ -21,6 +21,7 @@ pub mod generate;
 pub mod idefics;
 pub mod inventory;
 pub mod language_model;
+pub mod lens;
 pub mod llama;
 pub mod llava;
 pub mod open_flamingo;

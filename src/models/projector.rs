@@ -219,6 +219,12 @@ impl OpenedProjector {
         Ok(tokens)
     }
 
+    /// Whether the checkpoint has a chat template, so that a text is to be put as [`Self::asked`] puts it.
+    #[must_use]
+    pub fn converses(&self) -> bool {
+        ChatTemplate::open(&self.checkpoint.folder).is_ok_and(|template| template.is_some())
+    }
+
     /// What to write for a model that was trained on conversations: a question about `pictures` pictures, as the template
     /// of the checkpoint puts it, up to where the model is to answer.
     ///

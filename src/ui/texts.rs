@@ -51,6 +51,7 @@ macro_rules! texts {
     };
 }
 
+pub mod projector;
 pub mod querying;
 
 texts! {

@@ -6,10 +6,13 @@ pub mod queries;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alignscope::app::state::{Look, MethodName};
 use alignscope::app::{App, AppState, Theme};
+use alignscope::methods::Evidence;
+use alignscope::methods::spliced::{Cost, Spliced};
 use alignscope::ui::screen::Screen;
 use alignscope::ui::theme;
 use alignscope::ui::views::View;
@@ -55,7 +58,17 @@ pub fn app_of(view: &dyn View, state: AppState) -> App {
     if ["gates", "latents"].contains(&view.key()) {
         state.checkpoints.insert(view.method().to_owned(), "flamingo".to_owned());
     }
-    app(state)
+    without_times(app(state))
+}
+
+/// With times on the screen, every drawing would be another.
+pub fn without_times(mut app: App) -> App {
+    let Some(evidence) = app.evidence.clone() else { return app };
+    let Some(spliced) = evidence.spliced.clone() else { return app };
+    let cost = spliced.cost.map(|cost| Cost { with_picture: 4.25, without_picture: 1.5, seeing: 2.75, ..cost });
+    let spliced = Some(Arc::new(Spliced { cost, ..Spliced::clone(&spliced) }));
+    app.evidence = Some(Arc::new(Evidence { spliced, ..Evidence::clone(&evidence) }));
+    app
 }
 
 pub fn state(theme: Theme, language: Language) -> AppState {

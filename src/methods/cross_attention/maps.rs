@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::super::expected::expect;
 use super::super::reading::{LineKind, Place, Step, Weighting};
 use super::{CrossAttention, Image, Known};
-use crate::attribution::fusion::{Look, Weight};
+use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
 use crate::models::fusion::Task;
-use crate::taps::{CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
+use crate::taps::{Attn, CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
 
 /// Numbers of all patterns in one pass with gradients, at most.
 const PATTERN_NUMBERS: usize = 1 << 23;
@@ -81,9 +81,10 @@ impl CrossAttention {
             row,
             picture: 0,
             tower: self.opened.tower(),
+            attention: Attn::CrossAttn,
             layers: self.opened.cross_layers(),
             resampler: self.opened.resampler_layers(),
-            leading: self.opened.leading(),
+            patches: PatchKeys::Behind(self.opened.leading()),
             positions,
         };
         let mut count = 0;

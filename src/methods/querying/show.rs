@@ -44,6 +44,7 @@ impl Querying {
             familiarity: image.familiar,
             reading: None,
             queries: Some(Arc::new(known.queries.clone())),
+            spliced: None,
         }
     }
 

@@ -7,10 +7,11 @@ use super::show::Beside;
 use super::watch::LooksAtQueries;
 use super::{Asked, Image, Input, Known, News, Querying, behind_blanks, rows};
 use crate::error::Result;
-use crate::methods::expected::{expect, highest};
+use crate::methods::expected::expect;
 use crate::methods::reading::Step;
 use crate::methods::vectors::{check_finite, dot, length, unit};
 use crate::models::generate::Greedy;
+use crate::models::lens::Near;
 use crate::models::q_former::{QFormerMask, QFormerText};
 use crate::models::querying_writer::{QueryingPrompt, QueryingWriter};
 use crate::models::tokenizer::Tokens;
@@ -22,8 +23,6 @@ const MOST: usize = 40;
 const SAID: usize = 8;
 /// Words of the language model that lie in the cloud.
 const IN_CLOUD: usize = 40;
-/// Rows of the table of words that are looked through at once, which bounds what is needed beside the table.
-const ROWS: usize = 4096;
 
 /// What is asked of a model that writes.
 struct Question {
@@ -123,43 +122,22 @@ impl Querying {
     }
 
     /// The words of the language model's table that are nearest to each of `vectors`, `[language width]` each and of length
-    /// one, by cosine. Special tokens, and pieces that aren't text by themselves, are left out.
+    /// one, by cosine.
     fn nearest(&self, writer: &QueryingWriter, vectors: &[Vec<f32>], cancel: &CancelToken) -> Result<Nearest> {
-        let table = writer.language().words().weight(); // [tokens, language width]
-        let (tokens, width) = table.dims2()?;
-        let queries = Tensor::from_vec(vectors.concat(), (vectors.len(), width), table.device())?;
-        let mut cosines: Vec<Vec<f32>> = vec![Vec::new(); vectors.len()];
-        for begin in (0..tokens).step_by(ROWS) {
-            cancel.check()?;
-            let some = table.narrow(0, begin, ROWS.min(tokens - begin))?; // [rows, language width]
-            let lengths = some.sqr()?.sum(1)?.sqrt()?.maximum(1e-9)?; // [rows]
-            let near = queries.matmul(&some.t()?)?.broadcast_div(&lengths)?; // [queries, rows]
-            cosines.iter_mut().zip(near.to_vec2::<f32>()?).for_each(|(all, near)| all.extend(near));
-        }
-        let placeholder = writer.placeholder();
-        let mut nearest = Nearest { said: Vec::new(), all: Vec::new() };
-        let mut all: Vec<(String, u32, f32)> = Vec::new();
-        for cosines in &cosines {
-            let mut said: Vec<(String, f32)> = Vec::new();
-            // More than are kept, for some of them are left out.
-            for at in highest(cosines, 8 * SAID) {
-                let id = at as u32;
-                let word = self.opened.tokenizer.decode(&[id])?.trim().to_owned();
-                let is_text = !word.is_empty() && !word.contains('\u{fffd}') && Some(id) != placeholder;
-                if said.len() < SAID && is_text && !said.iter().any(|(known, _)| *known == word) {
-                    said.push((word.clone(), cosines[at]));
-                    all.push((word, id, cosines[at]));
-                }
-            }
-            nearest.said.push(said);
-        }
-        all.sort_by(|one, other| other.2.total_cmp(&one.2));
-        for (word, id, _) in all {
-            if nearest.all.len() < IN_CLOUD && !nearest.all.iter().any(|(known, _)| *known == word) {
-                nearest.all.push((word, id));
+        let Some(lens) = &self.lens else { return Ok(Nearest { said: Vec::new(), all: Vec::new() }) };
+        let width = vectors.first().map_or(0, Vec::len);
+        let vectors = Tensor::from_vec(vectors.concat(), (vectors.len(), width), &self.opened.device)?;
+        let near = lens.nearest(writer.language(), &vectors, SAID, cancel)?;
+        let mut ranked: Vec<&Near> = near.iter().flatten().collect();
+        ranked.sort_by(|one, other| other.score.total_cmp(&one.score));
+        let mut all: Vec<(String, u32)> = Vec::new();
+        for Near { word, id, .. } in ranked {
+            if all.len() < IN_CLOUD && !all.iter().any(|(known, _)| known == word) {
+                all.push((word.clone(), *id));
             }
         }
-        Ok(nearest)
+        let said = |near: Vec<Near>| near.into_iter().map(|near| (near.word, near.score)).collect();
+        Ok(Nearest { said: near.into_iter().map(said).collect(), all })
     }
 
     /// Words with their vectors in the language model's table, unit length.

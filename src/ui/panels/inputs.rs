@@ -160,7 +160,8 @@ fn questions(ui: &mut Ui, brush: &mut Brush<'_>) {
     let PictureSource::Sample(key) = &app.state.picture else { return };
     let Some(sample) = app.samples.iter().find(|sample| sample.key == *key) else { return };
     let SampleSource::Scene(scene) = &sample.source else { return };
-    if app.state.method.0 != "cross-attention" {
+    // Two encoders answer nothing.
+    if app.state.method.0 == "contrastive" {
         return;
     }
     ui.label(RichText::new(brush.say(texts::QUESTIONS)).color(brush.palette().weak).small());

@@ -7,6 +7,7 @@ mod heatmap;
 mod map_picture;
 mod matrix;
 mod parts;
+mod projector;
 mod querying;
 mod ranking;
 mod scatter;
@@ -22,6 +23,7 @@ use super::theme::{Palette, palette};
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::Numbers;
 use crate::methods::Evidence;
+use fusion::Of;
 
 /// What a view draws with.
 pub struct Brush<'a> {
@@ -96,13 +98,13 @@ pub const VIEWS: &[&dyn View] = &[
     &embedding::EmbeddingView,
     &matrix::MatrixView,
     &ranking::RankingView,
-    &fusion::WordsView,
-    &fusion::CrossHeadsView,
-    &fusion::WordPatchesView,
-    &fusion::ExpectedView,
+    &fusion::WordsView(Of::Fusion),
+    &fusion::CrossHeadsView(Of::Fusion),
+    &fusion::WordPatchesView(Of::Fusion),
+    &fusion::ExpectedView(Of::Fusion),
     &fusion::GatesView,
     &fusion::LatentsView,
-    &fusion::MixingView,
+    &fusion::MixingView(Of::Fusion),
     &querying::QueriesView,
     &querying::QueryPatchesView,
     &querying::QueryAttentionView,
@@ -110,6 +112,16 @@ pub const VIEWS: &[&dyn View] = &[
     &querying::QueryWordsView,
     &querying::QueryMasksView,
     &querying::QuerySpaceView,
+    &projector::PatchWordsView,
+    &projector::RowView,
+    &fusion::WordsView(Of::Projector),
+    &fusion::CrossHeadsView(Of::Projector),
+    &fusion::WordPatchesView(Of::Projector),
+    &projector::RowSharesView,
+    &fusion::MixingView(Of::Projector),
+    &fusion::ExpectedView(Of::Projector),
+    &projector::ProjectorChangeView,
+    &projector::PictureCostView,
 ];
 
 /// The view with this key.

@@ -4,7 +4,7 @@ use egui::{Align2, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, 
 
 use super::super::map_picture::{Overlay, plain};
 use super::super::{Brush, View};
-use super::{METHOD, added, asked, place, shown, weightings};
+use super::{Of, added, asked, place, shown, weightings};
 use crate::app::{App, Command, Scale};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -12,7 +12,7 @@ use crate::methods::reading::Reading;
 use crate::ui::texts;
 
 /// The view.
-pub struct CrossHeadsView;
+pub struct CrossHeadsView(pub Of);
 
 /// Sides of a small map, in points.
 const LEAST: f32 = 14.0;
@@ -25,11 +25,11 @@ const GAP: f32 = 5.0;
 
 impl View for CrossHeadsView {
     fn key(&self) -> &'static str {
-        "cross-heads"
+        self.0.pick("cross-heads", "row-heads")
     }
 
     fn method(&self) -> &'static str {
-        METHOD
+        self.0.method()
     }
 
     fn help(&self, _app: &App) -> [&'static str; 2] {

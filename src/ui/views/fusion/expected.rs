@@ -3,7 +3,7 @@
 use egui::{RichText, ScrollArea, Ui};
 
 use super::super::{Brush, View, bar};
-use super::{METHOD, name, shown};
+use super::{Of, name, shown};
 use crate::app::{App, Command};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -11,15 +11,15 @@ use crate::ui::texts;
 use crate::ui::theme::title_font;
 
 /// The view.
-pub struct ExpectedView;
+pub struct ExpectedView(pub Of);
 
 impl View for ExpectedView {
     fn key(&self) -> &'static str {
-        "expected"
+        self.0.pick("expected", "row-expected")
     }
 
     fn method(&self) -> &'static str {
-        METHOD
+        self.0.method()
     }
 
     fn help(&self, _app: &App) -> [&'static str; 2] {

@@ -1,34 +1,43 @@
 //! Hidden states of words and patches, layer by layer: watch them mix.
 
-use egui::{Align2, Color32, Rect, RichText, Role, Sense, Slider, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Color32, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 use super::super::{Brush, View};
-use super::METHOD;
+use super::{Of, depth_slider};
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
-use crate::methods::reading::Reading;
 use crate::methods::{Evidence, PointKind};
 use crate::ui::texts;
 
 /// The view.
-pub struct MixingView;
+pub struct MixingView(pub Of);
 
 impl View for MixingView {
     fn key(&self) -> &'static str {
-        "mixing"
+        self.0.pick("mixing", "row-space")
     }
 
     fn method(&self) -> &'static str {
-        METHOD
+        self.0.method()
     }
 
     fn help(&self, _app: &App) -> [&'static str; 2] {
-        [include_str!("../../../../assets/help/mixing.en.md"), include_str!("../../../../assets/help/mixing.zh.md")]
+        self.0.pick(
+            [
+                include_str!("../../../../assets/help/mixing.en.md"),
+                include_str!("../../../../assets/help/mixing.zh.md"),
+            ],
+            [
+                include_str!("../../../../assets/help/row-space.en.md"),
+                include_str!("../../../../assets/help/row-space.zh.md"),
+            ],
+        )
     }
 
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>) {
         let Some(reading) = evidence.reading.clone() else { return };
-        layers(ui, brush, &reading);
+        let last = reading.depth.saturating_sub(1);
+        depth_slider(ui, brush, last, self.0.pick(last, 0));
         let Some(plane) = brush.app.plane.clone() else { return };
         let points = &evidence.cloud.points;
         if plane.points.len() != points.len() || points.is_empty() {
@@ -108,29 +117,18 @@ impl View for MixingView {
     }
 }
 
-/// The layer as a slider.
-fn layers(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading) {
-    let last = reading.depth.saturating_sub(1);
-    let mut layer = brush.app.state.fusion.layer.unwrap_or(last).min(last);
-    let before = layer;
-    ui.horizontal(|ui| {
-        ui.spacing_mut().slider_width = (ui.available_width() * 0.5).clamp(60.0, 260.0);
-        ui.label(RichText::new(brush.say(texts::LAYER)).color(brush.palette().weak));
-        let slider = ui.add(Slider::new(&mut layer, 0..=last).show_value(false));
-        let name = brush.say(texts::HIDDEN_LAYER);
-        slider.widget_info(|| WidgetInfo::labeled(Role::Slider, true, name));
-        ui.label(layer.to_string());
-    });
-    if layer != before {
-        brush.commands.push(Command::SetHiddenLayer(Some(layer)));
-    }
-}
-
-/// The points that are words, with their spans.
+/// The points that are words of the text, with their spans. Other words may lie among them.
 fn words(evidence: &Evidence) -> Vec<(usize, (usize, usize))> {
+    let tokens = evidence.tokens.texts.iter().zip(&evidence.tokens.spans);
+    let mut left: Vec<(&str, (usize, usize))> =
+        tokens.filter_map(|(text, span)| Some((text.trim(), (*span)?))).collect();
     let points = evidence.cloud.points.iter().enumerate();
-    let words = points.filter(|(_, point)| point.kind == PointKind::Word).map(|(at, _)| at);
-    words.zip(evidence.tokens.spans.iter().flatten().copied()).collect()
+    let words = points.filter(|(_, point)| point.kind == PointKind::Word);
+    let found = words.filter_map(|(at, point)| {
+        let place = left.iter().position(|(text, _)| *text == point.label)?;
+        Some((at, left.remove(place).1))
+    });
+    found.collect()
 }
 
 /// The mean colour of a patch, so that it can be told which it is.

@@ -1,4 +1,4 @@
-//! The views of words that look at the picture.
+//! The views of words that look at the picture: by cross-attention, or at patches that stand in their own row.
 
 mod cross_heads;
 mod expected;
@@ -17,15 +17,39 @@ pub use word_patches::WordPatchesView;
 pub use words::WordsView;
 pub(in crate::ui::views) use words::joined;
 
-use egui::{Button, RichText, Ui};
+use egui::{Button, RichText, Role, Slider, Ui, WidgetInfo};
 
 use super::Brush;
 use crate::app::{App, Command, Scale, Thing};
 use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
-use crate::ui::texts;
+use crate::ui::texts::{self, projector};
 
-/// The key of the method in whose column they stand.
+/// The key of the method in whose column those stand that no other has.
 const METHOD: &str = "cross-attention";
+
+/// In whose column a view stands: words look at pictures in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Cross-attention.
+    Fusion,
+    /// Self-attention of a row in which patches stand as words.
+    Projector,
+}
+
+impl Of {
+    /// What belongs to this column.
+    fn pick<T>(self, fusion: T, projector: T) -> T {
+        match self {
+            Self::Fusion => fusion,
+            Self::Projector => projector,
+        }
+    }
+
+    /// The key of the method.
+    fn method(self) -> &'static str {
+        self.pick(METHOD, "projector")
+    }
+}
 
 /// The word that is shown: its line and its place in it.
 fn shown<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, usize, &'a Step)> {
@@ -146,6 +170,30 @@ fn weightings(ui: &mut Ui, brush: &mut Brush<'_>) {
             }
         }
     });
+}
+
+/// Chooses the layer whose states are looked at, from what enters the first block to what leaves the `last`; `usual` is meant
+/// where none was chosen.
+pub(in crate::ui::views) fn depth_slider(ui: &mut Ui, brush: &mut Brush<'_>, last: usize, usual: usize) {
+    let mut layer = brush.app.state.fusion.layer.unwrap_or(usual).min(last);
+    let before = layer;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().slider_width = (ui.available_width() * 0.5).clamp(60.0, 260.0);
+        ui.label(RichText::new(brush.say(texts::LAYER)).color(brush.palette().weak));
+        let slider = ui.add(Slider::new(&mut layer, 0..=last).show_value(false));
+        let name = brush.say(texts::HIDDEN_LAYER);
+        slider.widget_info(|| WidgetInfo::labeled(Role::Slider, true, name));
+        // In the row of a projector the input is the projector's output.
+        let is_row = brush.app.state.method.0 == Of::Projector.method();
+        ui.label(match (layer, is_row) {
+            (0, true) => brush.say(projector::AT_PROJECTOR).to_owned(),
+            (_, true) => format!("{} {layer}", brush.say(projector::BEHIND_BLOCK)),
+            (_, false) => layer.to_string(),
+        });
+    });
+    if layer != before {
+        brush.commands.push(Command::SetHiddenLayer(Some(layer)));
+    }
 }
 
 /// What a step is called.

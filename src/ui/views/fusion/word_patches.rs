@@ -4,7 +4,7 @@ use egui::{Align2, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, 
 
 use super::super::map_picture::{Overlay, plain};
 use super::super::{Brush, View, bar, number};
-use super::{METHOD, is_word, map_of, name, weightings};
+use super::{Of, is_word, map_of, name, weightings};
 use crate::app::{App, Command, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -13,7 +13,7 @@ use crate::ui::texts;
 use crate::ui::theme::GAP;
 
 /// The view.
-pub struct WordPatchesView;
+pub struct WordPatchesView(pub Of);
 
 /// Room for the words beside the matrix.
 const LABELS: f32 = 96.0;
@@ -28,11 +28,11 @@ struct Row {
 
 impl View for WordPatchesView {
     fn key(&self) -> &'static str {
-        "word-patches"
+        self.0.pick("word-patches", "row-patches")
     }
 
     fn method(&self) -> &'static str {
-        METHOD
+        self.0.method()
     }
 
     fn help(&self, _app: &App) -> [&'static str; 2] {

@@ -4,7 +4,7 @@ use egui::{Button, Rect, RichText, Role, Sense, Slider, Ui, WidgetInfo, vec2};
 
 use super::super::map_picture::{Overlay, draw, interact, shape};
 use super::super::{Brush, View, number};
-use super::{METHOD, asked, choices, is_word, map_of_all, name, place, shown, top_of};
+use super::{Of, asked, choices, is_word, map_of_all, name, place, shown, top_of};
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -13,18 +13,18 @@ use crate::ui::texts;
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
 /// The view.
-pub struct WordsView;
+pub struct WordsView(pub Of);
 
 /// Height of the legend under a map.
 const LEGEND: f32 = 34.0;
 
 impl View for WordsView {
     fn key(&self) -> &'static str {
-        "words"
+        self.0.pick("words", "row-words")
     }
 
     fn method(&self) -> &'static str {
-        METHOD
+        self.0.method()
     }
 
     fn help(&self, _app: &App) -> [&'static str; 2] {
@@ -161,6 +161,9 @@ fn word_fill(brush: &Brush<'_>, span: Option<(usize, usize)>) -> egui::Color32 {
     let words = &evidence.patch_words;
     let Some(step) = span.and_then(|span| reading.step_of(span)) else { return palette.raised };
     let place = reading.steps().take(step).filter(|(_, _, step)| step.span.is_some()).count();
+    if place >= words.from_sentence {
+        return palette.raised; // other words are offered for a patch here
+    }
     let score = words.scores.get(patch * words.words.len() + place).copied().unwrap_or(0.0);
     palette.raised.lerp_to_gamma(palette.second, score.clamp(0.0, 1.0))
 }

@@ -151,6 +151,8 @@ pub(in crate::ui) fn best_words(app: &App, queries: &Queries, place: usize) -> V
     };
     let mut words: Vec<(String, f32)> = contrast.words.iter().filter_map(word).collect();
     words.sort_by(|one, other| other.1.total_cmp(&one.1));
+    // The same word at two places of the sentence is one and the same text for contrast.
+    words.dedup_by(|one, other| one.0 == other.0);
     words
 }
 

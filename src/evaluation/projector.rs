@@ -1,0 +1,158 @@
+//! What is measured of a model that reads pictures as words: answers, captions, the pointing game in its own row, and how many
+//! patches lie nearest to a word that names what they show.
+
+use candle_core::Tensor;
+use image::RgbImage;
+use serde::Serialize;
+
+use super::contrastive::Plan;
+use super::fusion::{HEAD_SCENES, keep_heads, rows_of};
+use super::fusion_pointing::Place;
+use super::projector_pointing::{self, ProjectorPointing};
+use super::projector_words::{self, PatchNames};
+use super::sentences::{About, Answers, BATCH, Captions, Matching};
+use super::table::Column;
+use super::{SPLITS, fresh_scenes};
+use crate::error::{Error, Result};
+use crate::models::projector::OpenedProjector;
+use crate::taps::{CancelToken, Taps};
+use crate::world::{Language, Scene, Split};
+
+/// The figures of one checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProjectorReport {
+    /// The name of its folder.
+    pub checkpoint: String,
+    /// Its class.
+    pub class: String,
+    /// How many numbers it holds.
+    pub parameters: usize,
+    /// The seed of the scenes.
+    pub seed: u32,
+    /// How many scenes there are of each split.
+    pub scenes: usize,
+    /// The figures on each split in each language.
+    pub parts: Vec<ProjectorPart>,
+}
+
+/// The figures on one split in one language.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProjectorPart {
+    /// Which scenes.
+    pub split: Split,
+    /// Which language.
+    pub language: Language,
+    /// Answers by kind of question.
+    pub answers: Vec<Answers>,
+    /// Nouns of captions.
+    pub captions: Option<Captions>,
+    /// The pointing game while a caption is read and while it is written, and while a question about a colour is answered.
+    pub pointing: Vec<ProjectorPointing>,
+    /// By depth, how many patches of objects lie nearest to a word that names the object, in whichever language: the same in
+    /// both columns of a split.
+    pub names: Vec<PatchNames>,
+}
+
+impl Column for ProjectorPart {
+    fn of(&self) -> (Split, Language) {
+        (self.split, self.language)
+    }
+
+    fn matching(&self) -> Option<&Matching> {
+        None
+    }
+
+    fn answers(&self) -> &[Answers] {
+        &self.answers
+    }
+
+    fn captions(&self) -> Option<&Captions> {
+        self.captions.as_ref()
+    }
+}
+
+/// An evaluation under way.
+pub(super) struct Run<'a> {
+    pub opened: &'a OpenedProjector,
+    pub stop: &'a CancelToken,
+}
+
+/// Measures a checkpoint; `progress` hears how many parts of how many are done.
+///
+/// # Errors
+/// If there are too few scenes, the work is cancelled, or a pass fails.
+pub fn evaluate(
+    opened: &OpenedProjector,
+    plan: Plan,
+    stop: &CancelToken,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<ProjectorReport> {
+    let run = Run { opened, stop };
+    let mut parts = Vec::new();
+    let all = SPLITS.len() * Language::ALL.len();
+    for split in SPLITS {
+        let scenes = fresh_scenes(split, plan.seed, plan.scenes);
+        if !scenes.iter().any(|scene| scene.things().len() > 1) {
+            return Err(Error::unusable("no scene has two different things", "ask for more scenes"));
+        }
+        let features = run.features(&scenes)?;
+        let names = projector_words::measure(&run, &scenes, &features)?;
+        for language in Language::ALL {
+            progress(parts.len(), all);
+            let write = |about: &[About<'_>], most: usize| run.written(about, &features, most);
+            parts.push(ProjectorPart {
+                split,
+                language,
+                answers: Answers::measure(&scenes, language, write)?,
+                captions: Some(Captions::measure(&scenes, language, write)?),
+                pointing: projector_pointing::play(&run, &scenes, &features, language)?,
+                names: names.clone(),
+            });
+        }
+    }
+    progress(all, all);
+    Ok(ProjectorReport {
+        checkpoint: opened.checkpoint.name(),
+        class: opened.checkpoint.class().to_owned(),
+        parameters: opened.parameters,
+        seed: plan.seed,
+        scenes: plan.scenes,
+        parts,
+    })
+}
+
+impl Run<'_> {
+    /// What the projector gets of each scene, `[scenes, positions, feature width]`.
+    fn features(&self, scenes: &[Scene]) -> Result<Tensor> {
+        let mut features = Vec::new();
+        for chunk in scenes.chunks(BATCH) {
+            let pictures: Vec<RgbImage> = chunk.iter().map(Scene::draw).collect();
+            let pixels = self.opened.pixels(&pictures.iter().collect::<Vec<_>>())?;
+            features.push(self.opened.see(&pixels, &mut Taps::none().cancelled_by(self.stop))?);
+        }
+        Ok(Tensor::cat(&features, 0)?)
+    }
+
+    /// What is written behind each text about a scene, or the answer to it.
+    fn written(&self, about: &[About<'_>], features: &Tensor, most: usize) -> Result<Vec<String>> {
+        let prompts: Vec<&str> = about.iter().map(|(_, text)| *text).collect();
+        let seen = rows_of(features, about.iter().map(|(scene, _)| *scene))?;
+        let written = self.opened.write_all(&prompts, &seen, most, self.stop)?;
+        written.iter().map(|ids| self.opened.tokenizer.decode(ids)).collect()
+    }
+}
+
+/// Measures how well each head of the language model grounds at the position that predicts a noun, and keeps it beside the
+/// weights for the window.
+///
+/// # Errors
+/// If a pass fails, or the file can't be written.
+pub fn measure_heads(opened: &OpenedProjector) -> Result<()> {
+    let scenes = fresh_scenes(Split::Test, 99, HEAD_SCENES);
+    let stop = CancelToken::default();
+    let run = Run { opened, stop: &stop };
+    let played = projector_pointing::play(&run, &scenes, &run.features(&scenes)?, Language::English)?;
+    let while_predicted = played.iter().find(|pointing| pointing.place == Place::Predict);
+    let Some(while_predicted) = while_predicted else { return Ok(()) };
+    keep_heads(&opened.checkpoint.folder, &while_predicted.raw_heads)
+}

@@ -1,0 +1,231 @@
+//! The projector: patches are mapped to where a language model's words are, and spliced into its row (LLaVA).
+
+mod change;
+mod look;
+mod rows;
+mod show;
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::evidence::{Familiar, ModelFacts};
+use super::familiarity::{self, Familiarity};
+use super::reading::{Line, LineKind, Reading};
+use super::spliced::{Cost, Spliced};
+use super::vectors::check_finite;
+use super::{Input, Method, MethodEntry, News};
+use crate::error::{Error, Result};
+use crate::models::lens::Lens;
+use crate::models::projector::{CLASSES, OpenedProjector};
+use crate::taps::{Array, CancelToken, Recorder, SitePattern, Taps, Tower};
+use crate::world::Language;
+use rows::{Row, numbers_of};
+
+/// The method's entry in the registry.
+pub const ENTRY: MethodEntry = MethodEntry {
+    key: "projector",
+    help: [
+        include_str!("../../assets/help/projector-method.en.md"),
+        include_str!("../../assets/help/projector-method.zh.md"),
+    ],
+    classes: &CLASSES,
+    usual: "llava",
+    open: |folder, device| Ok(Box::new(Projector::open(folder, device)?)),
+};
+
+/// A model with what it has already computed.
+pub struct Projector {
+    opened: OpenedProjector,
+    lens: Lens,
+    facts: ModelFacts,
+    grounding: Option<Arc<Vec<f32>>>,
+    familiarity: Option<Familiarity>,
+    image: Option<Image>,
+    known: Option<Known>,
+    /// Pictures of the comparison, before and behind the projector.
+    compared: Vec<(Arc<RgbImage>, [Vec<Vec<f32>>; 2])>,
+}
+
+/// What is known of the present picture.
+struct Image {
+    picture: Arc<RgbImage>,
+    projected: Tensor,           // [1, positions, language width]
+    vectors: [Vec<Vec<f32>>; 2], // [positions] each, before and behind the projector
+    norms: Vec<f32>,             // [patches], behind the last block of the vision tower
+    familiar: Option<Familiar>,
+    seeing: f32, // milliseconds of vision tower and projector
+}
+
+/// What is known of the present text.
+struct Known {
+    sentence: String,
+    language: Language,
+    /// What the language model reads: the person's text about the picture.
+    row: Row,
+    /// What it goes on from, and what it wrote behind that; nothing before it wrote.
+    written: Row,
+    reading: Reading,
+    /// The states of the first row by depth, `[row, width]`: 0 is what the language model gets, n what leaves its n-th
+    /// block. Those that are kept.
+    states: Vec<(usize, Array)>,
+    spliced: Spliced,
+}
+
+impl Projector {
+    /// Opens a checkpoint.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let opened = OpenedProjector::open(folder, device)?;
+        let facts = ModelFacts {
+            name: opened.checkpoint.name(),
+            class: opened.checkpoint.class().to_owned(),
+            parameters: opened.parameters,
+        };
+        let placeholder = Some(opened.model().placeholder());
+        Ok(Self {
+            lens: Lens::new(opened.model().language(), &opened.tokenizer, placeholder)?,
+            grounding: super::grounding::read(folder)?.map(Arc::new),
+            familiarity: Familiarity::read(folder)?,
+            opened,
+            facts,
+            image: None,
+            known: None,
+            compared: Vec::new(),
+        })
+    }
+
+    /// What is known of the picture, taken out of the method so that the rest can be changed beside it.
+    fn take_image(&mut self, picture: &Arc<RgbImage>, cancel: &CancelToken) -> Result<Image> {
+        if let Some(image) = self.image.take_if(|image| Arc::ptr_eq(&image.picture, picture)) {
+            return Ok(image);
+        }
+        self.known = None;
+        let begin = Instant::now();
+        let pixels = self.opened.pixels(&[picture])?;
+        // The first block tells whether the picture is familiar, the last one which patches are sinks.
+        let last = self.opened.model().vision().depth().saturating_sub(1);
+        let sites = format!("vision.blocks.0.resid_post,vision.blocks.{last}.resid_post");
+        let mut recorder = Recorder::new(SitePattern::new(&sites));
+        let features = {
+            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            self.opened.see(&pixels, &mut taps)? // [1, positions, feature width]
+        };
+        let projected = self.opened.model().project(&features)?.detach(); // [1, positions, language width]
+        let vectors = [numbers_of(&features)?, numbers_of(&projected)?];
+        vectors.iter().flatten().try_for_each(|vector| check_finite(vector))?;
+        let recording = recorder.finish();
+        let early = familiarity::features_of(&recording).concat();
+        let behind = recording.activations.iter().rev().find(|(site, _)| site.tower == Tower::Vision);
+        let class_tokens = self.opened.model().config().class_tokens();
+        let norms = behind.map_or_else(Vec::new, |(_, states)| {
+            let width = states.shape.last().copied().unwrap_or(1).max(1);
+            states.data.chunks_exact(width).skip(class_tokens).map(super::vectors::length).collect()
+        });
+        Ok(Image {
+            picture: Arc::clone(picture),
+            projected,
+            vectors,
+            norms,
+            familiar: self.familiarity.as_ref().map(|familiarity| familiarity.of(&early)),
+            seeing: milliseconds(begin),
+        })
+    }
+
+    /// What is known before the first pass over the text.
+    fn begin(&self, image: &Image, input: &Input) -> Result<Known> {
+        let row = self.row(&input.sentence)?;
+        let language = self.opened.model().language();
+        // Refuses a text that is too long, or speaks of several pictures.
+        self.inputs(&row.tokens.ids, &image.projected, 1)?;
+        if row.tokens.ids.len() > language.context() {
+            return Err(Error::unusable(
+                format!(
+                    "text and picture have {} tokens, and the model reads {}",
+                    row.tokens.ids.len(),
+                    language.context()
+                ),
+                "shorten the text",
+            ));
+        }
+        let reading = Reading {
+            lines: vec![Line { kind: LineKind::Read, steps: row.steps(), maps: Vec::new(), of_question: None }],
+            layers: self.opened.depth(),
+            depth: self.opened.depth() + 1,
+            predicts: true,
+            grounding: self.grounding.clone(),
+            ..Reading::default()
+        };
+        let spliced = Spliced { layers: self.opened.depth(), ..Spliced::default() };
+        Ok(Known {
+            sentence: input.sentence.clone(),
+            language: input.language,
+            row,
+            written: Row::default(),
+            reading,
+            states: Vec::new(),
+            spliced,
+        })
+    }
+
+    /// The depth that is looked at.
+    fn depth_of(&self, input: &Input) -> usize {
+        input.hidden_layer.unwrap_or(0).min(self.opened.depth())
+    }
+
+    /// How long a pass takes with and without the picture, and what is kept of it.
+    fn cost(&self, image: &Image, known: &Known, cancel: &CancelToken) -> Result<Cost> {
+        let model = self.opened.model();
+        let language = model.language();
+        let text: Vec<u32> = known.row.tokens.ids.iter().copied().filter(|id| *id != model.placeholder()).collect();
+        let (picture, of_text) = (self.opened.positions(), text.len());
+        let inputs = self.inputs(&known.row.tokens.ids, &image.projected, 1)?;
+        let alone = language.embed(&Tensor::from_slice(&text, (1, of_text), &self.opened.device)?)?;
+        let time = |embeds: &Tensor| -> Result<f32> {
+            let begin = Instant::now();
+            language.logits(embeds, None, None, &mut Taps::none().cancelled_by(cancel))?;
+            Ok(milliseconds(begin))
+        };
+        let (with_picture, without_picture) = (time(&inputs)?, time(&alone)?);
+        let of_token = 2 * language.depth() * language.key_width() * inputs.dtype().size_in_bytes();
+        Ok(Cost {
+            picture,
+            text: of_text,
+            context: language.context(),
+            with_picture,
+            without_picture,
+            seeing: image.seeing,
+            kept_for_picture: picture * of_token,
+            kept_for_text: of_text * of_token,
+        })
+    }
+}
+
+impl Method for Projector {
+    fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<()> {
+        if input.sentence.trim().is_empty() {
+            return Err(Error::unusable("there is no text", "write a sentence or a question about the picture"));
+        }
+        self.look_at_compared(input, cancel)?;
+        let image = self.take_image(&input.picture, cancel)?;
+        let known = self.known.take();
+        let known = known.filter(|known| known.sentence == input.sentence && known.language == input.language);
+        let done = known.map_or_else(|| self.begin(&image, input), Ok).and_then(|mut known| {
+            let done = self.complete(&image, &mut known, input, cancel, emit);
+            // Also what was stopped on the way is known as far as it came.
+            self.known = Some(known);
+            done
+        });
+        self.image = Some(image);
+        done
+    }
+}
+
+/// Milliseconds since `begin`.
+fn milliseconds(begin: Instant) -> f32 {
+    begin.elapsed().as_secs_f32() * 1000.0
+}

@@ -1,0 +1,371 @@
+//! Where words look: at the patches that stand in their own row, at the rest of it, and at sinks.
+
+use candle_core::{IndexOp, Tensor};
+use std::sync::Arc;
+
+use super::rows::Row;
+use super::{Image, Known, Projector};
+use crate::attribution::fusion::{Look, PatchKeys, Weight};
+use crate::error::Result;
+use crate::methods::evidence::outliers;
+use crate::methods::expected::expect;
+use crate::methods::reading::{Line, LineKind, Place, Step, Weighting};
+use crate::methods::spliced::Share;
+use crate::methods::vectors::length;
+use crate::models::generate::Greedy;
+use crate::taps::{
+    Array, Attn, CancelToken, GradProbe, Observer, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
+};
+
+/// The longest text that is written, in tokens.
+const MOST: usize = 40;
+/// Numbers of all patterns in one pass with gradients, at most.
+const PATTERN_NUMBERS: usize = 1 << 23;
+/// Numbers of all states that are kept, 128 MB; of a larger model only those that are looked at are.
+const STATE_NUMBERS: usize = 32 << 20;
+/// The self-attention of the language model.
+const LOOKS: &str = "decoder.*.self_attn.pattern";
+
+/// What is seen of the self-attention of the language model in a pass over one row. The patterns themselves would be large:
+/// their number grows with the square of the row, most of which are patches.
+struct RowWatch {
+    queries: Tensor,    // the positions whose rows are kept
+    keys: Tensor,       // where patches stand
+    groups: Tensor,     // [row, 3], which keys are picture, sinks, text
+    rows: Vec<Array>,   // by layer, [heads * queries, keys]
+    shares: Vec<Array>, // by layer, [heads, row, 3]
+}
+
+impl Observer for RowWatch {
+    fn wants(&self, site: Site) -> bool {
+        site.tower == Tower::Decoder && site.point == Point::Pattern(Attn::SelfAttn)
+    }
+
+    fn observe(&mut self, _site: Site, pattern: Tensor) -> Result<Tensor> {
+        let (_, heads, positions, _) = pattern.dims4()?; // [1, heads, row, row]
+        let of_one = pattern.i(0)?;
+        let kept = of_one.index_select(&self.queries, 1)?.index_select(&self.keys, 2)?; // [heads, queries, keys]
+        let (queries, keys) = (self.queries.dim(0)?, self.keys.dim(0)?);
+        self.rows.push(Array::from_tensor(&kept.reshape((heads * queries, keys))?)?);
+        let shares = of_one.reshape((heads * positions, positions))?.matmul(&self.groups)?; // [heads * row, 3]
+        self.shares.push(Array::from_tensor(&shares.reshape((heads, positions, 3))?)?);
+        Ok(pattern)
+    }
+}
+
+impl Projector {
+    /// Watches a pass over a row.
+    fn watch(&self, row: &Row, queries: &[usize], sinks: &[usize]) -> Result<RowWatch> {
+        let device = &self.opened.device;
+        let indices = |places: Vec<u32>| Tensor::new(places.as_slice(), device);
+        let mut groups = Vec::with_capacity(3 * row.tokens.ids.len());
+        for at in 0..row.tokens.ids.len() {
+            let group = if sinks.contains(&at) {
+                1
+            } else if (row.picture.0..row.picture.1).contains(&at) {
+                0
+            } else {
+                2
+            };
+            groups.extend((0..3).map(|other| if other == group { 1.0f32 } else { 0.0 }));
+        }
+        Ok(RowWatch {
+            queries: indices(queries.iter().map(|at| *at as u32).collect())?,
+            keys: indices(row.patches.iter().map(|(at, _)| *at as u32).collect())?,
+            groups: Tensor::from_vec(groups, (row.tokens.ids.len(), 3), device)?,
+            rows: Vec::new(),
+            shares: Vec::new(),
+        })
+    }
+
+    /// The row's first token, and what stands for the picture with an outlying length.
+    fn sinks(image: &Image, row: &Row) -> Vec<usize> {
+        let lengths: Vec<f32> = image.vectors[1].iter().map(|vector| length(vector)).collect();
+        let of_picture = outliers(&lengths).into_iter().map(|place| row.picture.0 + place);
+        std::iter::once(0).chain(of_picture).collect()
+    }
+
+    /// A pass over the row of a line: its raw maps at both places, what was expected at each of its tokens and, of the
+    /// person's own row, states and shares of attention. `depth` is that of the states that are looked at.
+    pub(super) fn raw_maps(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        line: usize,
+        depth: usize,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let own = line == 0;
+        let row = if own { known.row.clone() } else { known.written.clone() };
+        let before = |at: &usize| at.checked_sub(1);
+        let mut queries: Vec<usize> = row.words.iter().copied().chain(row.words.iter().filter_map(before)).collect();
+        queries.sort_unstable();
+        queries.dedup();
+        let mut watch = self.watch(&row, &queries, &Self::sinks(image, &row))?;
+        let mut recorder =
+            Recorder::new(SitePattern::new(&if own { self.states_of(&row, depth) } else { String::new() }));
+        let logits = {
+            let mut taps = Taps::none().with(&mut watch).with(&mut recorder).cancelled_by(cancel);
+            self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
+        };
+        let patches = self.patches();
+        let heads = watch.shares.first().map_or(0, |shares| shares.shape[0]);
+        known.reading.heads = heads;
+        known.spliced.heads = heads;
+        let (mut read, mut predict) = (Vec::new(), Vec::new());
+        for at in &row.words {
+            for (place, maps) in [(Some(*at), &mut read), (before(at), &mut predict)] {
+                let query = place.and_then(|place| queries.binary_search(&place).ok());
+                for rows in &watch.rows {
+                    for head in 0..heads {
+                        let mut map = vec![0.0; patches];
+                        if let Some(query) = query {
+                            let keys = rows.row(head * queries.len() + query);
+                            row.patches.iter().zip(keys).for_each(|((_, patch), share)| map[*patch] = *share);
+                        }
+                        maps.extend(map);
+                    }
+                }
+            }
+        }
+        if own {
+            known.spliced.row = self.shown(&row, &self.inputs(&row.tokens.ids, &image.projected, 1)?)?;
+            let (shares, by_head) = shares(&watch.shares, row.tokens.ids.len(), heads);
+            known.spliced.shares = Some(Arc::new(shares));
+            known.spliced.shares_by_head = Some(Arc::new(by_head));
+            self.keep_states(image, known, recorder.finish())?;
+        }
+        let Some(line) = known.reading.lines.get_mut(line) else { return Ok(()) };
+        line.maps.push((Place::Read, Weighting::Raw, Arc::new(read)));
+        line.maps.push((Place::Predict, Weighting::Raw, Arc::new(predict)));
+        self.expect(&mut line.steps, &row, &logits.i(0)?)
+    }
+
+    /// How many patches there are.
+    pub(super) fn patches(&self) -> usize {
+        let (rows, columns) = self.opened.grid();
+        rows * columns
+    }
+
+    /// The sites of the states that are kept of a pass over a row.
+    fn states_of(&self, row: &Row, depth: usize) -> String {
+        let language = self.opened.model().language();
+        let numbers = self.opened.depth() * row.tokens.ids.len() * language.width();
+        match depth.checked_sub(1) {
+            _ if numbers <= STATE_NUMBERS => "decoder.*.resid_post".to_owned(),
+            Some(block) => format!("decoder.blocks.{block}.resid_post"),
+            None => String::new(),
+        }
+    }
+
+    /// Keeps the states of the person's row.
+    fn keep_states(&self, image: &Image, known: &mut Known, recording: Recording) -> Result<()> {
+        let inputs = self.inputs(&known.row.tokens.ids, &image.projected, 1)?.squeeze(0)?;
+        known.states.clear();
+        known.states.push((0, Array::from_tensor(&inputs)?));
+        for (site, states) in recording.activations {
+            let shape = states.shape.get(1..).unwrap_or_default().to_vec(); // [row, width]
+            known.states.push((usize::from(site.layer) + 1, Array { shape, data: states.data }));
+        }
+        Ok(())
+    }
+
+    /// The states of the person's row at `depth`, computed anew where they weren't kept.
+    pub(super) fn states_at(&self, image: &Image, known: &mut Known, depth: usize, cancel: &CancelToken) -> Result<()> {
+        if known.states.iter().any(|(at, _)| *at == depth) {
+            return Ok(());
+        }
+        let mut recorder = Recorder::new(SitePattern::new(&self.states_of(&known.row, depth)));
+        {
+            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            self.pass(&known.row.tokens.ids, &image.projected, 1, &mut taps)?;
+        }
+        self.keep_states(image, known, recorder.finish())
+    }
+
+    /// What the model expected at each text token but the first of the row, from `logits` `[row, vocabulary]`.
+    fn expect(&self, steps: &mut [Step], row: &Row, logits: &Tensor) -> Result<()> {
+        let predicted: Vec<(usize, usize)> =
+            row.words.iter().enumerate().filter_map(|(step, at)| Some((step, at.checked_sub(1)?))).collect();
+        let Some((first, _)) = predicted.first() else { return Ok(()) };
+        let before: Vec<u32> = predicted.iter().map(|(_, before)| *before as u32).collect();
+        let ids: Vec<u32> = predicted.iter().map(|(step, _)| row.tokens.ids[row.words[*step]]).collect();
+        let logits = logits.index_select(&Tensor::new(before.as_slice(), &self.opened.device)?, 0)?; // [steps, vocabulary]
+        expect(steps.get_mut(*first..).unwrap_or_default(), &logits, &ids, &self.opened.tokenizer)
+    }
+
+    /// Writes behind the person's question or, where it is none, a caption; `show` is called after each word.
+    pub(super) fn write(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        cancel: &CancelToken,
+        show: &mut dyn FnMut(&Known),
+    ) -> Result<()> {
+        let model = self.opened.model();
+        let prompt = known.language.caption_prompt();
+        // Published models are asked whatever the person writes.
+        let is_ours = self.familiarity.is_some() && self.opened.tokens(prompt)?.known.iter().all(|known| *known);
+        let is_question = known.sentence.trim().ends_with(['?', '？']);
+        known.written = if is_ours && !is_question { self.row_not_theirs(prompt)? } else { self.row(&known.sentence)? };
+        let steps = known.written.steps();
+        known.reading.lines.truncate(1);
+        known.reading.lines.push(Line { kind: LineKind::Written, steps, maps: Vec::new(), of_question: None });
+        let ends = model.language().ends();
+        let ids = known.written.tokens.ids.clone();
+        let ids = Tensor::from_slice(&ids, (1, ids.len()), &self.opened.device)?;
+        let mut take = |token: u32| {
+            if ends.contains(&token) {
+                return true;
+            }
+            let text = self.opened.tokenizer.token(token);
+            let Known { written, reading, .. } = &mut *known;
+            written.words.push(written.tokens.ids.len());
+            written.tokens.ids.push(token);
+            written.tokens.texts.push(text.clone());
+            written.tokens.spans.push(None);
+            written.tokens.known.push(true);
+            if let Some(line) = reading.lines.last_mut() {
+                line.steps.push(Step { text, is_written: true, ..Step::default() });
+            }
+            show(known);
+            // A model may write the placeholder, but no picture stands there.
+            token != model.placeholder()
+        };
+        let mut taps = Taps::none().cancelled_by(cancel);
+        model.generate(self.prompt(&ids, &image.projected), Greedy::new(MOST).into(), &mut taps, &mut take)?;
+        if known.written.tokens.ids.last() == Some(&model.placeholder()) {
+            known.written.tokens.pop();
+            known.written.words.pop();
+            known.reading.lines.last_mut().and_then(|line| line.steps.pop());
+        }
+        Ok(())
+    }
+
+    /// The weighted maps of all lines, each token with a gradient of its own.
+    pub(super) fn weighted_maps(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        cancel: &CancelToken,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<()> {
+        let lines = known.reading.lines.len();
+        let all = 2 * lines;
+        let mut done = 0;
+        for line in 0..lines {
+            for place in [Place::Predict, Place::Read] {
+                let has =
+                    |line: &Line| line.maps.iter().any(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
+                if !known.reading.lines.get(line).is_some_and(has) {
+                    let row = if line == 0 { &known.row } else { &known.written };
+                    let maps = self.weighted(image, row, place, known.reading.heads, cancel)?;
+                    if let Some(line) = known.reading.lines.get_mut(line) {
+                        line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
+                    }
+                }
+                done += 1;
+                progress(done as f32 / all as f32);
+            }
+        }
+        Ok(())
+    }
+
+    /// `[steps, layers, heads, patches]` of a row.
+    fn weighted(&self, image: &Image, row: &Row, place: Place, heads: usize, cancel: &CancelToken) -> Result<Vec<f32>> {
+        let ids = &row.tokens.ids;
+        let end = self.opened.model().language().ends().first().copied();
+        let layers = self.opened.depth();
+        let of_row = ids.len() * ids.len() * layers * heads.max(1);
+        let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
+        let mut maps = Vec::new();
+        for chunk in row.words.chunks(together) {
+            let mut probe = GradProbe::new(SitePattern::new(LOOKS));
+            let score = {
+                let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+                let logits = self.pass(ids, &image.projected, chunk.len(), &mut taps)?;
+                let mut sum = logits.i((0, 0, 0))?.affine(0.0, 0.0)?;
+                for (copy, at) in chunk.iter().enumerate() {
+                    for (position, token) in explained(row, *at, place, end) {
+                        sum = (sum + logits.i((copy, position, token as usize))?)?;
+                    }
+                }
+                sum
+            };
+            let recording = probe.backward(&score)?;
+            for (copy, at) in chunk.iter().enumerate() {
+                let position = match place {
+                    Place::Read => Some(*at),
+                    Place::Predict => at.checked_sub(1),
+                };
+                let positions: Vec<usize> = position.into_iter().collect();
+                let look = Look {
+                    recording: &recording,
+                    row: copy,
+                    picture: 0,
+                    tower: Tower::Decoder,
+                    attention: Attn::SelfAttn,
+                    layers,
+                    resampler: 0,
+                    patches: PatchKeys::At(&row.patches, self.patches()),
+                    positions: &positions,
+                };
+                for layer in 0..layers {
+                    for head in 0..heads {
+                        maps.extend(look.head(layer, head, Weight::Gradient)?);
+                    }
+                }
+            }
+        }
+        Ok(maps)
+    }
+}
+
+/// What is explained of the text token at `at`: at the position before it the token itself; at its own position all text
+/// that follows, as (position of the logit, token).
+fn explained(row: &Row, at: usize, place: Place, end: Option<u32>) -> Vec<(usize, u32)> {
+    let ids = &row.tokens.ids;
+    match place {
+        Place::Predict => at.checked_sub(1).map(|before| (before, ids[at])).into_iter().collect(),
+        Place::Read => {
+            let later = row.words.iter().filter(|later| **later > at).map(|later| (later - 1, ids[*later]));
+            later.chain(end.map(|end| (ids.len() - 1, end))).collect()
+        }
+    }
+}
+
+/// From the shares of each layer, `[heads, row, 3]`, to those by position: the mean over heads `[row, layers]`, and by head
+/// `[row, layers, heads]`.
+fn shares(layers: &[Array], row: usize, heads: usize) -> (Vec<Share>, Vec<Share>) {
+    let (mut means, mut by_head) = (Vec::new(), Vec::new());
+    for position in 0..row {
+        for layer in layers {
+            let mut mean = Share::default();
+            for head in 0..heads {
+                let at = 3 * (head * row + position);
+                let [picture, sinks, text] = [0, 1, 2].map(|group| layer.data.get(at + group).copied().unwrap_or(0.0));
+                by_head.push(Share { picture, sinks, text });
+                let part = 1.0 / heads as f32;
+                mean.picture += picture * part;
+                mean.sinks += sinks * part;
+                mean.text += text * part;
+            }
+            means.push(mean);
+        }
+    }
+    (means, by_head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_stand_by_position() {
+        let layer = Array { shape: vec![2, 1, 3], data: vec![0.2, 0.3, 0.5, 0.4, 0.1, 0.5] };
+        let (means, by_head) = shares(&[layer], 1, 2);
+        assert_eq!(by_head.len(), 2);
+        assert!((means[0].picture - 0.3).abs() < 1e-6 && (means[0].sinks - 0.2).abs() < 1e-6);
+        assert!((means[0].text - 0.5).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,304 @@
+//! From what is known of a row to evidence.
+
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::change::{MOST_ROWS, change};
+use super::rows::numbers_of;
+use super::{ENTRY, Image, Input, Known, Projector};
+use crate::error::Result;
+use crate::methods::evidence::{Evidence, Heatmap, PatchWords, WordMaps};
+use crate::methods::reading::{Line, Place, Weighting};
+use crate::methods::spliced::{Depth, PatchReading};
+use crate::methods::vectors::unit;
+use crate::methods::{Cloud, CloudPoint, News, PointKind, Scores, Stage};
+use crate::models::lens::Near;
+use crate::taps::CancelToken;
+
+/// Words that are kept of each patch.
+const KEPT: usize = 10;
+/// Words of the language model that lie in the cloud.
+const IN_CLOUD: usize = 40;
+/// The key of the map of a word.
+const WEIGHTED: &str = "gradient-attention";
+
+impl Projector {
+    /// Computes what isn't known yet, the most wanted first, and shows it as it comes.
+    pub(super) fn complete(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(News),
+    ) -> Result<()> {
+        let depth = self.depth_of(input);
+        if known.reading.lines.first().is_some_and(|line| line.maps.is_empty()) {
+            self.raw_maps(image, known, 0, depth, cancel)?;
+        }
+        self.read_patches(image, known, depth, cancel)?;
+        self.show(image, known, input, emit)?;
+        if known.spliced.complete {
+            return Ok(());
+        }
+        let mut failed = None;
+        self.write(image, known, cancel, &mut |known| failed = self.show(image, known, input, emit).err())?;
+        failed.map_or(Ok(()), Err)?;
+        self.raw_maps(image, known, 1, depth, cancel)?;
+        self.show(image, known, input, emit)?;
+        known.spliced.cost = Some(self.cost(image, known, cancel)?);
+        known.spliced.change = Some(self.changed(image, cancel)?);
+        self.show(image, known, input, emit)?;
+        self.weighted_maps(image, known, cancel, &mut |part| emit(News::Progress(part)))?;
+        for depth in 0..=self.opened.depth() {
+            self.read_patches(image, known, depth, cancel)?;
+        }
+        known.spliced.complete = true;
+        self.show(image, known, input, emit)
+    }
+
+    fn show(&self, image: &Image, known: &Known, input: &Input, emit: &mut dyn FnMut(News)) -> Result<()> {
+        emit(News::Evidence(Box::new(self.evidence_of(image, known, input)?)));
+        Ok(())
+    }
+
+    /// The words of the patches at `depth`, if they aren't known.
+    fn read_patches(&self, image: &Image, known: &mut Known, depth: usize, cancel: &CancelToken) -> Result<()> {
+        if known.spliced.depth(depth).is_some() {
+            return Ok(());
+        }
+        self.states_at(image, known, depth, cancel)?;
+        let language = self.opened.model().language();
+        let Some(states) = self.patches_at(known, depth)? else { return Ok(()) };
+        let nearest = self.lens.nearest(language, &states, KEPT, cancel)?;
+        let lens = self.lens.likeliest(language, &states, KEPT, cancel)?;
+        let on_patches = |words: Vec<Vec<Near>>| {
+            let mut all = vec![Vec::new(); self.patches()];
+            for ((_, patch), words) in known.row.patches.iter().zip(words) {
+                all[*patch] = words.into_iter().map(|near| (near.word, near.score)).collect();
+            }
+            all
+        };
+        let depth = Depth { layer: depth, nearest: on_patches(nearest), lens: on_patches(lens) };
+        known.spliced.depths.push(depth);
+        known.spliced.depths.sort_by_key(|depth| depth.layer);
+        Ok(())
+    }
+
+    /// The states of the row's patches at `depth`, `[patches, width]`, if they are kept.
+    fn patches_at(&self, known: &Known, depth: usize) -> Result<Option<Tensor>> {
+        let Some((_, states)) = known.states.iter().find(|(at, _)| *at == depth) else { return Ok(None) };
+        let rows: Vec<f32> = known.row.patches.iter().flat_map(|(at, _)| states.row(*at).to_vec()).collect();
+        let width = states.shape.last().copied().unwrap_or(1);
+        Ok(Some(Tensor::from_vec(rows, (known.row.patches.len(), width), &self.opened.device)?))
+    }
+
+    /// What the projector does to neighbourhoods, measured with the patches of the pictures to compare with.
+    fn changed(&self, image: &Image, cancel: &CancelToken) -> Result<crate::methods::spliced::Change> {
+        let places: Vec<(usize, usize)> = (0..self.opened.positions())
+            .filter_map(|place| Some((place, self.opened.model().config().patch(place)?)))
+            .collect();
+        let of_patches = |vectors: &[Vec<f32>]| -> Vec<Vec<f32>> {
+            places.iter().filter_map(|(place, _)| vectors.get(*place).cloned()).collect()
+        };
+        let [before, behind] = [&image.vectors[0], &image.vectors[1]].map(|vectors| of_patches(vectors));
+        let mut others = Vec::new();
+        for (_, [before, behind]) in &self.compared {
+            others.extend(of_patches(before).into_iter().zip(of_patches(behind)));
+        }
+        let mut change = change(&before, &behind, &others, cancel)?;
+        // A patch that the model leaves out has nothing to compare.
+        for of_patch in [&mut change.kept, &mut change.lost] {
+            let mut all = vec![0.0; self.patches()];
+            places.iter().zip(of_patch.iter()).for_each(|((_, patch), value)| all[*patch] = *value);
+            *of_patch = all;
+        }
+        Ok(change)
+    }
+
+    /// The vectors of pictures to compare with, which are looked at once; as many as [`change`] takes.
+    pub(super) fn look_at_compared(&mut self, input: &Input, cancel: &CancelToken) -> Result<()> {
+        let pictures = input.comparison.iter().map(|pair| &pair.picture);
+        let pictures: Vec<_> = pictures.take(MOST_ROWS / self.opened.positions().max(1)).cloned().collect();
+        self.compared.retain(|(known, _)| pictures.iter().any(|picture| Arc::ptr_eq(known, picture)));
+        for picture in pictures {
+            cancel.check()?;
+            if self.compared.iter().any(|(known, _)| Arc::ptr_eq(known, &picture)) {
+                continue;
+            }
+            let mut taps = crate::taps::Taps::none().cancelled_by(cancel);
+            let features = self.opened.see(&self.opened.pixels(&[&picture])?, &mut taps)?;
+            let projected = self.opened.model().project(&features)?;
+            let vectors = [numbers_of(&features)?, numbers_of(&projected)?];
+            self.compared.push((picture, vectors));
+        }
+        Ok(())
+    }
+
+    /// What is known so far.
+    fn evidence_of(&self, image: &Image, known: &Known, input: &Input) -> Result<Evidence> {
+        let depth = self.depth_of(input);
+        Ok(Evidence {
+            method: ENTRY.key,
+            model: self.facts.clone(),
+            tokens: known.row_of_words(),
+            grid: self.opened.grid(),
+            seen: self.opened.seen(input.picture.width(), input.picture.height()),
+            phrase: input.phrase().to_owned(),
+            maps: self.maps_of(known, input),
+            complete: known.spliced.complete,
+            patch_words: patch_words(known.spliced.depth(depth)),
+            cloud: self.cloud(known, depth, input)?,
+            scores: Scores::default(),
+            attention: Vec::new(),
+            norms: image.norms.clone(),
+            ledger: self.ledger(image, known),
+            familiarity: image.familiar,
+            reading: Some(Arc::new(known.reading.clone())),
+            queries: None,
+            spliced: Some(Arc::new(known.spliced.clone())),
+        })
+    }
+
+    /// The weighted map of the phrase and of each word while it is predicted, the mean over layers and heads.
+    fn maps_of(&self, known: &Known, input: &Input) -> BTreeMap<String, WordMaps> {
+        let mut maps = BTreeMap::new();
+        let Some(line) = known.reading.lines.first() else { return maps };
+        let size = (known.reading.layers, known.reading.heads);
+        let map = |step: usize| line.map(step, (Place::Predict, Weighting::Gradient), None, size);
+        if !has_weighted(line) {
+            return maps;
+        }
+        let (start, end) = input.selection.unwrap_or((0, known.sentence.len()));
+        let mut whole: Option<Vec<f32>> = None;
+        for (at, step) in line.steps.iter().enumerate() {
+            let (Some((from, to)), Some(values)) = (step.span, map(at)) else { continue };
+            if from < end && to > start {
+                match &mut whole {
+                    Some(whole) => whole.iter_mut().zip(&values).for_each(|(whole, value)| *whole += value),
+                    None => whole = Some(values.clone()),
+                }
+            }
+            let word = step.text.trim().to_owned();
+            maps.entry(word).or_insert_with(|| WordMaps::from([(WEIGHTED, Heatmap { values })]));
+        }
+        if let Some(values) = whole {
+            maps.insert(input.phrase().to_owned(), WordMaps::from([(WEIGHTED, Heatmap { values })]));
+        }
+        maps
+    }
+
+    /// Patches among words: at the projector's output among the words of the table, deeper among the words of the row.
+    fn cloud(&self, known: &Known, depth: usize, input: &Input) -> Result<Cloud> {
+        let Some((_, states)) = known.states.iter().find(|(at, _)| *at == depth) else { return Ok(Cloud::default()) };
+        // What differs between words and patches is not how long their states are.
+        let point = |kind, label: String, vector: &[f32]| CloudPoint {
+            kind,
+            pair: 0,
+            listed: None,
+            picture: None,
+            label,
+            vector: unit(vector),
+        };
+        let columns = self.opened.grid().1.max(1);
+        let mut points = Vec::new();
+        for (at, patch) in &known.row.patches {
+            let label = format!("{}·{}", patch / columns + 1, patch % columns + 1);
+            points.push(point(PointKind::Patch, label, states.row(*at)));
+        }
+        if depth == 0 {
+            let language = self.opened.model().language();
+            for (word, id) in self.words_here(known, input) {
+                let vector = language.embed(&Tensor::new(&[[id]], &self.opened.device)?)?;
+                points.push(point(PointKind::Word, word, &numbers_of(&vector)?.concat()));
+            }
+        } else {
+            for at in &known.row.words {
+                if known.row.tokens.spans[*at].is_some() {
+                    points.push(point(PointKind::Word, known.row.tokens.texts[*at].trim().to_owned(), states.row(*at)));
+                }
+            }
+        }
+        Ok(Cloud { points })
+    }
+
+    /// The words that matter here, with their tokens: those of the text, and those nearest to any patch.
+    fn words_here(&self, known: &Known, _input: &Input) -> Vec<(String, u32)> {
+        let mut words: Vec<(String, u32)> = Vec::new();
+        let mut add = |word: &str, id: u32| {
+            if words.len() < IN_CLOUD && !word.is_empty() && !words.iter().any(|(known, _)| known == word) {
+                words.push((word.to_owned(), id));
+            }
+        };
+        let tokens = &known.row.tokens;
+        for at in known.row.words.iter().filter(|at| tokens.spans[**at].is_some()) {
+            add(tokens.texts[*at].trim(), tokens.ids[*at]);
+        }
+        if let Some(depth) = known.spliced.depth(0) {
+            let mut near: Vec<&(String, f32)> = depth.nearest.iter().filter_map(|words| words.first()).collect();
+            near.sort_by(|one, other| other.1.total_cmp(&one.1));
+            for (word, _) in near {
+                if let Some(id) = self.lens.id(word) {
+                    add(word, id);
+                }
+            }
+        }
+        words
+    }
+
+    /// From pixels to the row.
+    fn ledger(&self, image: &Image, known: &Known) -> Vec<Stage> {
+        let (rows, columns) = self.opened.grid();
+        let (height, width) = self.opened.processor.size();
+        let stage = |key, shape: String| Stage { key, shape };
+        let positions = self.opened.positions();
+        let [before, behind] = [0, 1].map(|which: usize| image.vectors[which].first().map_or(0, Vec::len));
+        vec![
+            stage("pixels", format!("3 × {height} × {width}")),
+            stage("patches", format!("{rows} × {columns} = {}", rows * columns)),
+            stage("vision-tower", format!("{positions} × {before}")),
+            stage("projector", format!("{positions} × {behind}")),
+            stage("tokens", format!("{positions} + {}", known.row.words.len())),
+            stage("language-model", format!("{} × ({} × {behind})", self.opened.depth(), known.row.tokens.ids.len())),
+        ]
+    }
+}
+
+impl Known {
+    /// The text tokens of the row.
+    fn row_of_words(&self) -> crate::models::tokenizer::Tokens {
+        let all = &self.row.tokens;
+        let mut words = crate::models::tokenizer::Tokens { cut: all.cut, ..Default::default() };
+        for at in &self.row.words {
+            words.ids.push(all.ids[*at]);
+            words.texts.push(all.texts[*at].clone());
+            words.spans.push(all.spans[*at]);
+            words.known.push(all.known[*at]);
+        }
+        words
+    }
+}
+
+fn has_weighted(line: &Line) -> bool {
+    line.maps.iter().any(|(.., weighting, _)| *weighting == Weighting::Gradient)
+}
+
+/// For each patch the words nearest to its state, by cosine.
+fn patch_words(depth: Option<&Depth>) -> PatchWords {
+    let Some(depth) = depth else { return PatchWords::default() };
+    let mut words: Vec<String> = Vec::new();
+    for near in depth.nearest.iter().flat_map(|near| near.iter().take(3)) {
+        if !words.contains(&near.0) {
+            words.push(near.0.clone());
+        }
+    }
+    let mut scores = Vec::with_capacity(words.len() * depth.nearest.len());
+    for patch in 0..depth.nearest.len() {
+        let near = depth.words(patch, PatchReading::Cosine);
+        scores.extend(
+            words.iter().map(|word| near.iter().find(|(known, _)| known == word).map_or(0.0, |(_, score)| *score)),
+        );
+    }
+    PatchWords { from_sentence: 0, words, scores }
+}
