@@ -256,3 +256,38 @@ fn the_built_in_captioner_looks_at_what_it_writes() {
     assert!(serde_json::to_string(&report).is_ok_and(|json| json.contains("\"predict\"")));
     assert_eq!(report, measure(), "the same seed gives the same figures");
 }
+
+#[test]
+fn models_that_read_pictures_as_words_are_measured_in_full() {
+    use alignscope::evaluation::projector;
+    use alignscope::models::projector::OpenedProjector;
+    let opened = OpenedProjector::open(&builtin::folder().join("llava-stage1"), &Device::Cpu).expect("a checkpoint");
+    let plan = Plan { seed: 5, scenes: 8 };
+    let measure = || projector::evaluate(&opened, plan, &CancelToken::default(), &mut |_, _| ()).expect("figures");
+    let report = measure();
+    assert_eq!(report.parts.len(), SPLITS.len() * Language::ALL.len());
+    for part in &report.parts {
+        assert!(!part.answers.is_empty() && part.captions.is_some());
+        assert_eq!(part.pointing.len(), 3);
+        for game in part.pointing.iter().flat_map(|pointing| [&pointing.raw, &pointing.weighted, &pointing.relevancy]) {
+            let share = game.over_things;
+            assert!(0.0 <= share.low && share.low <= share.high && share.high <= 1.0, "{game:?}");
+        }
+        assert_eq!(part.names.len(), opened.depth() + 1);
+        for names in &part.names {
+            assert!(names.patches > 20, "{names:?}");
+            // A noun is found at least as often where only nouns are asked.
+            assert!(names.nearest_noun.value >= names.nearest.value, "{names:?}");
+            assert!(names.likeliest_noun.value >= names.likeliest.value, "{names:?}");
+        }
+        // The projector has learned to put patches near to the words of what they show.
+        let [output, ..] = part.names.as_slice() else { panic!("no depths") };
+        assert!(output.nearest_noun.value > 2.0 * output.of_another_scene, "{output:?}");
+    }
+    let table = report.to_string();
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert_eq!(report, measure(), "the same seed gives the same figures");
+    let stop = CancelToken::default();
+    stop.cancel();
+    assert!(projector::evaluate(&opened, plan, &stop, &mut |_, _| ()).is_err(), "a cancelled run gives no figures");
+}

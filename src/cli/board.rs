@@ -30,7 +30,8 @@ pub struct Board {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Whose column is drawn: contrastive, cross-attention or querying [default: that of the checkpoint, or contrastive].
+    /// Whose column is drawn: contrastive, cross-attention, querying or projector [default: that of the checkpoint, or
+    /// contrastive].
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Hugging Face folder [default: the method's usual built-in checkpoint].
@@ -43,7 +44,9 @@ pub struct Board {
     #[arg(long)]
     patches: bool,
     /// The view that fills the board alone, by its name: heatmap, attention, embedding, matrix, ranking; words,
-    /// cross-heads, word-patches, expected, gates, latents, mixing.
+    /// cross-heads, word-patches, expected, gates, latents, mixing; queries, query-patches, query-attention, query-says,
+    /// query-words, query-masks, query-space; patch-words, row, row-words, row-heads, row-patches, row-shares, row-space,
+    /// row-expected, projector-change, picture-cost.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
     /// Where to compute: auto, cpu, cuda:N or metal.
