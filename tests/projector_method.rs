@@ -224,9 +224,9 @@ fn it_can_be_stopped_and_says_what_is_wrong() {
     stop.cancel();
     let cancelled = method.evidence(&input(SENTENCE), &stop, &mut |_| ());
     assert!(matches!(cancelled, Err(Error::Cancelled)));
-    let said = all(method.as_mut(), &input("  ")).err().expect("a refusal").to_string();
+    let said = all(method.as_mut(), &input("  ")).expect_err("a refusal").to_string();
     assert!(said.contains("there is no text"), "{said}");
-    let said = all(method.as_mut(), &input(&"cat ".repeat(4000))).err().expect("a refusal").to_string();
+    let said = all(method.as_mut(), &input(&"cat ".repeat(4000))).expect_err("a refusal").to_string();
     assert!(said.contains("tokens") || said.contains("long"), "{said}");
     assert!(last(method.as_mut(), &input(SENTENCE)).complete);
 }

@@ -62,8 +62,8 @@ fn names(run: &Run<'_>, thing: Thing) -> Result<BTreeSet<u32>> {
     for language in Language::ALL {
         for count in [1, 2] {
             let tokens = run.opened.tokenizer.encode(&thing.counted(count, language))?;
-            let words = tokens.ids.iter().zip(&tokens.spans).zip(&tokens.known);
-            let last = words.filter(|((_, span), known)| span.is_some() && **known).last();
+            let mut words = tokens.ids.iter().zip(&tokens.spans).zip(&tokens.known).rev();
+            let last = words.find(|((_, span), known)| span.is_some() && **known);
             names.extend(last.map(|((id, _), _)| *id));
         }
     }

@@ -46,15 +46,18 @@ pub struct Projector {
     image: Option<Image>,
     known: Option<Known>,
     /// Pictures of the comparison, before and behind the projector.
-    compared: Vec<(Arc<RgbImage>, [Vec<Vec<f32>>; 2])>,
+    compared: Vec<(Arc<RgbImage>, BothSides)>,
 }
+
+/// A picture's vectors before and behind the projector, `[positions][width]` each.
+type BothSides = [Vec<Vec<f32>>; 2];
 
 /// What is known of the present picture.
 struct Image {
     picture: Arc<RgbImage>,
-    projected: Tensor,           // [1, positions, language width]
-    vectors: [Vec<Vec<f32>>; 2], // [positions] each, before and behind the projector
-    norms: Vec<f32>,             // [patches], behind the last block of the vision tower
+    projected: Tensor,  // [1, positions, language width]
+    vectors: BothSides, // of the projector
+    norms: Vec<f32>,    // [patches], behind the last block of the vision tower
     familiar: Option<Familiar>,
     seeing: f32, // milliseconds of vision tower and projector
 }

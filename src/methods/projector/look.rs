@@ -3,7 +3,7 @@
 use candle_core::{IndexOp, Tensor};
 use std::sync::Arc;
 
-use super::rows::Row;
+use super::rows::{Row, shown};
 use super::{Image, Known, Projector};
 use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
@@ -13,6 +13,7 @@ use crate::methods::reading::{Line, LineKind, Place, Step, Weighting};
 use crate::methods::spliced::Share;
 use crate::methods::vectors::length;
 use crate::models::generate::Greedy;
+use crate::models::llava::LlavaPrompt;
 use crate::taps::{
     Array, Attn, CancelToken, GradProbe, Observer, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
 };
@@ -129,7 +130,7 @@ impl Projector {
             }
         }
         if own {
-            known.spliced.row = self.shown(&row, &self.inputs(&row.tokens.ids, &image.projected, 1)?)?;
+            known.spliced.row = shown(&row, &self.inputs(&row.tokens.ids, &image.projected, 1)?)?;
             let (shares, by_head) = shares(&watch.shares, row.tokens.ids.len(), heads);
             known.spliced.shares = Some(Arc::new(shares));
             known.spliced.shares_by_head = Some(Arc::new(by_head));
@@ -233,7 +234,8 @@ impl Projector {
             token != model.placeholder()
         };
         let mut taps = Taps::none().cancelled_by(cancel);
-        model.generate(self.prompt(&ids, &image.projected), Greedy::new(MOST).into(), &mut taps, &mut take)?;
+        let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&image.projected) };
+        model.generate(prompt, Greedy::new(MOST).into(), &mut taps, &mut take)?;
         if known.written.tokens.ids.last() == Some(&model.placeholder()) {
             known.written.tokens.pop();
             known.written.words.pop();

@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::methods::reading::Step;
 use crate::methods::spliced::RowToken;
 use crate::methods::vectors::length;
-use crate::models::llava::LlavaPrompt;
 use crate::models::tokenizer::Tokens;
 use crate::taps::Taps;
 
@@ -104,25 +103,20 @@ impl Projector {
         let inputs = self.inputs(ids, projected, copies)?;
         self.opened.model().language().logits(&inputs, None, None, taps)
     }
+}
 
-    /// What the model is asked to go on from, for one prompt.
-    pub(super) fn prompt<'a>(&self, ids: &'a Tensor, projected: &'a Tensor) -> LlavaPrompt<'a> {
-        LlavaPrompt { ids, attention_mask: None, projected: Some(projected) }
-    }
-
-    /// The row as it is shown, with the lengths of the vectors `inputs` `[1, tokens, language width]` in it.
-    pub(super) fn shown(&self, row: &Row, inputs: &Tensor) -> Result<Vec<RowToken>> {
-        let norms: Vec<f32> = numbers_of(inputs)?.iter().map(|vector| length(vector)).collect();
-        let token = |at: usize| RowToken {
-            text: row.tokens.texts[at].clone(),
-            patch: row.patches.iter().find(|(place, _)| *place == at).map(|(_, patch)| *patch),
-            of_picture: (row.picture.0..row.picture.1).contains(&at),
-            is_written: at >= row.given,
-            span: row.tokens.spans[at],
-            norm: norms.get(at).copied().unwrap_or_default(),
-        };
-        Ok((0..row.tokens.ids.len()).map(token).collect())
-    }
+/// The row as it is shown, with the lengths of the vectors `inputs` `[1, tokens, language width]` in it.
+pub(super) fn shown(row: &Row, inputs: &Tensor) -> Result<Vec<RowToken>> {
+    let norms: Vec<f32> = numbers_of(inputs)?.iter().map(|vector| length(vector)).collect();
+    let token = |at: usize| RowToken {
+        text: row.tokens.texts[at].clone(),
+        patch: row.patches.iter().find(|(place, _)| *place == at).map(|(_, patch)| *patch),
+        of_picture: (row.picture.0..row.picture.1).contains(&at),
+        is_written: at >= row.given,
+        span: row.tokens.spans[at],
+        norm: norms.get(at).copied().unwrap_or_default(),
+    };
+    Ok((0..row.tokens.ids.len()).map(token).collect())
 }
 
 /// The vectors of a tensor `[1, rows, width]`, each at the host.

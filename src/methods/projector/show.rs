@@ -146,10 +146,10 @@ impl Projector {
             grid: self.opened.grid(),
             seen: self.opened.seen(input.picture.width(), input.picture.height()),
             phrase: input.phrase().to_owned(),
-            maps: self.maps_of(known, input),
+            maps: maps_of(known, input),
             complete: known.spliced.complete,
             patch_words: patch_words(known.spliced.depth(depth)),
-            cloud: self.cloud(known, depth, input)?,
+            cloud: self.cloud(known, depth)?,
             scores: Scores::default(),
             attention: Vec::new(),
             norms: image.norms.clone(),
@@ -161,36 +161,8 @@ impl Projector {
         })
     }
 
-    /// The weighted map of the phrase and of each word while it is predicted, the mean over layers and heads.
-    fn maps_of(&self, known: &Known, input: &Input) -> BTreeMap<String, WordMaps> {
-        let mut maps = BTreeMap::new();
-        let Some(line) = known.reading.lines.first() else { return maps };
-        let size = (known.reading.layers, known.reading.heads);
-        let map = |step: usize| line.map(step, (Place::Predict, Weighting::Gradient), None, size);
-        if !has_weighted(line) {
-            return maps;
-        }
-        let (start, end) = input.selection.unwrap_or((0, known.sentence.len()));
-        let mut whole: Option<Vec<f32>> = None;
-        for (at, step) in line.steps.iter().enumerate() {
-            let (Some((from, to)), Some(values)) = (step.span, map(at)) else { continue };
-            if from < end && to > start {
-                match &mut whole {
-                    Some(whole) => whole.iter_mut().zip(&values).for_each(|(whole, value)| *whole += value),
-                    None => whole = Some(values.clone()),
-                }
-            }
-            let word = step.text.trim().to_owned();
-            maps.entry(word).or_insert_with(|| WordMaps::from([(WEIGHTED, Heatmap { values })]));
-        }
-        if let Some(values) = whole {
-            maps.insert(input.phrase().to_owned(), WordMaps::from([(WEIGHTED, Heatmap { values })]));
-        }
-        maps
-    }
-
     /// Patches among words: at the projector's output among the words of the table, deeper among the words of the row.
-    fn cloud(&self, known: &Known, depth: usize, input: &Input) -> Result<Cloud> {
+    fn cloud(&self, known: &Known, depth: usize) -> Result<Cloud> {
         let Some((_, states)) = known.states.iter().find(|(at, _)| *at == depth) else { return Ok(Cloud::default()) };
         // What differs between words and patches is not how long their states are.
         let point = |kind, label: String, vector: &[f32]| CloudPoint {
@@ -209,7 +181,7 @@ impl Projector {
         }
         if depth == 0 {
             let language = self.opened.model().language();
-            for (word, id) in self.words_here(known, input) {
+            for (word, id) in self.words_here(known) {
                 let vector = language.embed(&Tensor::new(&[[id]], &self.opened.device)?)?;
                 points.push(point(PointKind::Word, word, &numbers_of(&vector)?.concat()));
             }
@@ -224,7 +196,7 @@ impl Projector {
     }
 
     /// The words that matter here, with their tokens: those of the text, and those nearest to any patch.
-    fn words_here(&self, known: &Known, _input: &Input) -> Vec<(String, u32)> {
+    fn words_here(&self, known: &Known) -> Vec<(String, u32)> {
         let mut words: Vec<(String, u32)> = Vec::new();
         let mut add = |word: &str, id: u32| {
             if words.len() < IN_CLOUD && !word.is_empty() && !words.iter().any(|(known, _)| known == word) {
@@ -278,6 +250,34 @@ impl Known {
         }
         words
     }
+}
+
+/// The weighted map of the phrase and of each word while it is predicted, the mean over layers and heads.
+fn maps_of(known: &Known, input: &Input) -> BTreeMap<String, WordMaps> {
+    let mut maps = BTreeMap::new();
+    let Some(line) = known.reading.lines.first() else { return maps };
+    let size = (known.reading.layers, known.reading.heads);
+    let map = |step: usize| line.map(step, (Place::Predict, Weighting::Gradient), None, size);
+    if !has_weighted(line) {
+        return maps;
+    }
+    let (start, end) = input.selection.unwrap_or((0, known.sentence.len()));
+    let mut whole: Option<Vec<f32>> = None;
+    for (at, step) in line.steps.iter().enumerate() {
+        let (Some((from, to)), Some(values)) = (step.span, map(at)) else { continue };
+        if from < end && to > start {
+            match &mut whole {
+                Some(whole) => whole.iter_mut().zip(&values).for_each(|(whole, value)| *whole += value),
+                None => whole = Some(values.clone()),
+            }
+        }
+        let word = step.text.trim().to_owned();
+        maps.entry(word).or_insert_with(|| WordMaps::from([(WEIGHTED, Heatmap { values })]));
+    }
+    if let Some(values) = whole {
+        maps.insert(input.phrase().to_owned(), WordMaps::from([(WEIGHTED, Heatmap { values })]));
+    }
+    maps
 }
 
 fn has_weighted(line: &Line) -> bool {
