@@ -233,9 +233,10 @@ impl Tour {
             // A capital letter would mean the shift key, too.
             letter => letter.name().to_lowercase(),
         };
-        xdotool(["key", &if held.command { format!("ctrl+{name}") } else { name }]);
+        // The twin first: what a path stands for depends on whether there is a file, and the window may write one at once.
         self.twin.key_press_modifiers(held, key);
         self.twin.run_steps(REST);
+        xdotool(["key", &if held.command { format!("ctrl+{name}") } else { name }]);
     }
 
     fn type_in(&mut self, text: &str) {
