@@ -19,7 +19,7 @@ use super::optimizer::AdamWConfig;
 use super::places::{place_head, place_loss};
 use super::run::{Plan, Recipe};
 use super::sentences::{Pairs, Sentences};
-use super::texts::{Lines, any_language, caption_rows, with_unknown_words};
+use super::texts::{Lines, Row, any_language, caption_rows, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::tower;
 use super::variables::{Start, Variables};
@@ -192,10 +192,10 @@ impl BlipRecipe {
         for (at, scene) in scenes.iter().enumerate() {
             for _ in 0..each {
                 let language = any_language(rng);
-                if let Some(question) = any_question(scene, language, rng) {
+                if let Some(question) = any_question(scene, language, &[QuestionKind::Where], rng) {
                     pictures.push(at as u32);
                     texts.push(self.ids(&question.text, rng)?);
-                    answers.push((self.tokenizer.encode(&question.answer)?.ids, 1));
+                    answers.push(Row::learned_behind(1, self.tokenizer.encode(&question.answer)?.ids));
                 }
             }
         }
@@ -203,11 +203,16 @@ impl BlipRecipe {
     }
 }
 
-/// A question of a random kind, where the scene has some of it; questions where something is are asked twice as often.
-pub(super) fn any_question(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> Option<Question> {
+/// A question of a random kind, where the scene has some of it. All kinds are as likely; each time that one stands among
+/// `more` it is asked as often once more.
+pub(super) fn any_question(
+    scene: &Scene,
+    language: Language,
+    more: &[QuestionKind],
+    rng: &mut ChaCha8Rng,
+) -> Option<Question> {
     let mut questions = scene.questions(language);
-    let mut kinds: Vec<QuestionKind> = QuestionKind::ALL.to_vec();
-    kinds.push(QuestionKind::Where);
+    let mut kinds = [QuestionKind::ALL.as_slice(), more].concat();
     kinds.retain(|kind| questions.iter().any(|question| question.kind == *kind));
     if kinds.is_empty() {
         return None;

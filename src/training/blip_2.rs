@@ -234,8 +234,8 @@ impl Recipe for Blip2Recipe {
 
         let languages = statements.iter().map(|(language, _)| *language);
         let mut captions = caption_rows(&self.tokenizer, &scenes, languages, &mut rng)?;
-        for (ids, _) in &mut captions {
-            if let Some(begin) = ids.first_mut() {
+        for row in &mut captions {
+            if let Some(begin) = row.ids.first_mut() {
                 *begin = words().len() as u32; // DECODE
             }
         }

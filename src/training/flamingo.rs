@@ -17,7 +17,7 @@ use super::lm::{CONTEXT, anything, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, any_language};
+use super::texts::{Lines, Row, any_language};
 use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -183,7 +183,12 @@ impl Recipe for FlamingoRecipe {
                     let (given, written) = anything(&scene, language, &mut rng);
                     let prompt = format!("{IDEFICS_PLACE} {given}");
                     let given = self.tokenizer.encode(&prompt)?.ids.len() - 1; // without the end
-                    rows.push((self.tokenizer.encode(&format!("{prompt} {written}"))?.ids, given));
+                    let ids = self.tokenizer.encode(&format!("{prompt} {written}"))?.ids;
+                    let (given, written) = ids.split_at(given);
+                    let mut row = Row::default();
+                    row.read(given.iter().copied());
+                    row.write(written);
+                    rows.push(row);
                 }
                 Ok((pixels, rows))
             })

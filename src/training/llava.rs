@@ -17,8 +17,8 @@ use super::lm::{self, BEFORE, CONTEXT, anything, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, any_language, asked_caption};
-use super::tokenizer::{END, tokenizer_json_with, without_end, words};
+use super::texts::{Lines, Row, any_language, asked_caption};
+use super::tokenizer::{BEGIN, END, tokenizer_json_with, without_end, words};
 use super::tower::pixels;
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ use crate::nn::{Activation, Layered, Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
-/// Texts about each picture in a step.
+/// Texts about each picture in a step: captions, or conversations.
 const TEXTS: usize = 2;
 /// Prefix of the projector's weights.
 const PROJECTOR: &str = "multi_modal_projector";
@@ -55,7 +55,7 @@ pub enum LlavaStage<'a> {
         /// What `train lm` has written.
         language: &'a Path,
     },
-    /// The projector and the language model, from what the first stage has written.
+    /// The projector and the language model, from what the first stage has written, or the second.
     Together {
         /// The folder of the first stage.
         start: &'a Path,
@@ -152,17 +152,45 @@ impl LlavaRecipe {
         Llava::build(self.config.clone(), &self.language, &Scope::root(&weights))
     }
 
-    /// The ids of a text about a picture, and how many of them are given.
-    fn text(&self, given: &str, written: &str) -> Result<(Vec<u32>, usize)> {
-        let given_ids = self.tokenizer.encode(given)?.ids;
-        let all = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
-        let positions = self.config.positions();
-        let mut ids = Vec::with_capacity(positions + all.len() + 1);
-        ids.extend(all.first()); // what begins every text
-        ids.extend(std::iter::repeat_n(self.config.image_token_index, positions));
-        ids.extend(all.iter().skip(1));
-        ids.push(END.1);
-        Ok((ids, positions + given_ids.len()))
+    /// What is given of a text, and what is to be written behind it; without what begins every text.
+    fn turn(&self, given: &str, written: &str) -> Result<[Vec<u32>; 2]> {
+        let prompt = self.tokenizer.encode(given)?.ids.len().saturating_sub(1);
+        let mut given = self.tokenizer.encode(&format!("{given} {written}"))?.ids.split_off(1);
+        let mut written = given.split_off(prompt.min(given.len()));
+        written.push(END.1);
+        Ok([given, written])
+    }
+
+    /// The beginning of every text about a picture: the picture.
+    fn picture(&self) -> Vec<u32> {
+        let image = std::iter::repeat_n(self.config.image_token_index, self.config.positions());
+        std::iter::once(BEGIN.1).chain(image).collect()
+    }
+
+    /// A caption of a scene.
+    fn caption(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Row> {
+        let (prompt, caption) = asked_caption(scene, any_language(rng), rng);
+        let [given, written] = self.turn(prompt, &caption)?;
+        let given = [self.picture(), given].concat();
+        Ok(Row::learned_behind(given.len(), [given, written].concat()))
+    }
+
+    /// A conversation about a scene, as in the paper, of as many turns as there is room for: the picture is read once, and
+    /// all that is answered teaches what to find in it.
+    fn conversation(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Row> {
+        let language = any_language(rng);
+        let mut row = Row::default();
+        row.read(self.picture());
+        loop {
+            let (given, written) = anything(scene, language, rng);
+            let [given, written] = self.turn(&given, &written)?;
+            let is_first = row.ids.len() == 1 + self.config.positions();
+            if !is_first && row.ids.len() + given.len() + written.len() > self.tokenizer.context() {
+                return Ok(row);
+            }
+            row.read(given);
+            row.write(&written);
+        }
     }
 }
 
@@ -226,14 +254,11 @@ impl Recipe for LlavaRecipe {
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6c_6176);
                 let mut texts = Vec::new();
                 for _ in 0..TEXTS {
-                    let language = any_language(&mut rng);
-                    let (given, written) = if self.captions {
-                        let (prompt, caption) = asked_caption(&scene, language, &mut rng);
-                        (prompt.to_owned(), caption)
+                    texts.push(if self.captions {
+                        self.caption(&scene, &mut rng)?
                     } else {
-                        anything(&scene, language, &mut rng)
-                    };
-                    texts.push(self.text(&given, &written)?);
+                        self.conversation(&scene, &mut rng)?
+                    });
                 }
                 Ok((scene, texts))
             })

@@ -91,8 +91,8 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
     Ok((x.relu()? + tail)?)
 }
 
-/// Mean cross-entropy of what follows each token, `logits` `[texts, tokens, vocabulary]`, over the learned places, and the
-/// share of them at which the highest logit is right.
+/// Mean cross-entropy of what follows each token, `logits` `[texts, tokens, vocabulary]`, weighted by how much each place
+/// counts, and the share of places, weighted likewise, at which the highest logit is right.
 ///
 /// # Errors
 /// If the shapes don't fit.

@@ -19,7 +19,7 @@ use super::lm::{CONTEXT, anything, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, any_language};
+use super::texts::{Lines, Row, any_language};
 use super::tokenizer::{END, tokenizer_json_with, without_end, words};
 use super::tower::FrozenTower;
 use super::variables::Variables;
@@ -62,8 +62,8 @@ pub struct QueryingWriterBatch {
     lines: Lines,
 }
 
-/// One text: the ids that the language model reads, how many of them are given, and the ids that queries read.
-type Text = (Vec<u32>, usize, Option<Vec<u32>>);
+/// One text: what the language model reads and writes, and the ids that queries read.
+type Text = (Row, Option<Vec<u32>>);
 
 impl QueryingWriterRecipe {
     /// The recipe `instructblip` or `blip2-captioning`, over what `train blip2` wrote into `first_stage` and the language
@@ -143,12 +143,16 @@ impl QueryingWriterRecipe {
     /// What is given of a text, and what is to be written behind it.
     fn text(&self, given: &str, written: &str) -> Result<Text> {
         let queries = self.config.num_query_tokens;
-        let mut ids = vec![words().len() as u32; queries]; // IMAGE
-        let prompt = self.tokenizer.encode(given)?.ids.len();
-        ids.extend(self.tokenizer.encode(&format!("{given} {written}"))?.ids);
+        let mut row = Row::default();
+        row.read(std::iter::repeat_n(words().len() as u32, queries)); // IMAGE
+        let prompt = self.tokenizer.encode(given)?.ids;
+        let mut ids = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
         ids.push(END.1);
+        let written = ids.split_off(prompt.len().min(ids.len()));
+        row.read(ids);
+        row.write(&written);
         let instruction = self.instructions.as_ref().map(|tokenizer| tokenizer.encode(given)).transpose()?;
-        Ok((ids, queries + prompt, instruction.map(|tokens| tokens.ids)))
+        Ok((row, instruction.map(|tokens| tokens.ids)))
     }
 }
 
@@ -208,9 +212,9 @@ impl Recipe for QueryingWriterRecipe {
         let (mut rows, mut instructions) = (Vec::new(), Vec::new());
         for (at, (scene, texts)) in made.into_iter().enumerate() {
             scenes.push(scene);
-            for (ids, given, instruction) in texts {
+            for (row, instruction) in texts {
                 pictures.push(at as u32);
-                rows.push((ids, given));
+                rows.push(row);
                 instructions.extend(instruction);
             }
         }

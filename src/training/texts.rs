@@ -50,8 +50,7 @@ pub fn asked_caption(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) ->
     }
 }
 
-/// A caption of each scene in its language, as [`asked_caption`] chooses it: its ids, with the number of those that are
-/// given and not learned, as [`Lines::new`] takes them.
+/// A caption of each scene in its language, as [`asked_caption`] chooses it.
 ///
 /// # Errors
 /// If the tokenizer fails.
@@ -60,7 +59,7 @@ pub fn caption_rows(
     scenes: &[Scene],
     languages: impl Iterator<Item = Language>,
     rng: &mut ChaCha8Rng,
-) -> Result<Vec<(Vec<u32>, usize)>> {
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (scene, language) in scenes.iter().zip(languages) {
         let (prompt, caption) = asked_caption(scene, language, rng);
@@ -68,9 +67,39 @@ pub fn caption_rows(
         let given = tokenizer.encode(prompt)?.ids.len() - 1;
         let mut ids = tokenizer.encode(&format!("{prompt} {caption}"))?.ids;
         ids.truncate(tokenizer.context());
-        rows.push((ids, given));
+        rows.push(Row::learned_behind(given, ids));
     }
     Ok(rows)
+}
+
+/// A text that a decoder learns to write on, or a conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// What is read and written.
+    pub ids: Vec<u32>,
+    weights: Vec<f32>, // how much it counts that each id is predicted; 0 where it is given
+}
+
+impl Row {
+    /// A text of which all but the first `given` tokens are learned, each token as much as any other.
+    #[must_use]
+    pub fn learned_behind(given: usize, ids: Vec<u32>) -> Self {
+        let weights = (0..ids.len()).map(|at| f32::from(at >= given)).collect();
+        Self { ids, weights }
+    }
+
+    /// Reads on: what follows is given.
+    pub fn read(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.ids.extend(ids);
+        self.weights.resize(self.ids.len(), 0.0);
+    }
+
+    /// Writes on: what follows is learned, all of it together as much as any other text, so that a `yes` isn't lost among
+    /// long captions.
+    pub fn write(&mut self, ids: &[u32]) {
+        self.ids.extend(ids);
+        self.weights.resize(self.ids.len(), 1.0 / ids.len().max(1) as f32);
+    }
 }
 
 /// Texts that a decoder learns to write on.
@@ -81,26 +110,26 @@ pub struct Lines {
     pub mask: Tensor,
     /// What follows each token, `[texts, tokens]`.
     pub targets: Tensor,
-    /// 1 where what follows is to be learned, else 0, `[texts, tokens]`.
+    /// How much it counts that what follows is predicted, 0 where it isn't learned, `[texts, tokens]`.
     pub learned: Tensor,
 }
 
 impl Lines {
-    /// From rows of ids, each with the number of leading ids that are given and not learned (1 for the start alone).
+    /// From rows, of which the shorter are padded.
     ///
     /// # Errors
     /// If memory runs out.
-    pub fn new(rows: &[(Vec<u32>, usize)]) -> Result<Self> {
-        let tokens = rows.iter().map(|(row, _)| row.len()).max().unwrap_or(0).saturating_sub(1).max(1);
+    pub fn new(rows: &[Row]) -> Result<Self> {
+        let tokens = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0).saturating_sub(1).max(1);
         let shape = (rows.len(), tokens);
         let (mut ids, mut mask, mut targets, mut learned) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (row, given) in rows {
+        for row in rows {
             for at in 0..tokens {
-                let follows = at + 1 < row.len();
-                ids.push(if follows { row[at] } else { PAD.1 });
+                let follows = at + 1 < row.ids.len();
+                ids.push(if follows { row.ids[at] } else { PAD.1 });
                 mask.push(u32::from(follows));
-                targets.push(if follows { row[at + 1] } else { PAD.1 });
-                learned.push(f32::from(follows && at + 1 >= *given));
+                targets.push(if follows { row.ids[at + 1] } else { PAD.1 });
+                learned.push(if follows { row.weights[at + 1] } else { 0.0 });
             }
         }
         Ok(Self {
