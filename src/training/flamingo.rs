@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, write_checkpoint, write_tokenizer};
-use super::lm::{CONTEXT, anything, initialise, lm_config};
+use super::lm::{CONTEXT, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, Row, any_language};
+use super::texts::{Lines, conversation};
 use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ use crate::world::{Scene, Split};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
-/// Texts about each picture in a step.
-const TEXTS: usize = 4;
+/// Conversations about each picture in a step.
+const TEXTS: usize = 2;
 
 /// The recipe.
 pub struct FlamingoRecipe {
@@ -171,6 +171,8 @@ impl Recipe for FlamingoRecipe {
     fn batch(&self, step: usize) -> Result<FlamingoBatch> {
         let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
         let image = u32::try_from(words().len() + 1).unwrap_or(u32::MAX);
+        let mut picture = self.tokenizer.encode(IDEFICS_PLACE)?.ids;
+        picture.retain(|id| *id != END.1);
         let made = (0..self.plan.batch as u64)
             .into_par_iter()
             .map(|at| {
@@ -179,16 +181,7 @@ impl Recipe for FlamingoRecipe {
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x666c_616d);
                 let mut rows = Vec::new();
                 for _ in 0..TEXTS {
-                    let language = any_language(&mut rng);
-                    let (given, written) = anything(&scene, language, &mut rng);
-                    let prompt = format!("{IDEFICS_PLACE} {given}");
-                    let given = self.tokenizer.encode(&prompt)?.ids.len() - 1; // without the end
-                    let ids = self.tokenizer.encode(&format!("{prompt} {written}"))?.ids;
-                    let (given, written) = ids.split_at(given);
-                    let mut row = Row::default();
-                    row.read(given.iter().copied());
-                    row.write(written);
-                    rows.push(row);
+                    rows.push(conversation(&self.tokenizer, &scene, picture.clone(), CONTEXT, &mut rng)?);
                 }
                 Ok((pixels, rows))
             })

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, write_checkpoint, write_json, write_tokenizer};
-use super::lm::{self, BEFORE, CONTEXT, anything, lm_config, with_a_row_more};
+use super::lm::{self, BEFORE, CONTEXT, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, Row, any_language, asked_caption};
-use super::tokenizer::{BEGIN, END, tokenizer_json_with, without_end, words};
+use super::texts::{Lines, Row, any_language, asked_caption, conversation, turn};
+use super::tokenizer::{BEGIN, tokenizer_json_with, without_end, words};
 use super::tower::pixels;
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -152,15 +152,6 @@ impl LlavaRecipe {
         Llava::build(self.config.clone(), &self.language, &Scope::root(&weights))
     }
 
-    /// What is given of a text, and what is to be written behind it; without what begins every text.
-    fn turn(&self, given: &str, written: &str) -> Result<[Vec<u32>; 2]> {
-        let prompt = self.tokenizer.encode(given)?.ids.len().saturating_sub(1);
-        let mut given = self.tokenizer.encode(&format!("{given} {written}"))?.ids.split_off(1);
-        let mut written = given.split_off(prompt.min(given.len()));
-        written.push(END.1);
-        Ok([given, written])
-    }
-
     /// The beginning of every text about a picture: the picture.
     fn picture(&self) -> Vec<u32> {
         let image = std::iter::repeat_n(self.config.image_token_index, self.config.positions());
@@ -170,27 +161,9 @@ impl LlavaRecipe {
     /// A caption of a scene.
     fn caption(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Row> {
         let (prompt, caption) = asked_caption(scene, any_language(rng), rng);
-        let [given, written] = self.turn(prompt, &caption)?;
+        let [given, written] = turn(&self.tokenizer, prompt, &caption)?;
         let given = [self.picture(), given].concat();
         Ok(Row::learned_behind(given.len(), [given, written].concat()))
-    }
-
-    /// A conversation about a scene, as in the paper, of as many turns as there is room for: the picture is read once, and
-    /// all that is answered teaches what to find in it.
-    fn conversation(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Row> {
-        let language = any_language(rng);
-        let mut row = Row::default();
-        row.read(self.picture());
-        loop {
-            let (given, written) = anything(scene, language, rng);
-            let [given, written] = self.turn(&given, &written)?;
-            let is_first = row.ids.len() == 1 + self.config.positions();
-            if !is_first && row.ids.len() + given.len() + written.len() > self.tokenizer.context() {
-                return Ok(row);
-            }
-            row.read(given);
-            row.write(&written);
-        }
     }
 }
 
@@ -257,7 +230,7 @@ impl Recipe for LlavaRecipe {
                     texts.push(if self.captions {
                         self.caption(&scene, &mut rng)?
                     } else {
-                        self.conversation(&scene, &mut rng)?
+                        conversation(&self.tokenizer, &scene, self.picture(), self.tokenizer.context(), &mut rng)?
                     });
                 }
                 Ok((scene, texts))

@@ -19,8 +19,8 @@ use super::lm::{CONTEXT, anything, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, Row, any_language};
-use super::tokenizer::{END, tokenizer_json_with, without_end, words};
+use super::texts::{Lines, Row, any_language, turn};
+use super::tokenizer::{BEGIN, tokenizer_json_with, without_end, words};
 use super::tower::FrozenTower;
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -145,12 +145,9 @@ impl QueryingWriterRecipe {
         let queries = self.config.num_query_tokens;
         let mut row = Row::default();
         row.read(std::iter::repeat_n(words().len() as u32, queries)); // IMAGE
-        let prompt = self.tokenizer.encode(given)?.ids;
-        let mut ids = self.tokenizer.encode(&format!("{given} {written}"))?.ids;
-        ids.push(END.1);
-        let written = ids.split_off(prompt.len().min(ids.len()));
-        row.read(ids);
-        row.write(&written);
+        let [asked, answer] = turn(&self.tokenizer, given, written)?;
+        row.read(std::iter::once(BEGIN.1).chain(asked));
+        row.write(&answer);
         let instruction = self.instructions.as_ref().map(|tokenizer| tokenizer.encode(given)).transpose()?;
         Ok((row, instruction.map(|tokens| tokens.ids)))
     }
@@ -287,7 +284,7 @@ mod tests {
         let prompt = TextTokenizer::from_json(&tokenizer(), CONTEXT).expect("a tokenizer");
         let instruction = TextTokenizer::from_json(&blip_2::tokenizer(), CONTEXT).expect("a tokenizer");
         let (short, long) = (prompt.encode("a cat").expect("ids").ids, instruction.encode("a cat").expect("ids").ids);
-        assert_eq!([short.as_slice(), &[END.1]].concat(), long);
+        assert_eq!([short.as_slice(), &[crate::training::tokenizer::END.1]].concat(), long);
         let [image, decode] = [prompt.id(IMAGE), instruction.id(blip_2::DECODE)];
         assert_eq!([image, decode], [Some(words().len() as u32); 2]);
     }

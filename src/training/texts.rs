@@ -4,7 +4,8 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::tokenizer::{END, PAD, UNKNOWN};
+use super::lm::anything;
+use super::tokenizer::{BEGIN, END, PAD, UNKNOWN};
 use crate::error::Result;
 use crate::models::tokenizer::TextTokenizer;
 use crate::world::{Language, Scene, Statement};
@@ -99,6 +100,49 @@ impl Row {
     pub fn write(&mut self, ids: &[u32]) {
         self.ids.extend(ids);
         self.weights.resize(self.ids.len(), 1.0 / ids.len().max(1) as f32);
+    }
+}
+
+/// A turn of a conversation: the ids of what is given and of what is to be written behind it, with its end and without what
+/// begins every text.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn turn(tokenizer: &TextTokenizer, given: &str, written: &str) -> Result<[Vec<u32>; 2]> {
+    let ids = |text: &str| -> Result<Vec<u32>> {
+        let ids = tokenizer.encode(text)?.ids;
+        // Some tokenizers add the end by themselves.
+        Ok(ids.into_iter().filter(|id| ![BEGIN.1, END.1].contains(id)).collect())
+    };
+    let mut both = ids(&format!("{given} {written}"))?;
+    let mut written = both.split_off(ids(given)?.len().min(both.len()));
+    written.push(END.1);
+    Ok([both, written])
+}
+
+/// A conversation about a scene behind `start`, of as many turns as `longest` ids have room for, as LLaVA's paper has them:
+/// the picture is looked at once, and all that is answered teaches what to find in it.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn conversation(
+    tokenizer: &TextTokenizer,
+    scene: &Scene,
+    start: Vec<u32>,
+    longest: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<Row> {
+    let language = any_language(rng);
+    let (mut row, first) = (Row::default(), start.len());
+    row.read(start);
+    loop {
+        let (given, written) = anything(scene, language, rng);
+        let [given, written] = turn(tokenizer, &given, &written)?;
+        if row.ids.len() > first && row.ids.len() + given.len() + written.len() > longest {
+            return Ok(row);
+        }
+        row.read(given);
+        row.write(&written);
     }
 }
 
