@@ -272,7 +272,7 @@ fn words_look_where_their_attention_and_its_gradient_say() {
         patches: PatchKeys::Behind(1),
         positions,
     };
-    assert_eq!(look(&[0]).head(0, 1, Weight::Raw).expect("a map"), [0.5, 0.5]);
+    assert_eq!(look(&[0]).by_head(Weight::Raw).expect("maps")[1], [0.5, 0.5]);
     close(&look(&[1]).all(Weight::Raw).expect("a map"), &[0.275, 0.425], "the mean over heads");
     // Head by head (0.25 * 4, 0) and (0.3 * 2, 0.6 * 1), of which the mean.
     close(&look(&[1]).all(Weight::Gradient).expect("a map"), &[0.8, 0.3], "weighted");
@@ -311,7 +311,7 @@ fn latents_lead_from_words_to_patches() {
     };
     // Behind the first block each holds half of its patch; behind the second the first latent holds half of that and half of
     // what the second held.
-    close(&look.flow(2).expect("a flow"), &[0.25, 0.25, 0.0, 0.75], "the flow");
+    close(&look.flow(2, Weight::Raw).expect("a flow"), &[0.25, 0.25, 0.0, 0.75], "the flow");
     close(&look.all(Weight::Raw).expect("a map"), &[0.25 * 0.25, 0.25 * 0.25 + 0.75 * 0.75], "the map");
 }
 
@@ -337,7 +337,7 @@ fn words_look_at_the_patches_of_their_own_row() {
         patches: PatchKeys::At(&[(2, 0), (0, 2)], 3),
         positions: &[3],
     };
-    assert_eq!(look.head(1, 0, Weight::Raw).expect("a map"), [0.3, 0.0, 0.1]);
+    assert_eq!(look.by_head(Weight::Raw).expect("maps")[1], [0.3, 0.0, 0.1]);
     close(&look.all(Weight::Gradient).expect("a map"), &[0.45, 0.0, 0.15], "the mean over layers");
     // The last row of (1 + second)(1 + first), written out: with first and second alone and their product.
     let through = |key: usize| -> f32 { (0..4).map(|by| second[12 + by] * first[by * 4 + key]).sum() };

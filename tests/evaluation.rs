@@ -193,7 +193,7 @@ fn models_with_queries_are_measured_in_full() {
     let first_stage = fresh(&Blip2Recipe::new(0, 1, 1, &blip).expect("a recipe"), &place("blip2-retrieval"));
     let language = fresh(&LmRecipe::new(0, 1, 1).expect("a recipe"), &place("lm"));
     let writer = |instructed: bool, name: &str| {
-        let recipe = QueryingWriterRecipe::new(instructed, 0, 1, 1, &first_stage, &language).expect("a recipe");
+        let recipe = QueryingWriterRecipe::new(instructed, 0, 1, 1, (&first_stage, &language), None).expect("a recipe");
         fresh(&recipe, &place(name))
     };
     let folders = [first_stage.clone(), writer(false, "blip2-captioning"), writer(true, "instructblip")];

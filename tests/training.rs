@@ -225,7 +225,7 @@ fn blip_2_goes_on_from_stage_to_stage() {
 
         for instructed in [false, true] {
             let new = |first_stage: &Path| {
-                QueryingWriterRecipe::new(instructed, 3, STEPS, 4, first_stage, &language.folders[0])
+                QueryingWriterRecipe::new(instructed, 3, STEPS, 4, (first_stage, &language.folders[0]), None)
             };
             let refused = new(&language.folders[0]).err().expect("a refusal").to_string();
             assert!(refused.contains("first stage"), "{refused}");

@@ -1,6 +1,8 @@
 //! What a word sees of a picture: by cross-attention, or among the positions of its own row, where patches stand as words.
 //! Attention of each layer and head, as it is and weighted by its gradient, brought to the patches.
 
+use candle_core::Tensor;
+
 use crate::error::{Error, Result};
 use crate::taps::{Array, Attn, Point, Recording, Site, Tower};
 
@@ -13,7 +15,7 @@ pub struct Look<'a> {
     pub recording: &'a Recording,
     /// Which entry of the batch.
     pub row: usize,
-    /// Which entry of the batch of pictures, for the resampler.
+    /// Which entry of the batch of the resampler.
     pub picture: usize,
     /// The tower whose words look.
     pub tower: Tower,
@@ -73,14 +75,35 @@ pub enum Weight {
     Gradient,
 }
 
+/// The sum of some of `logits` `[rows, tokens, vocabulary]`, each named by its row, its token and the word.
+///
+/// # Errors
+/// If there is no such logit.
+pub fn sum_of_logits(logits: &Tensor, asked: impl IntoIterator<Item = (usize, usize, u32)>) -> Result<Tensor> {
+    let (_, tokens, words) = logits.dims3()?;
+    let places: Vec<u32> =
+        asked.into_iter().map(|(row, at, word)| ((row * tokens + at) * words) as u32 + word).collect();
+    let logits = logits.flatten_all()?;
+    if places.is_empty() {
+        // A score that nothing can change.
+        return Ok(logits.narrow(0, 0, 1)?.affine(0.0, 0.0)?.sum_all()?);
+    }
+    Ok(logits.index_select(&Tensor::new(places.as_slice(), logits.device())?, 0)?.sum_all()?)
+}
+
 impl Look<'_> {
-    /// The map of one head, `[patches]`.
+    /// The map of each head of each layer, `[layers * heads][patches]`.
     ///
     /// # Errors
     /// If the recording lacks something.
-    pub fn head(&self, layer: usize, head: usize, weight: Weight) -> Result<Vec<f32>> {
-        let keys = self.sum(self.tower, layer, head..head + 1, self.row, self.positions, weight)?;
-        self.on_patches(&keys)
+    pub fn by_head(&self, weight: Weight) -> Result<Vec<Vec<f32>>> {
+        let mut maps = Vec::new();
+        for layer in 0..self.layers {
+            for head in 0..self.heads(self.tower, layer)? {
+                maps.push(self.sum(self.tower, layer, head..head + 1, self.row, self.positions, weight)?);
+            }
+        }
+        self.on_patches(maps, weight)
     }
 
     /// The mean over the heads and layers, `[patches]`.
@@ -96,7 +119,7 @@ impl Look<'_> {
             let share = 1.0 / (heads * self.layers) as f32;
             total.iter_mut().zip(keys).for_each(|(total, value)| *total += value * share);
         }
-        self.on_patches(&total)
+        Ok(self.on_patches(vec![total], weight)?.swap_remove(0))
     }
 
     /// How many heads a cross-attention has.
@@ -152,19 +175,22 @@ impl Look<'_> {
         Ok(sum)
     }
 
-    /// From the keys of the words to patches: directly, or through the latents of the resampler.
-    fn on_patches(&self, keys: &[f32]) -> Result<Vec<f32>> {
+    /// From the keys of the words, of each of some maps, to patches: directly, or through the latents of the resampler.
+    fn on_patches(&self, maps: Vec<Vec<f32>>, weight: Weight) -> Result<Vec<Vec<f32>>> {
         if self.resampler == 0 {
-            return Ok(self.patches.of(keys));
+            return Ok(maps.iter().map(|keys| self.patches.of(keys)).collect());
         }
-        let latents = keys.len();
-        let flow = self.flow(latents)?;
+        let latents = maps.first().map_or(0, Vec::len);
+        let flow = self.flow(latents, weight)?;
         let patches = flow.len() / latents.max(1);
-        let mut map = vec![0.0; patches];
-        for (share, row) in keys.iter().zip(flow.chunks_exact(patches.max(1))) {
-            map.iter_mut().zip(row).for_each(|(map, value)| *map += share * value);
-        }
-        Ok(map)
+        let through = |keys: Vec<f32>| {
+            let mut map = vec![0.0; patches];
+            for (share, row) in keys.iter().zip(flow.chunks_exact(patches.max(1))) {
+                map.iter_mut().zip(row).for_each(|(map, value)| *map += share * value);
+            }
+            map
+        };
+        Ok(maps.into_iter().map(through).collect())
     }
 
     /// What the positions that are asked about have of each patch, followed through all layers, `[patches]`: relevancy of a
@@ -183,7 +209,11 @@ impl Look<'_> {
         // What a position has of all others is followed from the last layer down, so that one row is enough:
         // e (1 + A_n) ... (1 + A_1).
         let mut row = vec![0.0f32; keys];
-        self.positions.iter().filter_map(|at| row.get_mut(*at).map(|value| *value = 1.0)).count();
+        for at in self.positions {
+            if let Some(value) = row.get_mut(*at) {
+                *value = 1.0;
+            }
+        }
         for layer in (0..self.layers).rev() {
             let heads = self.heads(self.tower, layer)?;
             let share = 1.0 / heads.max(1) as f32;
@@ -198,27 +228,33 @@ impl Look<'_> {
         Ok(self.patches.of(&row))
     }
 
-    /// What each latent holds of each patch, `[latents, patches]`; `latents` says how many there are. A block's latents look at the patches and at the latents
-    /// before, which hold patches already, and keep what they had: rollout (Abnar & Zuidema 2020, arXiv 2005.00928).
+    /// What each latent holds of each patch, `[latents, patches]`; `latents` says how many there are. A block's latents look
+    /// at the patches and at the latents before, which hold patches already, and keep what they had. By attention as it is
+    /// that is rollout (Abnar & Zuidema 2020, arXiv 2005.00928), in which what is kept and what is new are halves; weighted,
+    /// it is what matters for the score, relevancy as in [`Self::relevancy`], in which what is new is added.
     ///
     /// # Errors
     /// If the resampler wasn't recorded.
-    pub fn flow(&self, latents: usize) -> Result<Vec<f32>> {
+    pub fn flow(&self, latents: usize, weight: Weight) -> Result<Vec<f32>> {
         let (pattern, _) = self.pattern(Tower::Resampler, 0)?;
         let positions = pattern.shape[3].saturating_sub(latents);
         let leading = self.patches.leading();
         let patches = positions.saturating_sub(leading);
+        let (kept, new) = match weight {
+            Weight::Raw => (0.5, 0.5),
+            Weight::Gradient => (1.0, 1.0),
+        };
         let mut flow = vec![0.0; latents * patches];
         for layer in 0..self.resampler {
             let heads = self.heads(Tower::Resampler, layer)?;
             let mut next = vec![0.0; latents * patches];
             for latent in 0..latents {
-                let keys = self.sum(Tower::Resampler, layer, 0..heads, self.picture, &[latent], Weight::Raw)?;
+                let keys = self.sum(Tower::Resampler, layer, 0..heads, self.picture, &[latent], weight)?;
                 let row = &mut next[latent * patches..(latent + 1) * patches];
-                let share = 0.5 / heads.max(1) as f32;
+                let share = new / heads.max(1) as f32;
                 let own = &flow[latent * patches..(latent + 1) * patches];
                 for (at, value) in row.iter_mut().enumerate() {
-                    *value = 0.5 * own[at] + share * keys[leading + at];
+                    *value = kept * own[at] + share * keys[leading + at];
                 }
                 for other in 0..latents {
                     let through = share * keys[positions + other];

@@ -55,8 +55,9 @@ pub struct Train {
     /// checkpoints/lm-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
-    /// Folder of a Flamingo that the recipe flamingo learns on from (give it another seed, for other scenes), or of LLaVA's
-    /// first stage, which the second goes on from [default there: checkpoints/llava-stage1-seed-<seed>].
+    /// Folder that the recipes flamingo, blip2-captioning and instructblip have written, to learn on from (give it another
+    /// seed, for other scenes); or of LLaVA's first stage, which the second goes on from, or of its second [default there:
+    /// checkpoints/llava-stage1-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     start: Option<PathBuf>,
     /// Stage of LLaVA: 1 the projector alone, from captions; 2 projector and language model, from captions and answers.
@@ -131,7 +132,8 @@ impl Train {
                 let instructed = matches!(self.recipe, RecipeName::InstructBlip);
                 let first_stage = self.blip2.clone().unwrap_or_else(|| self.trained("blip2"));
                 let (seed, language) = (self.seed, self.language());
-                self.train(&QueryingWriterRecipe::new(instructed, seed, steps, 64, &first_stage, &language)?)
+                let (from, start) = ((first_stage.as_path(), language.as_path()), self.start.as_deref());
+                self.train(&QueryingWriterRecipe::new(instructed, seed, steps, 64, from, start)?)
             }
         }
     }

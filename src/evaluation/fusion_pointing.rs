@@ -8,8 +8,8 @@ use super::Share;
 use super::fusion::{Run, rows_of};
 use super::pointing::{self, Pair, Pointing, hit, hits};
 use super::sentences::BATCH;
-use crate::attribution::fusion::{Look, PatchKeys, Weight};
-use crate::error::Result;
+use crate::attribution::fusion::{Look, PatchKeys, Weight, sum_of_logits};
+use crate::error::{Error, Result};
 use crate::models::fusion::Task;
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Attn, CancelToken, GradProbe, SitePattern, Taps};
@@ -101,8 +101,9 @@ fn play_at(
         ));
         let score = {
             let mut taps = Taps::none().with(&mut probe).cancelled_by(run.stop);
-            let states = opened.see(&run.pixels(&pictures)?, &mut taps)?;
-            let states = rows_of(&states, chunk.iter().map(place_of))?;
+            let seen = opened.look(&run.pixels(&pictures)?, &mut taps)?;
+            // The latents of each noun look on its behalf.
+            let states = opened.resample(&rows_of(&seen, chunk.iter().map(place_of))?, &mut taps)?;
             let rows: Vec<Vec<u32>> = chunk.iter().map(|noun| noun.tokens.ids.clone()).collect();
             score(run, &rows, chunk, &states, place, &mut taps)?
         };
@@ -116,7 +117,7 @@ fn play_at(
             let look = Look {
                 recording: &recording,
                 row,
-                picture: place_of(noun),
+                picture: row,
                 tower: opened.tower(),
                 attention: Attn::CrossAttn,
                 layers: opened.cross_layers(),
@@ -126,12 +127,16 @@ fn play_at(
             };
             raw.push(hits(&look.all(Weight::Raw)?, &noun.pair));
             weighted.push(hits(&look.all(Weight::Gradient)?, &noun.pair));
+            let maps = [look.by_head(Weight::Raw)?, look.by_head(Weight::Gradient)?];
             heads.resize(opened.cross_layers(), Vec::new());
+            let mut at = 0;
             for (layer, sums) in heads.iter_mut().enumerate() {
                 sums.resize(look.heads(look.tower, layer)?, [0.0; 2]);
-                for (head, sums) in sums.iter_mut().enumerate() {
-                    sums[0] += hit(&look.head(layer, head, Weight::Raw)?, &noun.pair.near_object);
-                    sums[1] += hit(&look.head(layer, head, Weight::Gradient)?, &noun.pair.near_object);
+                for sums in sums {
+                    for (sum, maps) in sums.iter_mut().zip(&maps) {
+                        *sum += hit(&maps[at], &noun.pair.near_object);
+                    }
+                    at += 1;
                 }
             }
         }
@@ -166,7 +171,7 @@ fn score(
     if let Some(matching) = &read.matching {
         return Ok(matching.i((.., 1))?.sum_all()?);
     }
-    let mut parts = Vec::new();
+    let mut asked = Vec::new();
     if let Some(logits) = &read.logits {
         for (row, noun) in nouns.iter().enumerate() {
             let ids = &noun.tokens.ids;
@@ -178,12 +183,13 @@ fn score(
                 }
             };
             for at in explained.into_iter().filter(|at| *at > 0) {
-                parts.push(logits.i((row, at - 1, ids[at] as usize))?);
+                asked.push((row, at - 1, ids[at]));
             }
             if place == Place::Read {
-                parts.push(logits.i((row, ids.len() - 1, opened.end() as usize))?);
+                asked.push((row, ids.len() - 1, opened.end()));
             }
         }
+        return sum_of_logits(logits, asked);
     }
     if let Some(questions) = &read.states {
         let answers = opened.write_all(rows, &states.detach(), 8, &CancelToken::default())?;
@@ -193,11 +199,12 @@ fn score(
         let logits = opened.answer(&padded.ids, questions, texts.attention_mask.as_ref(), taps)?;
         for (row, line) in lines.iter().enumerate() {
             for (before, token) in line.iter().skip(1).enumerate() {
-                parts.push(logits.i((row, before, *token as usize))?);
+                asked.push((row, before, *token));
             }
         }
+        return sum_of_logits(&logits, asked);
     }
-    Ok(Tensor::stack(&parts, 0)?.sum_all()?)
+    Err(Error::unusable("the model gives no score for a text", "evaluate one that matches, writes or answers"))
 }
 
 /// The mean of a share over nouns, for the table.

@@ -8,7 +8,7 @@ use super::fusion::rows_of;
 use super::fusion_pointing::Place;
 use super::pointing::{self, Pair, Pointing, hit, hits};
 use super::projector::Run;
-use crate::attribution::fusion::{Look, PatchKeys, Weight};
+use crate::attribution::fusion::{Look, PatchKeys, Weight, sum_of_logits};
 use crate::error::Result;
 use crate::models::llava::LlavaPrompt;
 use crate::models::tokenizer::Tokens;
@@ -135,10 +135,11 @@ fn play_at(
             raw.push(hits(&look.all(Weight::Raw)?, &asked.pair));
             weighted.push(hits(&look.all(Weight::Gradient)?, &asked.pair));
             relevancy.push(hits(&look.relevancy()?, &asked.pair));
+            let mut maps = look.by_head(Weight::Raw)?.into_iter();
             for (layer, sums) in heads.iter_mut().enumerate() {
                 sums.resize(look.heads(look.tower, layer)?, 0.0);
-                for (head, sum) in sums.iter_mut().enumerate() {
-                    *sum += hit(&look.head(layer, head, Weight::Raw)?, &asked.pair.near_object);
+                for (sum, map) in sums.iter_mut().zip(&mut maps) {
+                    *sum += hit(&map, &asked.pair.near_object);
                 }
             }
         }
@@ -158,7 +159,7 @@ fn play_at(
 /// The sum over the batch of what each row is explained for: the logits of the words themselves, or of all that follows.
 fn score(run: &Run<'_>, logits: &Tensor, all: &[Asked], place: Place) -> Result<Tensor> {
     let end = run.opened.model().language().ends().first().copied();
-    let mut parts = vec![logits.i((0, 0, 0))?.affine(0.0, 0.0)?];
+    let mut asked_of = Vec::new();
     for (row, asked) in all.iter().enumerate() {
         let ids = &asked.tokens.ids;
         let explained: Vec<usize> = match place {
@@ -166,11 +167,11 @@ fn score(run: &Run<'_>, logits: &Tensor, all: &[Asked], place: Place) -> Result<
             Place::Read => (asked.positions.last().map_or(ids.len(), |last| last + 1)..ids.len()).collect(),
         };
         for at in explained.into_iter().filter(|at| *at > 0) {
-            parts.push(logits.i((row, at - 1, ids[at] as usize))?);
+            asked_of.push((row, at - 1, ids[at]));
         }
         if let (Place::Read, Some(end)) = (place, end) {
-            parts.push(logits.i((row, ids.len() - 1, end as usize))?);
+            asked_of.push((row, ids.len() - 1, end));
         }
     }
-    Ok(Tensor::stack(&parts, 0)?.sum_all()?)
+    sum_of_logits(logits, asked_of)
 }

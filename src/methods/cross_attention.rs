@@ -12,7 +12,7 @@ use super::familiarity::{self, Familiarity};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::vectors::{length, unit};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
-use crate::attribution::fusion::{Look, PatchKeys};
+use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::{Error, Result};
 use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::{CLASSES, OpenedFusion, Task};
@@ -46,7 +46,8 @@ pub struct CrossAttention {
 struct Image {
     picture: Arc<image::RgbImage>,
     pixels: Tensor,       // [1, 3, height, width]
-    states: Tensor,       // [1, keys, width]
+    seen: Tensor,         // [1, positions, width], what the resampler looks at, if there is one
+    states: Tensor,       // [1, keys, width], what words look at
     resampler: Recording, // the resampler's attention, if there is one
     familiar: Option<Familiar>,
     patches: Array, // [patches, width], behind the last block of the vision tower
@@ -100,9 +101,11 @@ impl CrossAttention {
         self.known = None;
         let pixels = self.opened.pixels(&[picture])?;
         let mut recorder = Recorder::new(SitePattern::new("resampler.*.cross_attn.pattern,vision.*.resid_post"));
-        let states = {
+        let (seen, states) = {
             let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
-            self.opened.see(&pixels, &mut taps)?
+            let seen = self.opened.look(&pixels, &mut taps)?.detach();
+            let states = self.opened.resample(&seen, &mut taps)?.detach();
+            (seen, states)
         };
         let recording = recorder.finish();
         let early = familiarity::features_of(&recording).concat();
@@ -118,8 +121,7 @@ impl CrossAttention {
             gradients: Default::default(),
         };
         let patches = patches.unwrap_or(Array { shape: vec![0, 0], data: Vec::new() });
-        let states = states.detach();
-        Ok(Image { picture: Arc::clone(picture), pixels, states, resampler, familiar, patches })
+        Ok(Image { picture: Arc::clone(picture), pixels, seen, states, resampler, familiar, patches })
     }
 
     /// The observer that closes gates, if any is closed.
@@ -202,7 +204,7 @@ impl CrossAttention {
             patches: PatchKeys::Behind(self.opened.leading()),
             positions: &[],
         };
-        Ok(Some(Arc::new(look.flow(image.states.dim(1)?)?)))
+        Ok(Some(Arc::new(look.flow(image.states.dim(1)?, Weight::Raw)?)))
     }
 
     /// How the gates stand, and how much they really add.

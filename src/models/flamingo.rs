@@ -41,6 +41,18 @@ pub trait Flamingo: Send + Sync {
     /// # Errors
     /// If the shape doesn't fit the config, the pass is cancelled, or an observer fails.
     fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor>;
+    /// The first half of [`Self::see`], what the resampler looks at of `pixels` `[batch, pictures, 3, height, width]`: `[batch
+    /// * pictures, positions, vision width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    fn look(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor>;
+    /// The second half of [`Self::see`], what the resampler makes of `[pictures, positions, vision width]`: `[pictures, media
+    /// tokens, vision width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    fn resample(&self, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor>;
     /// Scores of every next token of `ids` `[batch, tokens]`, `[batch, tokens, all tokens]`; `states` are those of
     /// [`Self::see`], and `image_mask` `[batch, tokens, pictures]` is 1 where a token sees a picture.
     ///
@@ -78,6 +90,14 @@ macro_rules! as_the_model_does {
 
         fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
             self.see(pixels, taps)
+        }
+
+        fn look(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+            self.look(pixels, taps)
+        }
+
+        fn resample(&self, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+            self.resample(states, taps)
         }
 
         fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {

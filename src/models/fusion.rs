@@ -201,9 +201,29 @@ impl OpenedFusion {
     /// # Errors
     /// If the pixels have another size than the config says, the pass is cancelled, or an observer fails.
     pub fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        self.resample(&self.look(pixels, taps)?, taps)
+    }
+
+    /// What the resampler or, where there is none, words look at, of `pixels` `[pictures, 3, height, width]`: `[pictures,
+    /// positions, width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    pub fn look(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
         match &self.model {
             FusionModel::Blip(blip) => blip.vision().forward(pixels, taps),
-            FusionModel::Flamingo { model, .. } => Ok(model.see(&pixels.unsqueeze(1)?, taps)?.squeeze(1)?),
+            FusionModel::Flamingo { model, .. } => model.look(&pixels.unsqueeze(1)?, taps),
+        }
+    }
+
+    /// What words look at, of what [`Self::look`] gave: `[pictures, keys, width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    pub fn resample(&self, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        match &self.model {
+            FusionModel::Blip(_) => Ok(states.clone()),
+            FusionModel::Flamingo { model, .. } => model.resample(states, taps),
         }
     }
 

@@ -176,12 +176,21 @@ impl Idefics {
     /// # Errors
     /// If the shape doesn't fit the config, the pass is cancelled, or an observer fails.
     pub fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        let (batch, pictures, channels, height, width) = pixels.dims5()?;
-        let flat = pixels.reshape((batch * pictures, channels, height, width))?;
-        let states = self.vision.forward(&flat, taps)?; // [batch * pictures, 1 + patches, vision width]
-        let states = self.resample(&states, taps)?; // [batch * pictures, media tokens, vision width]
+        let (batch, pictures, ..) = pixels.dims5()?;
+        let states = self.resample(&self.look(pixels, taps)?, taps)?; // [batch * pictures, media tokens, vision width]
         let (_, tokens, width) = states.dims3()?;
         Ok(states.reshape((batch, pictures, tokens, width))?)
+    }
+
+    /// What the vision tower makes of `pixels` `[batch, pictures, 3, height, width]`: `[batch * pictures, 1 + patches, vision
+    /// width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    pub fn look(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let (batch, pictures, channels, height, width) = pixels.dims5()?;
+        let flat = pixels.reshape((batch * pictures, channels, height, width))?;
+        self.vision.forward(&flat, taps)
     }
 
     /// What the resampler makes of `states` `[pictures, 1 + patches, vision width]` of the vision tower: `[pictures, latents,

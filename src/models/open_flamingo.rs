@@ -129,6 +129,26 @@ impl OpenFlamingo {
     /// # Errors
     /// If the shape doesn't fit the config, the pass is cancelled, or an observer fails.
     pub fn see(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let (batch, pictures, ..) = pixels.dims5()?;
+        let states = self.resample(&self.look(pixels, taps)?, taps)?; // [batch * pictures, latents, vision width]
+        let (_, latents, width) = states.dims3()?;
+        Ok(states.reshape((batch, pictures, latents, width))?)
+    }
+
+    /// What the resampler makes of `states` `[pictures, patches, vision width]`: `[pictures, latents, vision width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    pub fn resample(&self, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        self.resampler.forward(states, taps)
+    }
+
+    /// What the resampler looks at of `pixels` `[batch, pictures, 3, height, width]`: `[batch * pictures, patches, vision
+    /// width]`.
+    ///
+    /// # Errors
+    /// As [`Self::see`].
+    pub fn look(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
         let (batch, pictures, channels, height, width) = pixels.dims5()?;
         let flat = pixels.reshape((batch * pictures, channels, height, width))?;
         let states = self.vision.forward(&flat, taps)?; // [batch * pictures, 1 + patches, vision width]
@@ -150,8 +170,7 @@ impl OpenFlamingo {
             let split = split.broadcast_add(&media.narrow(0, 0, pictures)?)?;
             states = split.reshape((batch * pictures, positions - 1, width))?;
         }
-        let states = self.resampler.forward(&states, taps)?; // [batch * pictures, latents, vision width]
-        Ok(states.reshape((batch, pictures, (), width))?)
+        Ok(states)
     }
 
     /// Scores of every next token, `[batch, tokens, all tokens]`. The prompt's image mask is that of

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::folder::{config_head, write_checkpoint, write_tokenizer};
+use super::folder::{config_head, learned_in, write_checkpoint, write_tokenizer};
 use super::lm::{CONTEXT, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
@@ -127,14 +127,7 @@ impl FlamingoRecipe {
         }
         let vision = Scope::root(&frozen).enter("model.vision_model");
         let vision = VisionTower::load(&config.vision_config.tower(), Tail::ClassToken, &vision)?;
-        let mut learned = BTreeMap::new();
-        if let Some(folder) = start {
-            let weights = Weights::open(folder, &Device::Cpu)?;
-            for (name, shape) in weights.shapes().into_iter().filter(|(name, _)| !frozen.contains_key(name)) {
-                let weight = weights.get(&name, &shape)?;
-                learned.insert(name, weight);
-            }
-        }
+        let learned = start.map(|folder| learned_in(folder, &frozen)).transpose()?.unwrap_or_default();
         let tokenizer = TextTokenizer::from_json(&tokenizer(), CONTEXT)?;
         let processor = ImageProcessor::new(Class::Clip, 64);
         Ok(Self { config, plan, processor, tokenizer, frozen, vision, start: learned })

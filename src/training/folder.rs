@@ -1,6 +1,6 @@
-//! Writing a trained model as an ordinary Hugging Face folder.
+//! Writing a trained model as an ordinary Hugging Face folder, and reading what it has learned.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +9,8 @@ use super::tokenizer::{tokenizer_config_json, tokenizer_json};
 use crate::error::Result;
 use crate::files;
 use crate::models::preprocess::ImageProcessor;
+use crate::models::weights::Weights;
+use crate::nn::Parameters;
 
 /// Writes `config.json`, `model.safetensors` in `precision` (half of 32 bits makes the files half as large; what is measured
 /// is measured of the files), the tokenizer of the sticker world and, if there is a `processor`, `preprocessor_config.json`.
@@ -33,6 +35,16 @@ pub fn write_checkpoint(
     let weights = weights.iter().map(|(name, weight)| Ok((name.clone(), weight.to_dtype(precision)?)));
     let weights = weights.collect::<Result<BTreeMap<_, _>>>()?;
     files::write_safetensors(&folder.join("model.safetensors"), &weights, metadata)
+}
+
+/// What a checkpoint in `folder` has learned, to learn on from it: all of its weights that aren't `frozen`.
+///
+/// # Errors
+/// If its weights can't be read.
+pub fn learned_in(folder: &Path, frozen: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    let weights = Weights::open(folder, &Device::Cpu)?;
+    let learned = weights.shapes().into_iter().filter(|(name, _)| !frozen.contains_key(name));
+    learned.map(|(name, shape)| Ok((name.clone(), weights.get(&name, &shape)?))).collect()
 }
 
 /// Writes `tokenizer.json` and `tokenizer_config.json`, for a model that reads at most `context` tokens.

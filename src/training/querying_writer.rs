@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::blip_2::{self, Blip2Recipe, config_json, initialise};
-use super::folder::{write_checkpoint, write_json, write_tokenizer};
+use super::folder::{learned_in, write_checkpoint, write_json, write_tokenizer};
 use super::lm::{CONTEXT, anything, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
@@ -67,17 +67,18 @@ type Text = (Row, Option<Vec<u32>>);
 
 impl QueryingWriterRecipe {
     /// The recipe `instructblip` or `blip2-captioning`, over what `train blip2` wrote into `first_stage` and the language
-    /// model that `train lm` wrote into `language`.
+    /// model that `train lm` wrote into `language`. It starts as the first stage is, or as the checkpoint in `start` that the
+    /// same recipe has written, which then learns on from other scenes.
     ///
     /// # Errors
-    /// If one of the two can't be read, or the first is no first stage.
+    /// If one of them can't be read, or the first is no first stage.
     pub fn new(
         instructed: bool,
         seed: u64,
         steps: usize,
         batch: usize,
-        first_stage: &Path,
-        language: &Path,
+        (first_stage, language): (&Path, &Path),
+        start: Option<&Path>,
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(first_stage)?;
         let [retrieval, ..] = CLASSES;
@@ -87,14 +88,17 @@ impl QueryingWriterRecipe {
         }
         let config = Blip2Config::read(&checkpoint, Blip2Kind::Retrieval)?;
         let tower = FrozenTower::open(first_stage, &config.vision_config.tower, config.vision_config.qkv_bias)?;
-        let mut start = BTreeMap::new();
+        let mut learned = BTreeMap::new();
         let weights = Weights::open(first_stage, &Device::Cpu)?;
         for (name, shape) in weights.shapes() {
-            start.insert(new_name(&name, instructed), weights.get(&name, &shape)?);
+            learned.insert(new_name(&name, instructed), weights.get(&name, &shape)?);
         }
         let mut frozen = tower.weights.clone();
         // What a query brings back stands where its token would be.
         frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, "language_model")?);
+        if let Some(start) = start {
+            learned = learned_in(start, &frozen)?;
+        }
 
         let llama = lm_config();
         let language = LanguageConfig::Llama(LlamaConfig {
@@ -131,7 +135,7 @@ impl QueryingWriterRecipe {
             tower,
             instructions,
             frozen,
-            start,
+            start: learned,
         })
     }
 

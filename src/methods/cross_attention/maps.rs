@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::expected::expect;
 use super::super::reading::{LineKind, Place, Step, Weighting};
 use super::{CrossAttention, Image, Known};
-use crate::attribution::fusion::{Look, PatchKeys, Weight};
+use crate::attribution::fusion::{Look, PatchKeys, Weight, sum_of_logits};
 use crate::error::Result;
 use crate::models::fusion::Task;
 use crate::taps::{Attn, CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
@@ -15,6 +15,8 @@ use crate::taps::{Attn, CancelToken, GradProbe, Recorder, Recording, SitePattern
 /// Numbers of all patterns in one pass with gradients, at most.
 const PATTERN_NUMBERS: usize = 1 << 23;
 const WORDS_LOOK: &str = "text.*.cross_attn.pattern,decoder.*.cross_attn.pattern";
+/// The same, and where the latents look between words and patches.
+const ALL_LOOK: &str = "text.*.cross_attn.pattern,decoder.*.cross_attn.pattern,resampler.*.cross_attn.pattern";
 
 /// What a pass with gradients explains, for one row.
 struct Asked {
@@ -41,7 +43,8 @@ impl CrossAttention {
             let mut taps = Taps::none().with(&mut closing).with(&mut recorder).cancelled_by(cancel);
             self.opened.read(&texts, &image.states, &mut taps)?.logits
         };
-        let recording = with_resampler(recorder.finish(), image);
+        let mut recording = recorder.finish();
+        recording.activations.extend(image.resampler.activations.clone());
         let (mut read, mut predict) = (Vec::new(), Vec::new());
         for at in 0..ids.len() {
             known.reading.heads = self.heads_into(&recording, 0, &[at], Weight::Raw, &mut read)?;
@@ -79,7 +82,8 @@ impl CrossAttention {
         let look = Look {
             recording,
             row,
-            picture: 0,
+            // As it is, each row of the batch looks at the same latents; weighted, the latents of a row look on its behalf.
+            picture: if weight == Weight::Raw { 0 } else { row },
             tower: self.opened.tower(),
             attention: Attn::CrossAttn,
             layers: self.opened.cross_layers(),
@@ -87,14 +91,8 @@ impl CrossAttention {
             patches: PatchKeys::Behind(self.opened.leading()),
             positions,
         };
-        let mut count = 0;
-        for layer in 0..look.layers {
-            count = look.heads(look.tower, layer)?;
-            for head in 0..count {
-                into.extend(look.head(layer, head, weight)?);
-            }
-        }
-        Ok(count)
+        into.extend(look.by_head(weight)?.concat());
+        look.layers.checked_sub(1).map_or(Ok(0), |last| look.heads(look.tower, last))
     }
 
     /// The weighted attention of all lines.
@@ -165,22 +163,24 @@ impl CrossAttention {
         let mut maps = Vec::new();
         for chunk in asked.chunks(together) {
             let mut closing = Self::closing(&known.closed);
-            let mut probe = GradProbe::new(SitePattern::new(WORDS_LOOK));
+            let mut probe = GradProbe::new(SitePattern::new(ALL_LOOK));
             let score = {
                 let mut taps = Taps::none().with(&mut closing).with(&mut probe).cancelled_by(cancel);
                 let rows = vec![ids.to_vec(); chunk.len()];
                 let texts = self.opened.tokenizer.pad(&rows, &self.opened.device)?;
-                let states = image.states.broadcast_as((chunk.len(), keys, image.states.dim(2)?))?.contiguous()?;
+                let (_, positions, width) = image.seen.dims3()?;
+                let seen = image.seen.broadcast_as((chunk.len(), positions, width))?.contiguous()?;
+                let states = self.opened.resample(&seen, &mut taps)?; // [rows, keys, width]
                 let read = self.opened.read(&texts, &states, &mut taps)?;
                 let question = read.states.map(|states| self.answer_score(known, &states, &mut taps)).transpose()?;
                 match (read.matching, read.logits, question) {
                     (Some(matching), ..) => matching.i((.., 1))?.sum_all()?,
-                    (_, Some(logits), _) => sum_of(&logits, chunk)?,
+                    (_, Some(logits), _) => sum_of_logits(&logits, of_rows(chunk))?,
                     (.., Some(score)) => score,
                     _ => return Ok(Vec::new()),
                 }
             };
-            let recording = with_resampler(probe.backward(&score)?, image);
+            let recording = probe.backward(&score)?;
             for (row, asked) in chunk.iter().enumerate() {
                 self.heads_into(&recording, row, &asked.positions, Weight::Gradient, &mut maps)?;
             }
@@ -194,9 +194,8 @@ impl CrossAttention {
         let copies = states.dim(0)?;
         let answers = self.opened.tokenizer.pad(&vec![written.clone(); copies], &self.opened.device)?;
         let logits = self.opened.answer(&answers.ids, states, None, taps)?;
-        let whole =
-            Asked { positions: Vec::new(), logits: (1..written.len()).map(|at| (at - 1, written[at])).collect() };
-        sum_of(&logits, std::iter::repeat_n(&whole, copies))
+        let answer = written.iter().skip(1).enumerate();
+        sum_of_logits(&logits, answer.flat_map(|(at, token)| (0..copies).map(move |row| (row, at, *token))))
     }
 
     /// `[steps, layers, heads, patches]` of an answer: where the question looked on its behalf.
@@ -215,7 +214,7 @@ impl CrossAttention {
                 return Ok(Vec::new());
             };
             let answers = self.opened.tokenizer.pad(&vec![answer.clone(); copies], &self.opened.device)?;
-            sum_of(&self.opened.answer(&answers.ids, &read, None, &mut taps)?, &asked)?
+            sum_of_logits(&self.opened.answer(&answers.ids, &read, None, &mut taps)?, of_rows(&asked))?
         };
         let recording = probe.backward(&score)?;
         for row in 0..asked.len() {
@@ -227,19 +226,8 @@ impl CrossAttention {
     }
 }
 
-/// The sum of the logits that each row is asked about; `logits` `[rows, tokens, vocabulary]`.
-fn sum_of<'a>(logits: &Tensor, asked: impl IntoIterator<Item = &'a Asked>) -> Result<Tensor> {
-    let mut sum = logits.i((0, 0, 0))?.affine(0.0, 0.0)?;
-    for (row, asked) in asked.into_iter().enumerate() {
-        for (at, token) in &asked.logits {
-            sum = (sum + logits.i((row, *at, *token as usize))?)?;
-        }
-    }
-    Ok(sum)
-}
-
-/// The recording together with the resampler's attention to the picture.
-fn with_resampler(mut recording: Recording, image: &Image) -> Recording {
-    recording.activations.extend(image.resampler.activations.clone());
-    recording
+/// The logits that each row is asked about, as [`sum_of_logits`] takes them.
+fn of_rows(asked: &[Asked]) -> impl Iterator<Item = (usize, usize, u32)> {
+    let rows = asked.iter().enumerate();
+    rows.flat_map(|(row, asked)| asked.logits.iter().map(move |(at, token)| (row, *at, *token)))
 }

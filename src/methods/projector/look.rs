@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::rows::{Row, shown};
 use super::{Image, Known, Projector};
-use crate::attribution::fusion::{Look, PatchKeys, Weight};
+use crate::attribution::fusion::{Look, PatchKeys, Weight, sum_of_logits};
 use crate::error::Result;
 use crate::methods::evidence::outliers;
 use crate::methods::expected::expect;
@@ -286,13 +286,10 @@ impl Projector {
             let score = {
                 let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
                 let logits = self.pass(ids, &image.projected, chunk.len(), &mut taps)?;
-                let mut sum = logits.i((0, 0, 0))?.affine(0.0, 0.0)?;
-                for (copy, at) in chunk.iter().enumerate() {
-                    for (position, token) in explained(row, *at, place, end) {
-                        sum = (sum + logits.i((copy, position, token as usize))?)?;
-                    }
-                }
-                sum
+                let asked = chunk.iter().enumerate().flat_map(|(copy, at)| {
+                    explained(row, *at, place, end).into_iter().map(move |(position, token)| (copy, position, token))
+                });
+                sum_of_logits(&logits, asked)?
             };
             let recording = probe.backward(&score)?;
             for (copy, at) in chunk.iter().enumerate() {
@@ -312,11 +309,7 @@ impl Projector {
                     patches: PatchKeys::At(&row.patches, self.patches()),
                     positions: &positions,
                 };
-                for layer in 0..layers {
-                    for head in 0..heads {
-                        maps.extend(look.head(layer, head, Weight::Gradient)?);
-                    }
-                }
+                maps.extend(look.by_head(Weight::Gradient)?.concat());
             }
         }
         Ok(maps)
