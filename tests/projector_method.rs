@@ -179,10 +179,8 @@ fn shares_and_figures_hold_together() {
         let evidence = last(method.as_mut(), &input(SENTENCE));
         let known = spliced(&evidence);
         let shares = known.shares.as_ref().expect("shares");
-        assert_eq!(shares.len(), known.row.len() * known.layers);
+        assert_eq!(shares.len(), known.row.len() * known.layers * known.heads);
         assert!(shares.iter().all(|share| (share.picture + share.sinks + share.text - 1.0).abs() < 1e-4));
-        let by_head = known.shares_by_head.as_ref().expect("shares");
-        assert_eq!(by_head.len(), shares.len() * known.heads);
         let change = known.change.as_ref().expect("a change");
         let patches = evidence.grid.0 * evidence.grid.1;
         assert_eq!([change.kept.len(), change.lost.len(), evidence.norms.len()], [patches; 3]);

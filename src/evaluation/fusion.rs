@@ -9,29 +9,12 @@ use std::path::Path;
 use super::fusion_pointing::{self, FusionPointing, Place};
 use super::sentences::{About, Answers, BATCH, Captions, Matching};
 use super::table::Column;
-use super::{SPLITS, contrastive::Plan, fresh_scenes};
-use crate::error::{Error, Result};
+use super::{contrastive::Plan, figures::Figures, fresh_scenes};
+use crate::error::Result;
 use crate::methods::grounding;
 use crate::models::fusion::{OpenedFusion, Task};
 use crate::taps::{Array, CancelToken, Taps};
 use crate::world::{Language, Scene, Split};
-
-/// The figures of one checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FusionReport {
-    /// The name of its folder.
-    pub checkpoint: String,
-    /// Its class.
-    pub class: String,
-    /// How many numbers it holds.
-    pub parameters: usize,
-    /// The seed of the scenes.
-    pub seed: u32,
-    /// How many scenes there are of each split.
-    pub scenes: usize,
-    /// The figures on each split in each language.
-    pub parts: Vec<Part>,
-}
 
 /// The figures on one split in one language.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,43 +48,24 @@ pub fn evaluate(
     plan: Plan,
     stop: &CancelToken,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<FusionReport> {
+) -> Result<Figures<Part>> {
     let run = Run { opened, stop };
-    let mut parts = Vec::new();
-    let all = SPLITS.len() * Language::ALL.len();
-    for split in SPLITS {
-        let scenes = fresh_scenes(split, plan.seed, plan.scenes);
-        if !scenes.iter().any(|scene| scene.things().len() > 1) {
-            return Err(Error::unusable("no scene has two different things", "ask for more scenes"));
-        }
-        let states = run.states(&scenes)?;
-        for language in Language::ALL {
-            progress(parts.len(), all);
-            let task = opened.task();
-            let judge = |about: &[About<'_>]| run.judge(about, &states);
-            let write = |about: &[About<'_>], most: usize| run.written(about, &states, most);
-            let answers = task == Task::Answer || opened.flamingo().is_some();
-            let matching = (task == Task::Match).then(|| Matching::measure(&scenes, language, judge)).transpose()?;
-            let captions = (task == Task::Write).then(|| Captions::measure(&scenes, language, write)).transpose()?;
-            parts.push(Part {
-                split,
-                language,
-                matching,
-                answers: if answers { Answers::measure(&scenes, language, write)? } else { Vec::new() },
-                captions,
-                pointing: fusion_pointing::play(&run, &scenes, language)?,
-            });
-        }
-    }
-    progress(all, all);
-    Ok(FusionReport {
-        checkpoint: opened.checkpoint.name(),
-        class: opened.checkpoint.class().to_owned(),
-        parameters: opened.parameters,
-        seed: plan.seed,
-        scenes: plan.scenes,
-        parts,
-    })
+    let task = opened.task();
+    let see = |scenes: &[Scene]| run.states(scenes);
+    let measure = |scenes: &[Scene], states: &Tensor, split: Split, language: Language| {
+        let judge = |about: &[About<'_>]| run.judge(about, states);
+        let write = |about: &[About<'_>], most: usize| run.written(about, states, most);
+        let answers = task == Task::Answer || opened.flamingo().is_some();
+        Ok(Part {
+            split,
+            language,
+            matching: (task == Task::Match).then(|| Matching::measure(scenes, language, judge)).transpose()?,
+            answers: if answers { Answers::measure(scenes, language, write)? } else { Vec::new() },
+            captions: (task == Task::Write).then(|| Captions::measure(scenes, language, write)).transpose()?,
+            pointing: fusion_pointing::play(&run, scenes, language)?,
+        })
+    };
+    Figures::measure(&opened.checkpoint, opened.parameters, plan, progress, see, measure)
 }
 
 impl Run<'_> {

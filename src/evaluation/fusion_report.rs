@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use super::fusion::{FusionReport, Part};
+use super::figures::Figures;
+use super::fusion::Part;
 use super::fusion_pointing::{FusionPointing, Place, best_head};
 use super::report::cell;
 use super::table::Table;
 
-impl fmt::Display for FusionReport {
+impl fmt::Display for Figures<Part> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { checkpoint, class, parameters, seed, scenes, parts } = self;
-        writeln!(formatter, "{checkpoint}: {class}, {parameters} parameters, {scenes} scenes a split, seed {seed}")?;
-        let mut table = Table::new(formatter, parts)?;
+        self.head(formatter)?;
+        let mut table = Table::new(formatter, &self.parts)?;
         table.matching()?;
         table.written()?;
 

@@ -7,6 +7,7 @@
 //! | `pointing.rs` | the pointing game: whether a map's highest patch lies on the object that the words name |
 //! | `contrastive.rs` | both for a dual encoder |
 //! | `sentences.rs` | what a model says, of any kind: whether sentences are true, answers, captions |
+//! | `figures.rs` | the figures of such a model, split by split and language by language |
 //! | `fusion.rs` | that of a model whose words look at the picture |
 //! | `fusion_pointing.rs` | the pointing game with its cross-attention, by layer and head |
 //! | `querying.rs` | that, and retrieval, of a model whose queries look at the picture |
@@ -18,6 +19,7 @@
 //! | `table.rs` | what the last three tables have in common |
 
 pub mod contrastive;
+pub mod figures;
 pub mod fusion;
 pub mod fusion_pointing;
 mod fusion_report;

@@ -6,34 +6,18 @@ use image::RgbImage;
 use serde::Serialize;
 
 use super::contrastive::Plan;
+use super::figures::Figures;
+use super::fresh_scenes;
 use super::fusion::{HEAD_SCENES, keep_heads, rows_of};
 use super::fusion_pointing::Place;
 use super::projector_pointing::{self, ProjectorPointing};
 use super::projector_words::{self, PatchNames};
 use super::sentences::{About, Answers, BATCH, Captions, Matching};
 use super::table::Column;
-use super::{SPLITS, fresh_scenes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::projector::OpenedProjector;
 use crate::taps::{CancelToken, Taps};
 use crate::world::{Language, Scene, Split};
-
-/// The figures of one checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ProjectorReport {
-    /// The name of its folder.
-    pub checkpoint: String,
-    /// Its class.
-    pub class: String,
-    /// How many numbers it holds.
-    pub parameters: usize,
-    /// The seed of the scenes.
-    pub seed: u32,
-    /// How many scenes there are of each split.
-    pub scenes: usize,
-    /// The figures on each split in each language.
-    pub parts: Vec<ProjectorPart>,
-}
 
 /// The figures on one split in one language.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,39 +70,26 @@ pub fn evaluate(
     plan: Plan,
     stop: &CancelToken,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<ProjectorReport> {
+) -> Result<Figures<ProjectorPart>> {
     let run = Run { opened, stop };
-    let mut parts = Vec::new();
-    let all = SPLITS.len() * Language::ALL.len();
-    for split in SPLITS {
-        let scenes = fresh_scenes(split, plan.seed, plan.scenes);
-        if !scenes.iter().any(|scene| scene.things().len() > 1) {
-            return Err(Error::unusable("no scene has two different things", "ask for more scenes"));
-        }
-        let features = run.features(&scenes)?;
-        let names = projector_words::measure(&run, &scenes, &features)?;
-        for language in Language::ALL {
-            progress(parts.len(), all);
-            let write = |about: &[About<'_>], most: usize| run.written(about, &features, most);
-            parts.push(ProjectorPart {
-                split,
-                language,
-                answers: Answers::measure(&scenes, language, write)?,
-                captions: Some(Captions::measure(&scenes, language, write)?),
-                pointing: projector_pointing::play(&run, &scenes, &features, language)?,
-                names: names.clone(),
-            });
-        }
-    }
-    progress(all, all);
-    Ok(ProjectorReport {
-        checkpoint: opened.checkpoint.name(),
-        class: opened.checkpoint.class().to_owned(),
-        parameters: opened.parameters,
-        seed: plan.seed,
-        scenes: plan.scenes,
-        parts,
-    })
+    let see = |scenes: &[Scene]| {
+        let features = run.features(scenes)?;
+        let names = projector_words::measure(&run, scenes, &features)?;
+        Ok((features, names))
+    };
+    let measure = |scenes: &[Scene], seen: &(Tensor, Vec<PatchNames>), split: Split, language: Language| {
+        let (features, names) = seen;
+        let write = |about: &[About<'_>], most: usize| run.written(about, features, most);
+        Ok(ProjectorPart {
+            split,
+            language,
+            answers: Answers::measure(scenes, language, write)?,
+            captions: Some(Captions::measure(scenes, language, write)?),
+            pointing: projector_pointing::play(&run, scenes, features, language)?,
+            names: names.clone(),
+        })
+    };
+    Figures::measure(&opened.checkpoint, opened.parameters, plan, progress, see, measure)
 }
 
 impl Run<'_> {

@@ -1,7 +1,7 @@
 //! The pointing game in a row where patches stand as words: every noun of a scene's full caption, where it is read and where
 //! it is written; and the answer to each question about a colour, for the thing that was asked about.
 
-use candle_core::{IndexOp, Tensor};
+use candle_core::Tensor;
 use serde::Serialize;
 
 use super::fusion::rows_of;

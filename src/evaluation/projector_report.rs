@@ -2,17 +2,17 @@
 
 use std::fmt;
 
+use super::figures::Figures;
 use super::fusion_pointing::{Place, best_head};
-use super::projector::{ProjectorPart, ProjectorReport};
+use super::projector::ProjectorPart;
 use super::projector_words::PatchNames;
 use super::report::cell;
 use super::table::Table;
 
-impl fmt::Display for ProjectorReport {
+impl fmt::Display for Figures<ProjectorPart> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { checkpoint, class, parameters, seed, scenes, parts } = self;
-        writeln!(formatter, "{checkpoint}: {class}, {parameters} parameters, {scenes} scenes a split, seed {seed}")?;
-        let mut table = Table::new(formatter, parts)?;
+        self.head(formatter)?;
+        let mut table = Table::new(formatter, &self.parts)?;
         table.written()?;
         for (place, of_answers, title) in [
             (Place::Read, false, "Pointing while a noun is read"),
@@ -32,7 +32,7 @@ impl fmt::Display for ProjectorReport {
                 Some(format!("{share:.2} ({}·{})", layer + 1, head + 1))
             })?;
         }
-        let depths = parts.iter().map(|part| part.names.len()).max().unwrap_or(0);
+        let depths = self.parts.iter().map(|part| part.names.len()).max().unwrap_or(0);
         let mut names = |title: &str, what: &dyn Fn(&PatchNames) -> String| -> fmt::Result {
             table.line(title, &|_| Some(String::new()))?;
             for depth in 0..depths {

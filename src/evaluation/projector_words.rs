@@ -1,6 +1,6 @@
 //! Words inside of patches: how many patches of an object lie nearest to a word that names it, by depth.
 
-use candle_core::{D, IndexOp, Tensor};
+use candle_core::{IndexOp, Tensor};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use super::fusion::rows_of;
 use super::projector::Run;
 use super::sentences::BATCH;
 use crate::error::Result;
+use crate::models::lens::{Lens, unit};
 use crate::models::llava::LlavaPrompt;
 use crate::taps::{Recorder, SitePattern, Taps};
 use crate::world::{Language, SIDE, Scene, Thing};
@@ -79,13 +80,7 @@ pub(super) fn measure(run: &Run<'_>, scenes: &[Scene], features: &Tensor) -> Res
     let language = model.language();
     let named: Vec<BTreeSet<u32>> = Thing::all().map(|thing| names(run, thing)).collect::<Result<_>>()?;
     let nouns: BTreeSet<u32> = named.iter().flatten().copied().collect();
-    let tokens = language.words().weight().dim(0)?;
-    // What is no text is no word.
-    let is_text = |id: u32| -> Result<bool> {
-        let word = opened.tokenizer.decode(&[id])?;
-        Ok(!word.trim().is_empty() && !word.contains('\u{fffd}') && id != model.placeholder())
-    };
-    let texts: Vec<bool> = (0..tokens as u32).map(is_text).collect::<Result<_>>()?;
+    let words = Lens::new(language, &opened.tokenizer, Some(model.placeholder()))?;
     let table = unit(language.words().weight())?.t()?.contiguous()?; // [width, tokens]
     let row = opened.tokens_to_go_on("")?.ids;
     let mut places: Vec<Option<u32>> = vec![None; opened.grid().0 * opened.grid().1];
@@ -127,10 +122,10 @@ pub(super) fn measure(run: &Run<'_>, scenes: &[Scene], features: &Tensor) -> Res
                     let others = scenes[(scene + 1) % scenes.len()].things();
                     for ((_, thing), (near, likely)) in kept.iter().zip(cosines.iter().zip(&lens)) {
                         let is = |id: u32| f64::from(u8::from(named[thing.index()].contains(&id)));
-                        let nearest = best(near, |id| texts[id as usize]);
+                        let nearest = best(near, |id| words.word(id).is_some());
                         hits[0] += is(nearest);
                         hits[1] += is(best(near, |id| nouns.contains(&id)));
-                        hits[2] += is(best(likely, |id| texts[id as usize]));
+                        hits[2] += is(best(likely, |id| words.word(id).is_some()));
                         hits[3] += is(best(likely, |id| nouns.contains(&id)));
                         let is_other = |thing: &&Thing| named[thing.index()].contains(&nearest);
                         hits[4] += others.iter().filter(is_other).count() as f64 / others.len().max(1) as f64;
@@ -166,10 +161,4 @@ fn figures(depth: usize, hits: &Hits) -> PatchNames {
         likeliest_noun: share(3),
         of_another_scene: ratio(&all, 4),
     }
-}
-
-/// Rows with length one.
-fn unit(rows: &Tensor) -> Result<Tensor> {
-    let lengths = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-9)?;
-    Ok(rows.broadcast_div(&lengths)?)
 }

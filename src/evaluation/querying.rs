@@ -6,34 +6,18 @@ use image::RgbImage;
 use serde::Serialize;
 
 use super::contrastive::{Plan, RETRIEVAL_SCENES};
+use super::figures::Figures;
+use super::fresh_scenes;
 use super::fusion::{HEAD_SCENES, keep_heads, rows_of};
 use super::querying_pointing::{self, QueryingPointing};
 use super::retrieval::Retrieval;
 use super::sentences::{About, Answers, BATCH, Captions, Matching};
 use super::table::Column;
-use super::{SPLITS, fresh_scenes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::blip_2_retrieval::Blip2Retrieval;
 use crate::models::querying::OpenedQuerying;
 use crate::taps::{Array, CancelToken, Taps};
 use crate::world::{Language, Scene, Split};
-
-/// The figures of one checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct QueryingReport {
-    /// The name of its folder.
-    pub checkpoint: String,
-    /// Its class.
-    pub class: String,
-    /// How many numbers it holds.
-    pub parameters: usize,
-    /// The seed of the scenes.
-    pub seed: u32,
-    /// How many scenes there are of each split.
-    pub scenes: usize,
-    /// The figures on each split in each language.
-    pub parts: Vec<QueryingPart>,
-}
 
 /// The figures on one split in one language.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -87,48 +71,31 @@ pub fn evaluate(
     plan: Plan,
     stop: &CancelToken,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<QueryingReport> {
+) -> Result<Figures<QueryingPart>> {
     let run = Run { opened, stop };
-    let mut parts = Vec::new();
-    let all = SPLITS.len() * Language::ALL.len();
-    for split in SPLITS {
-        let scenes = fresh_scenes(split, plan.seed, plan.scenes);
-        if !scenes.iter().any(|scene| scene.things().len() > 1) {
-            return Err(Error::unusable("no scene has two different things", "ask for more scenes"));
+    let see = |scenes: &[Scene]| run.states(scenes);
+    let measure = |scenes: &[Scene], states: &Tensor, split: Split, language: Language| {
+        let mut part = QueryingPart {
+            split,
+            language,
+            retrieval: None,
+            matching: None,
+            answers: Vec::new(),
+            captions: None,
+            pointing: querying_pointing::play(&run, scenes, states, language)?,
+        };
+        if let Some(model) = opened.retrieval() {
+            let judge = |about: &[About<'_>]| run.judge(model, about, states);
+            part.retrieval = Some(run.retrieval(model, scenes, states, language)?);
+            part.matching = Some(Matching::measure(scenes, language, judge)?);
+        } else {
+            let write = |about: &[About<'_>], most: usize| run.written(about, states, most);
+            part.answers = Answers::measure(scenes, language, write)?;
+            part.captions = Some(Captions::measure(scenes, language, write)?);
         }
-        let states = run.states(&scenes)?;
-        for language in Language::ALL {
-            progress(parts.len(), all);
-            let mut part = QueryingPart {
-                split,
-                language,
-                retrieval: None,
-                matching: None,
-                answers: Vec::new(),
-                captions: None,
-                pointing: querying_pointing::play(&run, &scenes, &states, language)?,
-            };
-            if let Some(model) = opened.retrieval() {
-                let judge = |about: &[About<'_>]| run.judge(model, about, &states);
-                part.retrieval = Some(run.retrieval(model, &scenes, &states, language)?);
-                part.matching = Some(Matching::measure(&scenes, language, judge)?);
-            } else {
-                let write = |about: &[About<'_>], most: usize| run.written(about, &states, most);
-                part.answers = Answers::measure(&scenes, language, write)?;
-                part.captions = Some(Captions::measure(&scenes, language, write)?);
-            }
-            parts.push(part);
-        }
-    }
-    progress(all, all);
-    Ok(QueryingReport {
-        checkpoint: opened.checkpoint.name(),
-        class: opened.checkpoint.class().to_owned(),
-        parameters: opened.parameters,
-        seed: plan.seed,
-        scenes: plan.scenes,
-        parts,
-    })
+        Ok(part)
+    };
+    Figures::measure(&opened.checkpoint, opened.parameters, plan, progress, see, measure)
 }
 
 impl Run<'_> {

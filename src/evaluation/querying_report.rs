@@ -3,18 +3,18 @@
 use std::fmt;
 
 use super::contrastive::RETRIEVAL_SCENES;
+use super::figures::Figures;
 use super::fusion_pointing::best_head;
-use super::querying::{QueryingPart, QueryingReport};
+use super::querying::QueryingPart;
 use super::report::cell;
 use super::table::Table;
 
-impl fmt::Display for QueryingReport {
+impl fmt::Display for Figures<QueryingPart> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { checkpoint, class, parameters, seed, scenes, parts } = self;
-        writeln!(formatter, "{checkpoint}: {class}, {parameters} parameters, {scenes} scenes a split, seed {seed}")?;
-        let mut table = Table::new(formatter, parts)?;
+        self.head(formatter)?;
+        let mut table = Table::new(formatter, &self.parts)?;
         if table.has(&|part| part.retrieval.is_some()) {
-            let candidates = (*scenes).min(RETRIEVAL_SCENES);
+            let candidates = self.scenes.min(RETRIEVAL_SCENES);
             table.line(&format!("Found first among {candidates}"), &|_| Some(String::new()))?;
         }
         table.line("  text of a picture", &|part| Some(cell(part.retrieval.as_ref()?.picture_to_text)))?;
@@ -32,7 +32,7 @@ impl fmt::Display for QueryingReport {
         table.line("  queries by attention", &|part| Some(cell(of(part)?.through?.over_things)))?;
         table.line("  winning query", &|part| Some(cell(of(part)?.winner.over_things)))?;
         table.line("  the same, strictly", &|part| Some(cell(of(part)?.winner.strict_over_things)))?;
-        let layers = parts.iter().filter_map(|part| part.pointing.as_ref()).map(|found| found.layers.len()).max();
+        let layers = self.parts.iter().filter_map(|part| part.pointing.as_ref()).map(|found| found.layers.len()).max();
         for layer in 0..layers.unwrap_or(0) {
             let share = |part: &QueryingPart| Some(cell(of(part)?.layers.get(layer)?.over_things));
             table.line(&format!("  its map {} of {}", layer + 1, layers.unwrap_or(0)), &share)?;

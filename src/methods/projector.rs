@@ -74,6 +74,8 @@ struct Known {
     /// The states of the first row by depth, `[row, width]`: 0 is what the language model gets, n what leaves its n-th
     /// block. Those that are kept.
     states: Vec<(usize, Array)>,
+    /// The words of the language model that matter here, with their vectors in its table.
+    words: Vec<(String, Vec<f32>)>,
     spliced: Spliced,
 }
 
@@ -102,6 +104,14 @@ impl Projector {
         })
     }
 
+    /// A picture behind the projector, `[1, positions, language width]`, and its vectors on both sides of it.
+    fn see(&self, picture: &RgbImage, taps: &mut Taps<'_>) -> Result<(Tensor, BothSides)> {
+        let features = self.opened.see(&self.opened.pixels(&[picture])?, taps)?; // [1, positions, feature width]
+        let projected = self.opened.model().project(&features)?.detach();
+        let vectors = [numbers_of(&features)?, numbers_of(&projected)?];
+        Ok((projected, vectors))
+    }
+
     /// What is known of the picture, taken out of the method so that the rest can be changed beside it.
     fn take_image(&mut self, picture: &Arc<RgbImage>, cancel: &CancelToken) -> Result<Image> {
         if let Some(image) = self.image.take_if(|image| Arc::ptr_eq(&image.picture, picture)) {
@@ -109,17 +119,11 @@ impl Projector {
         }
         self.known = None;
         let begin = Instant::now();
-        let pixels = self.opened.pixels(&[picture])?;
         // The first block tells whether the picture is familiar, the last one which patches are sinks.
         let last = self.opened.model().vision().depth().saturating_sub(1);
         let sites = format!("vision.blocks.0.resid_post,vision.blocks.{last}.resid_post");
         let mut recorder = Recorder::new(SitePattern::new(&sites));
-        let features = {
-            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
-            self.opened.see(&pixels, &mut taps)? // [1, positions, feature width]
-        };
-        let projected = self.opened.model().project(&features)?.detach(); // [1, positions, language width]
-        let vectors = [numbers_of(&features)?, numbers_of(&projected)?];
+        let (projected, vectors) = self.see(picture, &mut Taps::none().with(&mut recorder).cancelled_by(cancel))?;
         vectors.iter().flatten().try_for_each(|vector| check_finite(vector))?;
         let recording = recorder.finish();
         let early = familiarity::features_of(&recording).concat();
@@ -171,6 +175,7 @@ impl Projector {
             written: Row::default(),
             reading,
             states: Vec::new(),
+            words: Vec::new(),
             spliced,
         })
     }

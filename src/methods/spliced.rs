@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Everything about a picture in a language model's row.
 #[derive(Clone, Debug, Default)]
 pub struct Spliced {
-    /// The row as the language model reads it: text tokens and patches, and behind them what it wrote.
+    /// The row of the person's text as the language model reads it: text tokens and patches.
     pub row: Vec<RowToken>,
     /// Number of blocks of the language model.
     pub layers: usize,
@@ -15,11 +15,9 @@ pub struct Spliced {
     /// Behind which blocks the patches were read, in their order: 0 is the projector's output, n what leaves the n-th block.
     /// The one that is looked at comes first in time, so the others may still be missing.
     pub depths: Vec<Depth>,
-    /// How the attention of each position of [`Self::row`] is shared, `[row, layers]`, as the mean over heads, at the
-    /// position that reads it; absent while it is computed.
+    /// How the attention of each position of [`Self::row`] is shared, at the position that reads it, `[row, layers, heads]`;
+    /// absent while it is computed.
     pub shares: Option<Arc<Vec<Share>>>,
-    /// The same by head, `[row, layers, heads]`.
-    pub shares_by_head: Option<Arc<Vec<Share>>>,
     /// How neighbourhoods of patches change from the projector's input to its output.
     pub change: Option<Change>,
     /// What the picture costs.
@@ -37,8 +35,6 @@ pub struct RowToken {
     pub patch: Option<usize>,
     /// Whether it stands for the picture: a patch, or the vision tower's class token.
     pub of_picture: bool,
-    /// Whether the model wrote it.
-    pub is_written: bool,
     /// Where it stands in the person's text, in bytes.
     pub span: Option<(usize, usize)>,
     /// Length of the vector that the language model gets there.
@@ -78,6 +74,16 @@ pub struct Share {
     pub sinks: f32,
     /// To the other tokens, the position itself among them.
     pub text: f32,
+}
+
+impl Share {
+    /// The mean of some; nothing of none.
+    #[must_use]
+    pub fn mean(all: &[Self]) -> Self {
+        let part = 1.0 / all.len().max(1) as f32;
+        let sum = |of: fn(&Self) -> f32| all.iter().map(of).sum::<f32>() * part;
+        Self { picture: sum(|share| share.picture), sinks: sum(|share| share.sinks), text: sum(|share| share.text) }
+    }
 }
 
 /// What the projector does to neighbourhoods.
@@ -122,6 +128,17 @@ impl Spliced {
     #[must_use]
     pub fn depth(&self, layer: usize) -> Option<&Depth> {
         self.depths.iter().find(|depth| depth.layer == layer)
+    }
+
+    /// How the attention of a position is shared in a layer, of one head or as the mean over heads, if it is known.
+    #[must_use]
+    pub fn share(&self, position: usize, layer: usize, head: Option<usize>) -> Option<Share> {
+        let begin = (position * self.layers + layer) * self.heads;
+        let of_heads = self.shares.as_ref()?.get(begin..begin + self.heads)?;
+        match head {
+            Some(head) => of_heads.get(head).copied(),
+            None => Some(Share::mean(of_heads)),
+        }
     }
 }
 

@@ -147,7 +147,7 @@ impl Lens {
 }
 
 /// Vectors `[rows, width]` with length one.
-fn unit(vectors: &Tensor) -> Result<Tensor> {
+pub(crate) fn unit(vectors: &Tensor) -> Result<Tensor> {
     let lengths = vectors.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-9)?; // [rows, 1]
     Ok(vectors.broadcast_div(&lengths)?)
 }

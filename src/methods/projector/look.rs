@@ -131,9 +131,7 @@ impl Projector {
         }
         if own {
             known.spliced.row = shown(&row, &self.inputs(&row.tokens.ids, &image.projected, 1)?)?;
-            let (shares, by_head) = shares(&watch.shares, row.tokens.ids.len(), heads);
-            known.spliced.shares = Some(Arc::new(shares));
-            known.spliced.shares_by_head = Some(Arc::new(by_head));
+            known.spliced.shares = Some(Arc::new(shares(&watch.shares, row.tokens.ids.len(), heads)));
             self.keep_states(image, known, recorder.finish())?;
         }
         let Some(line) = known.reading.lines.get_mut(line) else { return Ok(()) };
@@ -329,38 +327,39 @@ fn explained(row: &Row, at: usize, place: Place, end: Option<u32>) -> Vec<(usize
     }
 }
 
-/// From the shares of each layer, `[heads, row, 3]`, to those by position: the mean over heads `[row, layers]`, and by head
-/// `[row, layers, heads]`.
-fn shares(layers: &[Array], row: usize, heads: usize) -> (Vec<Share>, Vec<Share>) {
-    let (mut means, mut by_head) = (Vec::new(), Vec::new());
+/// From the shares of each layer, `[heads, row, 3]`, to those by position, `[row, layers, heads]`.
+fn shares(layers: &[Array], row: usize, heads: usize) -> Vec<Share> {
+    let mut shares = Vec::new();
     for position in 0..row {
         for layer in layers {
-            let mut mean = Share::default();
             for head in 0..heads {
                 let at = 3 * (head * row + position);
                 let [picture, sinks, text] = [0, 1, 2].map(|group| layer.data.get(at + group).copied().unwrap_or(0.0));
-                by_head.push(Share { picture, sinks, text });
-                let part = 1.0 / heads as f32;
-                mean.picture += picture * part;
-                mean.sinks += sinks * part;
-                mean.text += text * part;
+                shares.push(Share { picture, sinks, text });
             }
-            means.push(mean);
         }
     }
-    (means, by_head)
+    shares
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::methods::spliced::Spliced;
 
     #[test]
     fn shares_stand_by_position() {
-        let layer = Array { shape: vec![2, 1, 3], data: vec![0.2, 0.3, 0.5, 0.4, 0.1, 0.5] };
-        let (means, by_head) = shares(&[layer], 1, 2);
-        assert_eq!(by_head.len(), 2);
-        assert!((means[0].picture - 0.3).abs() < 1e-6 && (means[0].sinks - 0.2).abs() < 1e-6);
-        assert!((means[0].text - 0.5).abs() < 1e-6);
+        let first = Array { shape: vec![2, 1, 3], data: vec![0.2, 0.3, 0.5, 0.4, 0.1, 0.5] };
+        let second = Array { shape: vec![2, 1, 3], data: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0] };
+        let spliced = Spliced {
+            layers: 2,
+            heads: 2,
+            shares: Some(Arc::new(shares(&[first, second], 1, 2))),
+            ..Spliced::default()
+        };
+        let share = |layer, head| spliced.share(0, layer, head).map(|share| [share.picture, share.sinks, share.text]);
+        assert_eq!(share(0, Some(1)), Some([0.4, 0.1, 0.5]));
+        assert_eq!(share(1, None), Some([0.5, 0.5, 0.0]));
+        assert_eq!([share(2, None), share(0, Some(2))], [None, None]);
     }
 }

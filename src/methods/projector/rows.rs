@@ -21,8 +21,6 @@ pub(super) struct Row {
     pub patches: Vec<(usize, usize)>,
     /// Where all that stands for the picture begins and ends.
     pub picture: (usize, usize),
-    /// How many tokens at the front were given; what follows, the model wrote.
-    pub given: usize,
 }
 
 impl Row {
@@ -31,7 +29,6 @@ impl Row {
         let step = |at: &usize| Step {
             text: self.tokens.texts.get(*at).cloned().unwrap_or_default(),
             span: self.tokens.spans.get(*at).copied().flatten(),
-            is_written: *at >= self.given,
             ..Step::default()
         };
         self.words.iter().map(step).collect()
@@ -85,8 +82,7 @@ impl Projector {
             picture.1 = at + 1;
             patches.extend(model.config().patch(place).map(|patch| (at, patch)));
         }
-        let given = tokens.ids.len();
-        Row { tokens, words, patches, picture, given }
+        Row { tokens, words, patches, picture }
     }
 
     /// `ids` as the language model gets them, in `copies`, each about the picture `[1, positions, language width]`;
@@ -112,7 +108,6 @@ pub(super) fn shown(row: &Row, inputs: &Tensor) -> Result<Vec<RowToken>> {
         text: row.tokens.texts[at].clone(),
         patch: row.patches.iter().find(|(place, _)| *place == at).map(|(_, patch)| *patch),
         of_picture: (row.picture.0..row.picture.1).contains(&at),
-        is_written: at >= row.given,
         span: row.tokens.spans[at],
         norm: norms.get(at).copied().unwrap_or_default(),
     };

@@ -10,11 +10,12 @@ use super::{ENTRY, Image, Input, Known, Projector};
 use crate::error::Result;
 use crate::methods::evidence::{Evidence, Heatmap, PatchWords, WordMaps};
 use crate::methods::reading::{Line, Place, Weighting};
-use crate::methods::spliced::{Depth, PatchReading};
+use crate::methods::spliced::{Change, Depth, PatchReading};
 use crate::methods::vectors::unit;
 use crate::methods::{Cloud, CloudPoint, News, PointKind, Scores, Stage};
 use crate::models::lens::Near;
-use crate::taps::CancelToken;
+use crate::models::tokenizer::Tokens;
+use crate::taps::{CancelToken, Taps};
 
 /// Words that are kept of each patch.
 const KEPT: usize = 10;
@@ -38,29 +39,27 @@ impl Projector {
             self.raw_maps(image, known, 0, depth, cancel)?;
         }
         self.read_patches(image, known, depth, cancel)?;
-        self.show(image, known, input, emit)?;
+        self.show(image, known, input, emit);
         if known.spliced.complete {
             return Ok(());
         }
-        let mut failed = None;
-        self.write(image, known, cancel, &mut |known| failed = self.show(image, known, input, emit).err())?;
-        failed.map_or(Ok(()), Err)?;
+        self.write(image, known, cancel, &mut |known| self.show(image, known, input, emit))?;
         self.raw_maps(image, known, 1, depth, cancel)?;
-        self.show(image, known, input, emit)?;
+        self.show(image, known, input, emit);
         known.spliced.cost = Some(self.cost(image, known, cancel)?);
         known.spliced.change = Some(self.changed(image, cancel)?);
-        self.show(image, known, input, emit)?;
+        self.show(image, known, input, emit);
         self.weighted_maps(image, known, cancel, &mut |part| emit(News::Progress(part)))?;
         for depth in 0..=self.opened.depth() {
             self.read_patches(image, known, depth, cancel)?;
         }
         known.spliced.complete = true;
-        self.show(image, known, input, emit)
+        self.show(image, known, input, emit);
+        Ok(())
     }
 
-    fn show(&self, image: &Image, known: &Known, input: &Input, emit: &mut dyn FnMut(News)) -> Result<()> {
-        emit(News::Evidence(Box::new(self.evidence_of(image, known, input)?)));
-        Ok(())
+    fn show(&self, image: &Image, known: &Known, input: &Input, emit: &mut dyn FnMut(News)) {
+        emit(News::Evidence(Box::new(self.evidence_of(image, known, input))));
     }
 
     /// The words of the patches at `depth`, if they aren't known.
@@ -80,9 +79,13 @@ impl Projector {
             }
             all
         };
+        let at_projector = depth == 0;
         let depth = Depth { layer: depth, nearest: on_patches(nearest), lens: on_patches(lens) };
         known.spliced.depths.push(depth);
         known.spliced.depths.sort_by_key(|depth| depth.layer);
+        if at_projector {
+            known.words = self.words_here(known)?;
+        }
         Ok(())
     }
 
@@ -95,7 +98,7 @@ impl Projector {
     }
 
     /// What the projector does to neighbourhoods, measured with the patches of the pictures to compare with.
-    fn changed(&self, image: &Image, cancel: &CancelToken) -> Result<crate::methods::spliced::Change> {
+    fn changed(&self, image: &Image, cancel: &CancelToken) -> Result<Change> {
         let places: Vec<(usize, usize)> = (0..self.opened.positions())
             .filter_map(|place| Some((place, self.opened.model().config().patch(place)?)))
             .collect();
@@ -127,19 +130,16 @@ impl Projector {
             if self.compared.iter().any(|(known, _)| Arc::ptr_eq(known, &picture)) {
                 continue;
             }
-            let mut taps = crate::taps::Taps::none().cancelled_by(cancel);
-            let features = self.opened.see(&self.opened.pixels(&[&picture])?, &mut taps)?;
-            let projected = self.opened.model().project(&features)?;
-            let vectors = [numbers_of(&features)?, numbers_of(&projected)?];
+            let (_, vectors) = self.see(&picture, &mut Taps::none().cancelled_by(cancel))?;
             self.compared.push((picture, vectors));
         }
         Ok(())
     }
 
     /// What is known so far.
-    fn evidence_of(&self, image: &Image, known: &Known, input: &Input) -> Result<Evidence> {
+    fn evidence_of(&self, image: &Image, known: &Known, input: &Input) -> Evidence {
         let depth = self.depth_of(input);
-        Ok(Evidence {
+        Evidence {
             method: ENTRY.key,
             model: self.facts.clone(),
             tokens: known.row_of_words(),
@@ -149,7 +149,7 @@ impl Projector {
             maps: maps_of(known, input),
             complete: known.spliced.complete,
             patch_words: patch_words(known.spliced.depth(depth)),
-            cloud: self.cloud(known, depth)?,
+            cloud: self.cloud(known, depth),
             scores: Scores::default(),
             attention: Vec::new(),
             norms: image.norms.clone(),
@@ -158,12 +158,12 @@ impl Projector {
             reading: Some(Arc::new(known.reading.clone())),
             queries: None,
             spliced: Some(Arc::new(known.spliced.clone())),
-        })
+        }
     }
 
     /// Patches among words: at the projector's output among the words of the table, deeper among the words of the row.
-    fn cloud(&self, known: &Known, depth: usize) -> Result<Cloud> {
-        let Some((_, states)) = known.states.iter().find(|(at, _)| *at == depth) else { return Ok(Cloud::default()) };
+    fn cloud(&self, known: &Known, depth: usize) -> Cloud {
+        let Some((_, states)) = known.states.iter().find(|(at, _)| *at == depth) else { return Cloud::default() };
         // What differs between words and patches is not how long their states are.
         let point = |kind, label: String, vector: &[f32]| CloudPoint {
             kind,
@@ -180,11 +180,7 @@ impl Projector {
             points.push(point(PointKind::Patch, label, states.row(*at)));
         }
         if depth == 0 {
-            let language = self.opened.model().language();
-            for (word, id) in self.words_here(known) {
-                let vector = language.embed(&Tensor::new(&[[id]], &self.opened.device)?)?;
-                points.push(point(PointKind::Word, word, &numbers_of(&vector)?.concat()));
-            }
+            points.extend(known.words.iter().map(|(word, vector)| point(PointKind::Word, word.clone(), vector)));
         } else {
             for at in &known.row.words {
                 if known.row.tokens.spans[*at].is_some() {
@@ -192,11 +188,11 @@ impl Projector {
                 }
             }
         }
-        Ok(Cloud { points })
+        Cloud { points }
     }
 
-    /// The words that matter here, with their tokens: those of the text, and those nearest to any patch.
-    fn words_here(&self, known: &Known) -> Vec<(String, u32)> {
+    /// The words that matter here, with their vectors: those of the text, and those nearest to any patch.
+    fn words_here(&self, known: &Known) -> Result<Vec<(String, Vec<f32>)>> {
         let mut words: Vec<(String, u32)> = Vec::new();
         let mut add = |word: &str, id: u32| {
             if words.len() < IN_CLOUD && !word.is_empty() && !words.iter().any(|(known, _)| known == word) {
@@ -216,7 +212,13 @@ impl Projector {
                 }
             }
         }
-        words
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<u32> = words.iter().map(|(_, id)| *id).collect();
+        let ids = Tensor::from_vec(ids, (1, words.len()), &self.opened.device)?;
+        let vectors = numbers_of(&self.opened.model().language().embed(&ids)?)?;
+        Ok(words.into_iter().map(|(word, _)| word).zip(vectors).collect())
     }
 
     /// From pixels to the row.
@@ -239,9 +241,9 @@ impl Projector {
 
 impl Known {
     /// The text tokens of the row.
-    fn row_of_words(&self) -> crate::models::tokenizer::Tokens {
+    fn row_of_words(&self) -> Tokens {
         let all = &self.row.tokens;
-        let mut words = crate::models::tokenizer::Tokens { cut: all.cut, ..Default::default() };
+        let mut words = Tokens { cut: all.cut, ..Default::default() };
         for at in &self.row.words {
             words.ids.push(all.ids[*at]);
             words.texts.push(all.texts[*at].clone());

@@ -76,8 +76,7 @@ fn one(
 ) {
     let palette = brush.palette();
     let font = TextStyle::Body.resolve(ui.style());
-    let is_special = token.span.is_none() && !token.is_written;
-    let colour = if is_special { palette.weak } else { palette.text };
+    let colour = if token.span.is_none() { palette.weak } else { palette.text };
     let galley = ui.painter().layout_no_wrap(token.text.trim().to_owned(), font, colour);
     let width = if token.of_picture { SIDE } else { (galley.size().x + 12.0).max(SIDE * 0.6) };
     let (rect, response) = ui.allocate_exact_size(vec2(width, SIDE + BAR + 3.0), Sense::click());

@@ -89,23 +89,15 @@ fn head(app: &App, spliced: &Spliced) -> Option<(usize, usize)> {
 /// The shares of the position by layer, or the mean of all text positions behind the picture; of the chosen head, or the mean
 /// of all.
 fn shares(app: &App, spliced: &Spliced, at: Option<usize>) -> Vec<Share> {
-    let Some(all) = &spliced.shares else { return Vec::new() };
-    let of_head = head(app, spliced).and_then(|(_, head)| Some((head, spliced.shares_by_head.as_ref()?)));
-    let one = |at: usize, layer: usize| match of_head {
-        Some((head, by_head)) => by_head.get((at * spliced.layers + layer) * spliced.heads + head),
-        None => all.get(at * spliced.layers + layer),
-    };
+    if spliced.shares.is_none() {
+        return Vec::new();
+    }
+    let head = head(app, spliced).map(|(_, head)| head);
     let behind = spliced.row.iter().rposition(|token| token.of_picture).map_or(0, |last| last + 1);
     let positions: Vec<usize> = at.map_or_else(|| (behind..spliced.row.len()).collect(), |at| vec![at]);
-    let part = 1.0 / positions.len().max(1) as f32;
-    let mean = |layer: usize| {
-        positions.iter().filter_map(|at| one(*at, layer)).fold(Share::default(), |sum, share| Share {
-            picture: sum.picture + share.picture * part,
-            sinks: sum.sinks + share.sinks * part,
-            text: sum.text + share.text * part,
-        })
-    };
-    (0..spliced.layers).map(mean).collect()
+    let of_layer =
+        |layer: usize| -> Vec<Share> { positions.iter().filter_map(|at| spliced.share(*at, layer, head)).collect() };
+    (0..spliced.layers).map(|layer| Share::mean(&of_layer(layer))).collect()
 }
 
 /// The parts with their colours.
