@@ -6,12 +6,16 @@ use std::sync::Arc;
 use alignscope::Error;
 use alignscope::methods::reading::{LineKind, Place, Weighting};
 use alignscope::methods::spliced::{PatchReading, Spliced};
-use alignscope::methods::{Evidence, Input, Method, News, Pair, PointKind, named};
+use alignscope::methods::{Evidence, Input, Method, Pair, PointKind, named};
 use alignscope::models::llava::LlavaPrompt;
 use alignscope::models::projector::OpenedProjector;
 use alignscope::taps::{CancelToken, GradProbe, Recording, Site, SitePattern, Taps, Tower};
 use alignscope::world::{Language, Scene, Split};
 use candle_core::{Device, IndexOp, Tensor};
+
+#[path = "common/method.rs"]
+mod method;
+use method::{all, last};
 
 /// One with a chat template, one with shared keys and a window, one that drops the first of its patches.
 const FIXTURES: [&str; 3] = ["clip-llama-linear", "mistral-window", "siglip-default"];
@@ -40,21 +44,6 @@ fn input(sentence: &str) -> Input {
         dropped_queries: Vec::new(),
         compared_instruction: None,
     }
-}
-
-fn all(method: &mut dyn Method, input: &Input) -> Result<Vec<Evidence>, Error> {
-    let mut said = Vec::new();
-    method.evidence(input, &CancelToken::default(), &mut |news| match news {
-        News::Evidence(evidence) => said.push(*evidence),
-        News::Progress(share) => assert!((0.0..=1.0).contains(&share)),
-    })?;
-    Ok(said)
-}
-
-fn last(method: &mut dyn Method, input: &Input) -> Evidence {
-    let last = all(method, input).expect("evidence").pop().expect("evidence");
-    assert!(last.complete);
-    last
 }
 
 fn spliced(evidence: &Evidence) -> &Spliced {

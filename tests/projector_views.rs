@@ -7,16 +7,13 @@ mod interface;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use alignscope::app::{App, AppState, Command, Theme};
+use alignscope::app::{AppState, Command, Theme};
 use alignscope::methods::reading::Place;
 use alignscope::methods::spliced::PatchReading;
-use alignscope::ui::columns;
-use alignscope::ui::textures::Textures;
-use alignscope::ui::views::{Brush, VIEWS, View, named};
+use alignscope::ui::views::{VIEWS, named};
 use alignscope::world::Language;
-use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use interface::{app_of, builder, state};
+use interface::{alone, app_of, state};
 
 /// What is clicked in each view, and what has to follow.
 type Click = (&'static str, &'static str, fn(&AppState) -> bool);
@@ -32,28 +29,12 @@ const CLICKS: &[Click] = &[
     ("projector-change", "Before and behind the projector · neighbours kept", |state| state.selected.patch.is_some()),
 ];
 
-/// A view alone over an app; what it asks for is applied.
-fn drawn(view: &'static dyn View, shared: Rc<RefCell<App>>, size: [f32; 2]) -> Harness<'static> {
-    let mut textures = Textures::default();
-    builder().with_size(size).build_ui(move |ui| {
-        let mut commands = Vec::new();
-        {
-            let app = shared.borrow();
-            let evidence = app.evidence.clone().expect("evidence");
-            let mut brush = Brush { app: &app, textures: &mut textures, commands: &mut commands };
-            columns::alone(ui, &evidence, &mut brush, view);
-        }
-        let mut app = shared.borrow_mut();
-        commands.into_iter().for_each(|command| app.apply(command));
-    })
-}
-
 #[test]
 fn every_view_of_the_row_is_worked_by_clicks() {
     for (view, label, follows) in CLICKS {
         let view = named(view).expect("a view");
         let app = Rc::new(RefCell::new(app_of(view, AppState::first())));
-        let mut harness = drawn(view, Rc::clone(&app), [760.0, 900.0]);
+        let mut harness = alone(view, Rc::clone(&app), [760.0, 900.0]);
         harness.run_steps(3);
         let before = app.borrow().state.clone();
         assert!(!follows(&before), "{label} is so already");
@@ -70,7 +51,7 @@ fn every_view_of_the_row_is_worked_by_clicks() {
 fn a_click_in_the_row_selects_its_word_or_its_patch() {
     let view = named("row").expect("a view");
     let app = Rc::new(RefCell::new(app_of(view, AppState::first())));
-    let mut harness = drawn(view, Rc::clone(&app), [760.0, 900.0]);
+    let mut harness = alone(view, Rc::clone(&app), [760.0, 900.0]);
     harness.run_steps(3);
     let evidence = app.borrow().evidence.clone().expect("evidence");
     let row = &evidence.spliced.as_ref().expect("a row").row;
@@ -92,7 +73,7 @@ fn every_view_of_the_row_is_drawn_in_any_size() {
         app.borrow_mut().apply(Command::SelectPatch(Some(9)));
         app.borrow_mut().apply(Command::SelectFusionHead(Some((1, 2))));
         for size in [[120.0, 90.0], [1400.0, 260.0], [300.0, 1200.0]] {
-            let mut harness = drawn(view, Rc::clone(&app), size);
+            let mut harness = alone(view, Rc::clone(&app), size);
             harness.run_steps(2);
         }
     }

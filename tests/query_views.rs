@@ -12,14 +12,12 @@ use alignscope::app::state::MaskName;
 use alignscope::app::{App, AppState, Command, Light, Scale, Thing};
 use alignscope::methods::Evidence;
 use alignscope::methods::queries::{Queries, QueryLook, QueryOrder};
-use alignscope::ui::columns;
-use alignscope::ui::textures::Textures;
-use alignscope::ui::views::{Brush, VIEWS, View, named};
+use alignscope::ui::views::{VIEWS, View, named};
 use egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use interface::queries::{COUNT, DROPPED, Kind, with_queries};
-use interface::{app, app_of, builder};
+use interface::{alone, app, app_of};
 
 /// What is clicked in each view, and what has to follow.
 type Click = (&'static str, &'static str, fn(&AppState) -> bool);
@@ -41,26 +39,10 @@ const CLICKS: &[Click] = &[
     ("query-space", "UMAP", |state| state.space.reduction.0 == "umap"),
 ];
 
-/// A view alone over an app without a worker; what it asks for is applied.
-fn drawn(view: &'static dyn View, shared: Rc<RefCell<App>>, size: [f32; 2]) -> Harness<'static> {
-    let mut textures = Textures::default();
-    builder().with_size(size).build_ui(move |ui| {
-        let mut commands = Vec::new();
-        {
-            let app = shared.borrow();
-            let evidence = app.evidence.clone().expect("evidence");
-            let mut brush = Brush { app: &app, textures: &mut textures, commands: &mut commands };
-            columns::alone(ui, &evidence, &mut brush, view);
-        }
-        let mut app = shared.borrow_mut();
-        commands.into_iter().for_each(|command| app.apply(command));
-    })
-}
-
 /// The same with something to show, in a usual size.
 fn alone(view: &'static dyn View) -> (Harness<'static>, Rc<RefCell<App>>) {
     let app = Rc::new(RefCell::new(app_of(view, AppState::first())));
-    (drawn(view, Rc::clone(&app), [760.0, 900.0]), app)
+    (alone(view, Rc::clone(&app), [760.0, 900.0]), app)
 }
 
 #[test]
@@ -164,7 +146,7 @@ fn odd_choices_and_odd_sizes_do_no_harm() {
         for view in VIEWS.iter().copied().filter(|view| view.method() == "querying") {
             let app = Rc::new(RefCell::new(with_queries(&base, kind)));
             for size in [[60.0, 40.0], [360.0, 300.0], [1400.0, 500.0]] {
-                let mut harness = drawn(view, Rc::clone(&app), size);
+                let mut harness = alone(view, Rc::clone(&app), size);
                 harness.run_steps(2);
                 for choice in odd_choices() {
                     app.borrow_mut().apply(choice);
@@ -184,7 +166,7 @@ fn odd_choices_and_odd_sizes_do_no_harm() {
             };
             for queries in [waiting, Queries { count: 3, ..Queries::default() }, Queries::default()] {
                 empty(&mut app.borrow_mut(), queries);
-                drawn(view, Rc::clone(&app), [640.0, 480.0]).run_steps(2);
+                alone(view, Rc::clone(&app), [640.0, 480.0]).run_steps(2);
                 let evidence = app.borrow().evidence.clone().expect("evidence");
                 let arrays = view.numbers(&evidence, &app.borrow());
                 assert!(arrays.iter().all(|array| array.check().is_ok()), "{}", view.key());

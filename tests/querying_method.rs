@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alignscope::Error;
 use alignscope::methods::queries::{Queries, QueryLook};
-use alignscope::methods::{Evidence, Input, Method, News, Pair, PointKind, named};
+use alignscope::methods::{Evidence, Input, Method, Pair, PointKind, named};
 use alignscope::models::blip_2_retrieval::Blip2Retrieval;
 use alignscope::models::generate::Greedy;
 use alignscope::models::q_former::QFormerText;
@@ -17,7 +17,10 @@ use candle_core::{Device, Tensor};
 
 #[path = "common/checkpoint.rs"]
 mod checkpoint;
+#[path = "common/method.rs"]
+mod method;
 use checkpoint::querying_checkpoint;
+use method::{all, last};
 
 const QUESTION: &str = "what is there?";
 
@@ -41,23 +44,6 @@ fn input(sentence: &str) -> Input {
         dropped_queries: Vec::new(),
         compared_instruction: None,
     }
-}
-
-/// Everything that is said, in order.
-fn all(method: &mut dyn Method, input: &Input) -> Result<Vec<Evidence>, Error> {
-    let mut said = Vec::new();
-    method.evidence(input, &CancelToken::default(), &mut |news| match news {
-        News::Evidence(evidence) => said.push(*evidence),
-        News::Progress(share) => assert!((0.0..=1.0).contains(&share)),
-    })?;
-    Ok(said)
-}
-
-/// What is said last.
-fn last(method: &mut dyn Method, input: &Input) -> Evidence {
-    let last = all(method, input).expect("evidence").pop().expect("evidence");
-    assert!(last.complete && queries(&last).complete);
-    last
 }
 
 fn queries(evidence: &Evidence) -> &Queries {

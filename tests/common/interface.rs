@@ -14,8 +14,9 @@ use alignscope::app::{App, AppState, Theme};
 use alignscope::methods::Evidence;
 use alignscope::methods::spliced::{Cost, Spliced};
 use alignscope::ui::screen::Screen;
-use alignscope::ui::theme;
-use alignscope::ui::views::View;
+use alignscope::ui::textures::Textures;
+use alignscope::ui::views::{Brush, View};
+use alignscope::ui::{columns, theme};
 use alignscope::world::Language;
 use egui_kittest::{Harness, HarnessBuilder, SnapshotOptions};
 
@@ -83,6 +84,22 @@ pub fn tolerant() -> SnapshotOptions {
 
 pub fn builder<State>() -> HarnessBuilder<State> {
     Harness::builder().with_context_setup(theme::install).renderer(RasterRenderer::default())
+}
+
+/// A view alone over an app; what it asks for is applied.
+pub fn alone(view: &'static dyn View, shared: Rc<RefCell<App>>, size: [f32; 2]) -> Harness<'static> {
+    let mut textures = Textures::default();
+    builder().with_size(size).build_ui(move |ui| {
+        let mut commands = Vec::new();
+        {
+            let app = shared.borrow();
+            let evidence = app.evidence.clone().expect("evidence");
+            let mut brush = Brush { app: &app, textures: &mut textures, commands: &mut commands };
+            columns::alone(ui, &evidence, &mut brush, view);
+        }
+        let mut app = shared.borrow_mut();
+        commands.into_iter().for_each(|command| app.apply(command));
+    })
 }
 
 /// The whole screen over an app; what it asks for is applied, and its worker waited for.
