@@ -13,7 +13,7 @@ use alignscope::methods::spliced::PatchReading;
 use alignscope::ui::views::{VIEWS, named};
 use alignscope::world::Language;
 use egui_kittest::kittest::Queryable;
-use interface::{alone, app_of, state};
+use interface::{app_of, drawn, state};
 
 /// What is clicked in each view, and what has to follow.
 type Click = (&'static str, &'static str, fn(&AppState) -> bool);
@@ -34,7 +34,7 @@ fn every_view_of_the_row_is_worked_by_clicks() {
     for (view, label, follows) in CLICKS {
         let view = named(view).expect("a view");
         let app = Rc::new(RefCell::new(app_of(view, AppState::first())));
-        let mut harness = alone(view, Rc::clone(&app), [760.0, 900.0]);
+        let mut harness = drawn(view, Rc::clone(&app), [760.0, 900.0]);
         harness.run_steps(3);
         let before = app.borrow().state.clone();
         assert!(!follows(&before), "{label} is so already");
@@ -51,7 +51,7 @@ fn every_view_of_the_row_is_worked_by_clicks() {
 fn a_click_in_the_row_selects_its_word_or_its_patch() {
     let view = named("row").expect("a view");
     let app = Rc::new(RefCell::new(app_of(view, AppState::first())));
-    let mut harness = alone(view, Rc::clone(&app), [760.0, 900.0]);
+    let mut harness = drawn(view, Rc::clone(&app), [760.0, 900.0]);
     harness.run_steps(3);
     let evidence = app.borrow().evidence.clone().expect("evidence");
     let row = &evidence.spliced.as_ref().expect("a row").row;
@@ -73,7 +73,7 @@ fn every_view_of_the_row_is_drawn_in_any_size() {
         app.borrow_mut().apply(Command::SelectPatch(Some(9)));
         app.borrow_mut().apply(Command::SelectFusionHead(Some((1, 2))));
         for size in [[120.0, 90.0], [1400.0, 260.0], [300.0, 1200.0]] {
-            let mut harness = alone(view, Rc::clone(&app), size);
+            let mut harness = drawn(view, Rc::clone(&app), size);
             harness.run_steps(2);
         }
     }

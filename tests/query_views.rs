@@ -17,7 +17,7 @@ use egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use interface::queries::{COUNT, DROPPED, Kind, with_queries};
-use interface::{alone, app, app_of};
+use interface::{app, app_of, drawn};
 
 /// What is clicked in each view, and what has to follow.
 type Click = (&'static str, &'static str, fn(&AppState) -> bool);
@@ -42,7 +42,7 @@ const CLICKS: &[Click] = &[
 /// The same with something to show, in a usual size.
 fn alone(view: &'static dyn View) -> (Harness<'static>, Rc<RefCell<App>>) {
     let app = Rc::new(RefCell::new(app_of(view, AppState::first())));
-    (alone(view, Rc::clone(&app), [760.0, 900.0]), app)
+    (drawn(view, Rc::clone(&app), [760.0, 900.0]), app)
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn odd_choices_and_odd_sizes_do_no_harm() {
         for view in VIEWS.iter().copied().filter(|view| view.method() == "querying") {
             let app = Rc::new(RefCell::new(with_queries(&base, kind)));
             for size in [[60.0, 40.0], [360.0, 300.0], [1400.0, 500.0]] {
-                let mut harness = alone(view, Rc::clone(&app), size);
+                let mut harness = drawn(view, Rc::clone(&app), size);
                 harness.run_steps(2);
                 for choice in odd_choices() {
                     app.borrow_mut().apply(choice);
@@ -166,7 +166,7 @@ fn odd_choices_and_odd_sizes_do_no_harm() {
             };
             for queries in [waiting, Queries { count: 3, ..Queries::default() }, Queries::default()] {
                 empty(&mut app.borrow_mut(), queries);
-                alone(view, Rc::clone(&app), [640.0, 480.0]).run_steps(2);
+                drawn(view, Rc::clone(&app), [640.0, 480.0]).run_steps(2);
                 let evidence = app.borrow().evidence.clone().expect("evidence");
                 let arrays = view.numbers(&evidence, &app.borrow());
                 assert!(arrays.iter().all(|array| array.check().is_ok()), "{}", view.key());

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use super::samples::Sample;
 use super::state::PictureSource;
 use crate::error::{Error, Result};
-use crate::methods::{Evidence, Input, METHODS, Method, News, Pair, pairs};
+use crate::methods::cost::PictureCost;
+use crate::methods::{self, Evidence, Input, METHODS, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
+use crate::models::weights::bytes_in;
 use crate::reduction::{self, Plane};
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
@@ -46,6 +48,8 @@ pub struct Question {
     pub dropped_queries: Vec<usize>,
     /// The instruction to compare with.
     pub compared_instruction: Option<String>,
+    /// The checkpoints of the other columns, by the key of their method, of which it is asked what the picture costs there.
+    pub cost_elsewhere: Vec<(&'static str, PathBuf)>,
 }
 
 /// How a cloud is brought to two dimensions.
@@ -93,6 +97,8 @@ pub enum Report {
     Evidence(Box<Evidence>),
     /// The cloud in two dimensions.
     Plane(Arc<Plane>),
+    /// What the picture costs in other columns, by the key of their method.
+    Costs(Vec<(&'static str, PictureCost)>),
     /// How far the work is, from 0 to 1.
     Progress(f32),
     /// Something went wrong.
@@ -114,7 +120,14 @@ pub struct Computer {
     methods: BTreeMap<&'static str, (PathBuf, Box<dyn Method>)>,
     pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
     plane: Option<(Vec<Vec<f32>>, PlaneQuestion, Arc<Plane>)>,
+    costs: Option<Costs>,
 }
+
+/// What pictures cost, with what that was asked of: picture, text and checkpoints.
+type Costs = ((PictureSource, String, Vec<(&'static str, PathBuf)>), Vec<(&'static str, PictureCost)>);
+
+/// Checkpoints of other columns are opened beside the one that is looked at only if they have at most so many bytes.
+const LIGHT: u64 = 64 << 20;
 
 type Emit<'a> = &'a mut dyn FnMut(Report);
 
@@ -147,7 +160,7 @@ impl Computer {
         let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let input = Input {
-            picture,
+            picture: Arc::clone(&picture),
             sentence: question.sentence.clone(),
             selection: question.words,
             language: question.language,
@@ -169,10 +182,10 @@ impl Computer {
         method.evidence(&input, cancel, take).map_err(other)?;
         let Some(cloud) = cloud else { return Ok(()) };
         let [pictures, texts] = cloud.halves();
-        if pictures.len() + texts.len() == 0 {
-            return Ok(());
+        if pictures.len() + texts.len() > 0 {
+            self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)?;
         }
-        self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)?;
+        self.cost_elsewhere(question, &picture, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
         unreadable.map_or(Ok(()), |error| Err(other(error)))
     }
@@ -238,6 +251,42 @@ impl Computer {
             Some((_, method)) => Ok(method),
             None => Err(Error::Cancelled),
         }
+    }
+
+    /// What the picture costs in the other columns, as far as their checkpoints are small enough to be opened beside this one
+    /// and can be run: what is wrong with one is said where it is looked at.
+    fn cost_elsewhere(
+        &mut self,
+        question: &Question,
+        picture: &RgbImage,
+        cancel: &CancelToken,
+        emit: Emit<'_>,
+    ) -> Result<()> {
+        if question.cost_elsewhere.is_empty() {
+            return Ok(());
+        }
+        let asked = (question.picture.clone(), question.sentence.clone(), question.cost_elsewhere.clone());
+        let known = self.costs.as_ref().filter(|(known, _)| *known == asked).map(|(_, costs)| costs.clone());
+        let costs = match known {
+            Some(costs) => costs,
+            None => {
+                let mut costs = Vec::new();
+                for (key, folder) in &question.cost_elsewhere {
+                    let is_light = bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT);
+                    let Some(method) = methods::named(key).filter(|_| is_light) else { continue };
+                    let device = choose(&question.device)?;
+                    match (method.cost)(folder, &device, picture, &question.sentence, cancel) {
+                        Ok(cost) => costs.push((method.key, cost)),
+                        Err(Error::Cancelled) => return Err(Error::Cancelled),
+                        Err(_) => {}
+                    }
+                }
+                costs
+            }
+        };
+        self.costs = Some((asked, costs.clone()));
+        emit(Report::Costs(costs));
+        Ok(())
     }
 
     fn bring_to_plane(

@@ -15,9 +15,11 @@ pub mod thing;
 pub mod worker;
 
 use image::RgbImage;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::methods::cost::PictureCost;
 use crate::methods::pairs::PairFigures;
 use crate::methods::reading::Reading;
 use crate::methods::{Evidence, METHODS};
@@ -66,6 +68,8 @@ pub struct App {
     pub evidence: Option<Arc<Evidence>>,
     /// The cloud in two dimensions.
     pub plane: Option<Arc<Plane>>,
+    /// What the picture costs in other columns, by the key of their method, as far as that was measured.
+    pub costs: Vec<(&'static str, PictureCost)>,
     /// What the pairs of the comparison say, with the texts moved as the state asks for.
     pub figures: Option<Arc<PairFigures>>,
     /// The last error, until it is dismissed or overcome.
@@ -150,6 +154,7 @@ impl App {
             picture_name: String::new(),
             evidence: None,
             plane: None,
+            costs: Vec::new(),
             figures: None,
             problem: None,
             news: None,
@@ -322,7 +327,14 @@ impl App {
             hidden_layer: state.fusion.layer,
             dropped_queries: state.querying.dropped.clone(),
             compared_instruction: state.querying.compared.clone(),
+            cost_elsewhere: if method == "projector" { self.other_columns(method) } else { Vec::new() },
         }
+    }
+
+    /// The checkpoints that the other columns run, by the key of their method.
+    fn other_columns(&self, method: &str) -> Vec<(&'static str, PathBuf)> {
+        let others = METHODS.iter().filter(|other| other.key != method);
+        others.filter_map(|other| Some((other.key, self.checkpoint(other.key)?.folder.clone()))).collect()
     }
 
     fn refresh(&mut self) {
@@ -371,6 +383,7 @@ impl App {
                 self.measure_pairs();
             }
             Report::Plane(plane) => self.plane = Some(plane),
+            Report::Costs(costs) => self.costs = costs,
             Report::Progress(share) => {
                 if let Some(progress) = &mut self.progress {
                     progress.share = share;

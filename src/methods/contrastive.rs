@@ -24,6 +24,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &["CLIPModel", "SiglipModel"],
     usual: "clip",
     open: |folder, device| Ok(Box::new(Contrastive::open(folder, device)?)),
+    cost: super::cost::contrastive,
 };
 
 /// Texts kept with their vectors and maps; beyond this many all are forgotten, which keeps memory bounded.

@@ -30,6 +30,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &CLASSES,
     usual: "blip-captioning",
     open: |folder, device| Ok(Box::new(CrossAttention::open(folder, device)?)),
+    cost: super::cost::cross_attention,
 };
 
 /// A model with what it has already computed.

@@ -4,6 +4,7 @@
 
 pub mod attention;
 pub mod contrastive;
+pub mod cost;
 pub mod cross_attention;
 pub mod evidence;
 mod expected;
@@ -105,6 +106,8 @@ pub struct MethodEntry {
     pub usual: &'static str,
     /// Loads a checkpoint.
     pub open: fn(&Path, &Device) -> Result<Box<dyn Method>>,
+    /// Measures what a picture costs with a checkpoint, which is opened for that alone.
+    pub cost: cost::Measure,
 }
 
 /// The method with this key.

@@ -34,6 +34,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &CLASSES,
     usual: "llava",
     open: |folder, device| Ok(Box::new(Projector::open(folder, device)?)),
+    cost: super::cost::projector,
 };
 
 /// A model with what it has already computed.
@@ -202,6 +203,7 @@ impl Projector {
         let of_token = 2 * language.depth() * language.key_width() * inputs.dtype().size_in_bytes();
         Ok(Cost {
             picture,
+            width: language.width(),
             text: of_text,
             context: language.context(),
             with_picture,

@@ -34,6 +34,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &CLASSES,
     usual: "blip2-retrieval",
     open: |folder, device| Ok(Box::new(Querying::open(folder, device)?)),
+    cost: super::cost::querying,
 };
 
 /// A model with what it has already computed.

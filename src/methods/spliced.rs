@@ -107,6 +107,8 @@ pub struct Change {
 pub struct Cost {
     /// Positions of the picture.
     pub picture: usize,
+    /// How many numbers the vector of each position has.
+    pub width: usize,
     /// Positions of the text that is given.
     pub text: usize,
     /// The longest row that the language model reads.

@@ -239,6 +239,15 @@ impl Content {
     }
 }
 
+/// How many bytes of weights there are in `folder`.
+///
+/// # Errors
+/// If one of their files isn't there.
+pub fn bytes_in(folder: &Path) -> Result<u64> {
+    let length = |path: &Path| std::fs::metadata(path).map_err(|error| Error::io("read", path, &error));
+    files(folder)?.iter().map(|(_, path)| Ok(length(path)?.len())).sum()
+}
+
 /// The files with weights in `folder`, each with the frozen part that it belongs to.
 fn files(folder: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut found = own(folder, "")?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use alignscope::app::state::{Look, MethodName};
 use alignscope::app::{App, AppState, Theme};
 use alignscope::methods::Evidence;
+use alignscope::methods::cost::PictureCost;
 use alignscope::methods::spliced::{Cost, Spliced};
 use alignscope::ui::screen::Screen;
 use alignscope::ui::textures::Textures;
@@ -64,6 +65,9 @@ pub fn app_of(view: &dyn View, state: AppState) -> App {
 
 /// With times on the screen, every drawing would be another.
 pub fn without_times(mut app: App) -> App {
+    for (_, cost) in &mut app.costs {
+        *cost = PictureCost { seeing: 2.5, reading: 1.25, ..cost.clone() };
+    }
     let Some(evidence) = app.evidence.clone() else { return app };
     let Some(spliced) = evidence.spliced.clone() else { return app };
     let cost = spliced.cost.map(|cost| Cost { with_picture: 4.25, without_picture: 1.5, seeing: 2.75, ..cost });
@@ -87,7 +91,7 @@ pub fn builder<State>() -> HarnessBuilder<State> {
 }
 
 /// A view alone over an app; what it asks for is applied.
-pub fn alone(view: &'static dyn View, shared: Rc<RefCell<App>>, size: [f32; 2]) -> Harness<'static> {
+pub fn drawn(view: &'static dyn View, shared: Rc<RefCell<App>>, size: [f32; 2]) -> Harness<'static> {
     let mut textures = Textures::default();
     builder().with_size(size).build_ui(move |ui| {
         let mut commands = Vec::new();

@@ -55,6 +55,14 @@ texts! {
     KEPT_FOR_TEXT = "kept-for-text";
     /// Over the four ways.
     IN_FOUR_WAYS = "in-four-ways";
+    /// Over numbers of vectors.
+    MET = "cost-met";
+    /// Over times.
+    TIME_SEEING = "cost-seeing";
+    /// Over times.
+    TIME_READING = "cost-reading";
+    /// Instead of figures.
+    NOT_MEASURED = "cost-not-measured";
     /// What the words see of a picture.
     COST_PROJECTOR = "cost-projector";
     /// What the words see of a picture.

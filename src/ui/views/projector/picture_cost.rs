@@ -7,6 +7,7 @@ use super::METHOD;
 use crate::app::App;
 use crate::export::numbers::Numbers;
 use crate::methods::Evidence;
+use crate::methods::cost::PictureCost;
 use crate::methods::spliced::Cost;
 use crate::ui::texts::{self, projector};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
@@ -16,8 +17,6 @@ pub struct PictureCostView;
 
 /// Height of the bar of the context.
 const BAR: f32 = 30.0;
-/// Queries of the published querying transformers.
-const PUBLISHED_QUERIES: usize = 32;
 
 impl View for PictureCostView {
     fn key(&self) -> &'static str {
@@ -117,23 +116,51 @@ fn table(ui: &mut Ui, brush: &Brush<'_>, cost: Cost) {
     });
 }
 
-/// The same picture in the four ways.
+/// The same picture in the four ways: of the others what was measured of the checkpoints that their columns run.
 fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
     let palette = brush.palette();
     ui.label(RichText::new(brush.say(projector::IN_FOUR_WAYS)).font(title_font(14.0)));
     ui.add_space(SMALL_GAP);
-    let patches = evidence.grid.0 * evidence.grid.1;
-    let rows = [
-        ("method-projector", cost.picture.to_string(), projector::COST_PROJECTOR),
-        ("method-contrastive", "1".to_owned(), projector::COST_CONTRASTIVE),
-        ("method-cross-attention", format!("{}", patches + 1), projector::COST_FUSION),
-        ("method-querying", PUBLISHED_QUERIES.to_string(), projector::COST_QUERYING),
+    let own = PictureCost {
+        model: evidence.model.name.clone(),
+        vectors: cost.picture,
+        width: cost.width,
+        seeing: cost.seeing,
+        reading: cost.with_picture,
+    };
+    let notes = [
+        ("projector", projector::COST_PROJECTOR),
+        ("contrastive", projector::COST_CONTRASTIVE),
+        ("cross-attention", projector::COST_FUSION),
+        ("querying", projector::COST_QUERYING),
     ];
-    Grid::new("ways").num_columns(3).spacing(vec2(GAP * 1.5, 5.0)).show(ui, |ui| {
-        for (way, count, note) in rows {
-            ui.label(RichText::new(brush.word(way)).color(palette.text));
-            ui.label(RichText::new(count).color(palette.accent));
-            ui.add(egui::Label::new(RichText::new(brush.say(note)).color(palette.weak).small()).wrap());
+    let milliseconds = |value: f32| format!("{} ms", number(value));
+    Grid::new("ways").num_columns(4).spacing(vec2(GAP * 1.5, 5.0)).show(ui, |ui| {
+        let heads =
+            ["", brush.say(projector::MET), brush.say(projector::TIME_SEEING), brush.say(projector::TIME_READING)];
+        for head in heads {
+            ui.label(RichText::new(head).color(palette.weak).small());
+        }
+        ui.end_row();
+        for (way, note) in notes {
+            let measured = brush.app.costs.iter().find(|(key, _)| *key == way).map(|(_, cost)| cost);
+            let measured = if way == METHOD { Some(&own) } else { measured };
+            ui.vertical(|ui| {
+                ui.label(RichText::new(brush.word(&format!("method-{way}"))).color(palette.text));
+                let model = measured.map_or("", |cost| cost.model.as_str());
+                ui.label(RichText::new(format!("{model}  {}", brush.say(note)).trim()).color(palette.weak).small());
+            });
+            match measured {
+                Some(cost) => {
+                    let met = format!("{} × {}", cost.vectors, cost.width);
+                    ui.label(RichText::new(met).color(palette.accent));
+                    ui.label(RichText::new(milliseconds(cost.seeing)).color(palette.text));
+                    ui.label(RichText::new(milliseconds(cost.reading)).color(palette.text));
+                }
+                None => {
+                    ui.label(RichText::new(brush.say(projector::NOT_MEASURED)).color(palette.weak).small());
+                }
+            }
             ui.end_row();
         }
     });

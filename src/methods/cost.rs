@@ -1,0 +1,139 @@
+//! What a picture costs in each of the four ways: how much of it words meet, and how long it takes.
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::models::fusion::OpenedFusion;
+use crate::models::llava::LlavaPrompt;
+use crate::models::opened::Opened;
+use crate::models::projector::OpenedProjector;
+use crate::models::q_former::QFormerText;
+use crate::models::querying::OpenedQuerying;
+use crate::models::querying_writer::QueryingPrompt;
+use crate::taps::{CancelToken, Taps};
+
+/// What a picture costs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PictureCost {
+    /// The checkpoint's name.
+    pub model: String,
+    /// How many vectors of the picture words meet.
+    pub vectors: usize,
+    /// How many numbers each of them has.
+    pub width: usize,
+    /// Milliseconds of all that happens to the picture before any word meets it. InstructBLIP's queries read the text, too.
+    pub seeing: f32,
+    /// Milliseconds of a pass over the text that meets the picture.
+    pub reading: f32,
+}
+
+/// What a picture costs with the checkpoint in a folder, and a text of the person's.
+pub type Measure = fn(&Path, &Device, &RgbImage, &str, &CancelToken) -> Result<PictureCost>;
+
+/// The second of two runs: the first one fetches the weights.
+fn timed(mut work: impl FnMut() -> Result<Tensor>) -> Result<(Tensor, f32)> {
+    work()?;
+    let begin = Instant::now();
+    let made = work()?;
+    Ok((made, begin.elapsed().as_secs_f32() * 1000.0))
+}
+
+/// Of the contrastive way: one vector, which is compared with that of the text.
+pub(super) fn contrastive(
+    folder: &Path,
+    device: &Device,
+    picture: &RgbImage,
+    text: &str,
+    stop: &CancelToken,
+) -> Result<PictureCost> {
+    let opened = Opened::open(folder, device)?;
+    let encoder = opened.dual_encoder();
+    let taps = || Taps::none().cancelled_by(stop);
+    let (_, seeing) = timed(|| Ok(encoder.encode_image(&opened.pixels(&[picture])?, &mut taps())?.embed))?;
+    let texts = opened.texts(&[text])?;
+    let read = || Ok(encoder.encode_text(&texts.ids, texts.attention_mask.as_ref(), &mut taps())?.embed);
+    let (_, reading) = timed(read)?;
+    Ok(PictureCost { model: opened.checkpoint.name(), vectors: 1, width: encoder.projection_size(), seeing, reading })
+}
+
+/// Of cross-attention: the keys that every word looks at, in every cross-attention.
+pub(super) fn cross_attention(
+    folder: &Path,
+    device: &Device,
+    picture: &RgbImage,
+    text: &str,
+    stop: &CancelToken,
+) -> Result<PictureCost> {
+    let opened = OpenedFusion::open(folder, device)?;
+    let taps = || Taps::none().cancelled_by(stop);
+    let (states, seeing) = timed(|| opened.see(&opened.pixels(&[picture])?, &mut taps()))?; // [1, keys, width]
+    let texts = opened.tokenizer.pad(&[opened.tokens(text)?.ids], device)?;
+    let (_, reading) = timed(|| {
+        let read = opened.read(&texts, &states, &mut taps())?;
+        read.matching.or(read.logits).or(read.states).ok_or_else(nothing)
+    })?;
+    let (_, vectors, width) = states.dims3()?;
+    Ok(PictureCost { model: opened.checkpoint.name(), vectors, width, seeing, reading })
+}
+
+/// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
+pub(super) fn querying(
+    folder: &Path,
+    device: &Device,
+    picture: &RgbImage,
+    text: &str,
+    stop: &CancelToken,
+) -> Result<PictureCost> {
+    let opened = OpenedQuerying::open(folder, device)?;
+    let taps = || Taps::none().cancelled_by(stop);
+    let see = || opened.see(&opened.pixels(&[picture])?, &mut taps());
+    let (brought, seeing, reading) = if let Some(model) = opened.retrieval() {
+        let (brought, seeing) = timed(|| model.embed_image(&see()?, None, &mut taps()))?; // [1, queries, shared]
+        let (states, texts) = (see()?, opened.tokenizer.batch(&[text], device)?);
+        let (_, reading) = timed(|| model.match_logits((&texts).into(), &states, None, &mut taps()))?;
+        (brought, seeing, reading)
+    } else {
+        let writer = opened.writer().ok_or_else(nothing)?;
+        let instruction = opened.instruction(text)?.map(|tokens| tokens.ids);
+        let instruction = instruction.map(|ids| Tensor::from_slice(&ids, (1, ids.len()), device)).transpose()?;
+        let asked = || instruction.as_ref().map(|ids| QFormerText { ids, attention_mask: None });
+        // [1, queries, language width]
+        let (brought, seeing) = timed(|| writer.project(&writer.query(&see()?, asked(), None, &mut taps())?))?;
+        let ids = opened.prompt(text, brought.dim(1)?)?.ids;
+        let ids = Tensor::from_slice(&ids, (1, ids.len()), device)?;
+        let prompt = QueryingPrompt { ids: &ids, attention_mask: None, projected: &brought };
+        // What an encoder has read is written behind what begins every text.
+        let start = writer.language().start().map(|start| Tensor::new(&[[start]], device)).transpose()?;
+        let (_, reading) = timed(|| writer.logits(prompt, start.as_ref(), &mut taps()))?;
+        (brought, seeing, reading)
+    };
+    let (_, vectors, width) = brought.dims3()?;
+    Ok(PictureCost { model: opened.checkpoint.name(), vectors, width, seeing, reading })
+}
+
+/// Of the projector: positions in the row of words.
+pub(super) fn projector(
+    folder: &Path,
+    device: &Device,
+    picture: &RgbImage,
+    text: &str,
+    stop: &CancelToken,
+) -> Result<PictureCost> {
+    let opened = OpenedProjector::open(folder, device)?;
+    let taps = || Taps::none().cancelled_by(stop);
+    let see = || opened.model().project(&opened.see(&opened.pixels(&[picture])?, &mut taps())?);
+    let (projected, seeing) = timed(see)?; // [1, positions, language width]
+    let ids = opened.tokens_to_go_on(text)?.ids;
+    let ids = Tensor::from_slice(&ids, (1, ids.len()), device)?;
+    let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
+    let (_, reading) = timed(|| opened.model().logits(prompt, &mut taps()))?;
+    let (_, vectors, width) = projected.dims3()?;
+    Ok(PictureCost { model: opened.checkpoint.name(), vectors, width, seeing, reading })
+}
+
+fn nothing() -> Error {
+    Error::unusable("the model gives nothing for a text", "open a checkpoint that matches, writes or answers")
+}
