@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
 
 use super::lm::anything;
 use super::tokenizer::{BEGIN, END, PAD, UNKNOWN};
@@ -134,9 +135,14 @@ pub fn conversation(
 ) -> Result<Row> {
     let language = any_language(rng);
     let (mut row, first) = (Row::default(), start.len());
+    let mut asked = BTreeSet::new();
     row.read(start);
     loop {
         let (given, written) = anything(scene, language, rng);
+        // A second answer to the same question could be copied from the first.
+        if !given.is_empty() && !asked.insert(given.clone()) {
+            continue;
+        }
         let [given, written] = turn(tokenizer, &given, &written)?;
         if row.ids.len() > first && row.ids.len() + given.len() + written.len() > longest {
             return Ok(row);
