@@ -1,6 +1,6 @@
 //! What a picture costs a language model that reads it as words, and what it would cost in the other ways.
 
-use egui::{Align2, Color32, Grid, Rect, RichText, ScrollArea, Sense, Ui, pos2, vec2};
+use egui::{Align2, Color32, Grid, Label, Rect, RichText, ScrollArea, Sense, Ui, pos2, vec2};
 
 use super::super::{Brush, View, number};
 use super::METHOD;
@@ -15,6 +15,8 @@ use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 /// The view.
 pub struct PictureCostView;
 
+/// Width from which on the table of the four ways has room for what its vectors are, in points.
+const ROOMY: f32 = 700.0;
 /// Height of the bar of the context.
 const BAR: f32 = 30.0;
 
@@ -135,7 +137,9 @@ fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
         ("querying", projector::COST_QUERYING),
     ];
     let milliseconds = |value: f32| format!("{} ms", number(value));
-    Grid::new("ways").num_columns(4).spacing(vec2(GAP * 1.5, 5.0)).show(ui, |ui| {
+    // What the vectors are stands beside the figures where there is room for it, and else under the pointer.
+    let roomy = ui.available_width() > ROOMY;
+    Grid::new("ways").num_columns(5).spacing(vec2(GAP * 1.5, 5.0)).show(ui, |ui| {
         let heads =
             ["", brush.say(projector::MET), brush.say(projector::TIME_SEEING), brush.say(projector::TIME_READING)];
         for head in heads {
@@ -145,21 +149,24 @@ fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
         for (way, note) in notes {
             let measured = brush.app.costs.iter().find(|(key, _)| *key == way).map(|(_, cost)| cost);
             let measured = if way == METHOD { Some(&own) } else { measured };
-            ui.vertical(|ui| {
-                ui.label(RichText::new(brush.word(&format!("method-{way}"))).color(palette.text));
-                let model = measured.map_or("", |cost| cost.model.as_str());
-                ui.label(RichText::new(format!("{model}  {}", brush.say(note)).trim()).color(palette.weak).small());
-            });
-            match measured {
-                Some(cost) => {
+            let cells = measured.map_or_else(
+                || [brush.say(projector::NOT_MEASURED).to_owned(), String::new(), String::new()],
+                |cost| {
                     let met = format!("{} × {}", cost.vectors, cost.width);
-                    ui.label(RichText::new(met).color(palette.accent));
-                    ui.label(RichText::new(milliseconds(cost.seeing)).color(palette.text));
-                    ui.label(RichText::new(milliseconds(cost.reading)).color(palette.text));
-                }
-                None => {
-                    ui.label(RichText::new(brush.say(projector::NOT_MEASURED)).color(palette.weak).small());
-                }
+                    [met, milliseconds(cost.seeing), milliseconds(cost.reading)]
+                },
+            );
+            ui.vertical(|ui| {
+                let name = RichText::new(brush.word(&format!("method-{way}"))).color(palette.text);
+                ui.add(Label::new(name).extend()).on_hover_text(brush.say(note));
+                let model = measured.map_or("", |cost| cost.model.as_str());
+                ui.add(Label::new(RichText::new(model).color(palette.weak).small()).extend());
+            });
+            for (cell, colour) in cells.into_iter().zip([palette.accent, palette.text, palette.text]) {
+                ui.add(Label::new(RichText::new(cell).color(colour)).extend());
+            }
+            if roomy {
+                ui.add(Label::new(RichText::new(brush.say(note)).color(palette.weak).small()).extend());
             }
             ui.end_row();
         }
