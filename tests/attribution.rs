@@ -313,6 +313,18 @@ fn latents_lead_from_words_to_patches() {
     // what the second held.
     close(&look.flow(2, Weight::Raw).expect("a flow"), &[0.25, 0.25, 0.0, 0.75], "the flow");
     close(&look.all(Weight::Raw).expect("a map"), &[0.25 * 0.25, 0.25 * 0.25 + 0.75 * 0.75], "the map");
+
+    // Weighted, what is new is added to what was there: behind the second block the first latent has its own patch and what
+    // the second had, the second its patch twice. A gradient of two at the words doubles all.
+    let mut sloped = recording.clone();
+    for (site, pattern) in recording.activations.clone() {
+        let slope = if site.tower == Tower::Resampler { 1.0 } else { 2.0 };
+        let slopes = Array { data: vec![slope; pattern.data.len()], ..pattern };
+        sloped.gradients.insert(site, slopes);
+    }
+    let look = Look { recording: &sloped, ..look };
+    close(&look.flow(2, Weight::Gradient).expect("a flow"), &[1.0, 1.0, 0.0, 2.0], "the weighted flow");
+    close(&look.all(Weight::Gradient).expect("a map"), &[0.5, 2.0 * (0.25 + 1.5)], "the weighted map");
 }
 
 /// A row of a patch, a word, a patch and a word, in two layers with one head.

@@ -35,6 +35,7 @@ pub mod querying;
 pub mod querying_writer;
 pub mod record;
 mod resample;
+pub mod score;
 pub mod siglip;
 mod splice;
 pub mod t5;

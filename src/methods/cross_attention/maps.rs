@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::super::expected::expect;
 use super::super::reading::{LineKind, Place, Step, Weighting};
 use super::{CrossAttention, Image, Known};
-use crate::attribution::fusion::{Look, PatchKeys, Weight, sum_of_logits};
+use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
 use crate::models::fusion::Task;
+use crate::models::score::sum_of_logits;
 use crate::taps::{Attn, CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
 
 /// Numbers of all patterns in one pass with gradients, at most.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::rows::{Row, shown};
 use super::{Image, Known, Projector};
-use crate::attribution::fusion::{Look, PatchKeys, Weight, sum_of_logits};
+use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
 use crate::methods::evidence::outliers;
 use crate::methods::expected::expect;
@@ -14,6 +14,7 @@ use crate::methods::spliced::Share;
 use crate::methods::vectors::length;
 use crate::models::generate::Greedy;
 use crate::models::llava::LlavaPrompt;
+use crate::models::score::sum_of_logits;
 use crate::taps::{
     Array, Attn, CancelToken, GradProbe, Observer, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
 };
