@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::samples::Sample;
 use super::state::PictureSource;
 use crate::error::{Error, Result};
-use crate::methods::cost::PictureCost;
+use crate::methods::cost::{Asked, PictureCost};
 use crate::methods::{self, Evidence, Input, METHODS, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
@@ -48,8 +48,8 @@ pub struct Question {
     pub dropped_queries: Vec<usize>,
     /// The instruction to compare with.
     pub compared_instruction: Option<String>,
-    /// The checkpoints of the other columns, by the key of their method, of which it is asked what the picture costs there.
-    pub cost_elsewhere: Vec<(&'static str, PathBuf)>,
+    /// The checkpoints of all columns, by the key of their method, of which it is asked what the picture costs there.
+    pub cost_by_column: Vec<(&'static str, PathBuf)>,
 }
 
 /// How a cloud is brought to two dimensions.
@@ -97,7 +97,7 @@ pub enum Report {
     Evidence(Box<Evidence>),
     /// The cloud in two dimensions.
     Plane(Arc<Plane>),
-    /// What the picture costs in other columns, by the key of their method.
+    /// What the picture costs in each column, by the key of their method.
     Costs(Vec<(&'static str, PictureCost)>),
     /// How far the work is, from 0 to 1.
     Progress(f32),
@@ -126,7 +126,7 @@ pub struct Computer {
 /// What pictures cost, with what that was asked of: picture, text and checkpoints.
 type Costs = ((PictureSource, String, Vec<(&'static str, PathBuf)>), Vec<(&'static str, PictureCost)>);
 
-/// Checkpoints of other columns are opened beside the one that is looked at only if they have at most so many bytes.
+/// Checkpoints are opened beside the one that is looked at only if they have at most so many bytes.
 const LIGHT: u64 = 64 << 20;
 
 type Emit<'a> = &'a mut dyn FnMut(Report);
@@ -185,7 +185,7 @@ impl Computer {
         if pictures.len() + texts.len() > 0 {
             self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)?;
         }
-        self.cost_elsewhere(question, &picture, cancel, emit).map_err(other)?;
+        self.cost_by_column(question, &picture, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
         unreadable.map_or(Ok(()), |error| Err(other(error)))
     }
@@ -253,29 +253,30 @@ impl Computer {
         }
     }
 
-    /// What the picture costs in the other columns, as far as their checkpoints are small enough to be opened beside this one
-    /// and can be run: what is wrong with one is said where it is looked at.
-    fn cost_elsewhere(
+    /// What the picture costs in each column, measured in the same way, as far as their checkpoints are small enough to be
+    /// opened for it and can be run: what is wrong with one is said where it is looked at.
+    fn cost_by_column(
         &mut self,
         question: &Question,
         picture: &RgbImage,
         cancel: &CancelToken,
         emit: Emit<'_>,
     ) -> Result<()> {
-        if question.cost_elsewhere.is_empty() {
+        if question.cost_by_column.is_empty() {
             return Ok(());
         }
-        let asked = (question.picture.clone(), question.sentence.clone(), question.cost_elsewhere.clone());
+        let asked = (question.picture.clone(), question.sentence.clone(), question.cost_by_column.clone());
         let known = self.costs.as_ref().filter(|(known, _)| *known == asked).map(|(_, costs)| costs.clone());
         let costs = match known {
             Some(costs) => costs,
             None => {
                 let mut costs = Vec::new();
-                for (key, folder) in &question.cost_elsewhere {
+                for (key, folder) in &question.cost_by_column {
                     let is_light = bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT);
                     let Some(method) = methods::named(key).filter(|_| is_light) else { continue };
                     let device = choose(&question.device)?;
-                    match (method.cost)(folder, &device, picture, &question.sentence, cancel) {
+                    let (device, text) = (&device, question.sentence.as_str());
+                    match (method.cost)(Asked { folder, device, picture, text, stop: cancel }) {
                         Ok(cost) => costs.push((method.key, cost)),
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         Err(_) => {}

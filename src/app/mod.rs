@@ -68,7 +68,7 @@ pub struct App {
     pub evidence: Option<Arc<Evidence>>,
     /// The cloud in two dimensions.
     pub plane: Option<Arc<Plane>>,
-    /// What the picture costs in other columns, by the key of their method, as far as that was measured.
+    /// What the picture costs in each column, by the key of their method, as far as that was measured.
     pub costs: Vec<(&'static str, PictureCost)>,
     /// What the pairs of the comparison say, with the texts moved as the state asks for.
     pub figures: Option<Arc<PairFigures>>,
@@ -327,14 +327,14 @@ impl App {
             hidden_layer: state.fusion.layer,
             dropped_queries: state.querying.dropped.clone(),
             compared_instruction: state.querying.compared.clone(),
-            cost_elsewhere: if method == "projector" { self.other_columns(method) } else { Vec::new() },
+            cost_by_column: if method == "projector" { self.columns() } else { Vec::new() },
         }
     }
 
-    /// The checkpoints that the other columns run, by the key of their method.
-    fn other_columns(&self, method: &str) -> Vec<(&'static str, PathBuf)> {
-        let others = METHODS.iter().filter(|other| other.key != method);
-        others.filter_map(|other| Some((other.key, self.checkpoint(other.key)?.folder.clone()))).collect()
+    /// The checkpoints that the columns run, by the key of their method.
+    fn columns(&self) -> Vec<(&'static str, PathBuf)> {
+        let folder = |key| Some(self.checkpoint(key)?.folder.clone());
+        METHODS.iter().filter_map(|method| Some((method.key, folder(method.key)?))).collect()
     }
 
     fn refresh(&mut self) {

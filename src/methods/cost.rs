@@ -30,8 +30,23 @@ pub struct PictureCost {
     pub reading: f32,
 }
 
-/// What a picture costs with the checkpoint in a folder, and a text of the person's.
-pub type Measure = fn(&Path, &Device, &RgbImage, &str, &CancelToken) -> Result<PictureCost>;
+/// What the cost is asked of.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The checkpoint's folder; it is opened for this alone.
+    pub folder: &'a Path,
+    /// Where the model runs.
+    pub device: &'a Device,
+    /// The picture.
+    pub picture: &'a RgbImage,
+    /// The person's text.
+    pub text: &'a str,
+    /// Ends the work.
+    pub stop: &'a CancelToken,
+}
+
+/// Measures a cost.
+pub type Measure = fn(Asked<'_>) -> Result<PictureCost>;
 
 /// The second of two runs: the first one fetches the weights.
 fn timed(mut work: impl FnMut() -> Result<Tensor>) -> Result<(Tensor, f32)> {
@@ -42,13 +57,8 @@ fn timed(mut work: impl FnMut() -> Result<Tensor>) -> Result<(Tensor, f32)> {
 }
 
 /// Of the contrastive way: one vector, which is compared with that of the text.
-pub(super) fn contrastive(
-    folder: &Path,
-    device: &Device,
-    picture: &RgbImage,
-    text: &str,
-    stop: &CancelToken,
-) -> Result<PictureCost> {
+pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { folder, device, picture, text, stop } = asked;
     let opened = Opened::open(folder, device)?;
     let encoder = opened.dual_encoder();
     let taps = || Taps::none().cancelled_by(stop);
@@ -60,13 +70,8 @@ pub(super) fn contrastive(
 }
 
 /// Of cross-attention: the keys that every word looks at, in every cross-attention.
-pub(super) fn cross_attention(
-    folder: &Path,
-    device: &Device,
-    picture: &RgbImage,
-    text: &str,
-    stop: &CancelToken,
-) -> Result<PictureCost> {
+pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { folder, device, picture, text, stop } = asked;
     let opened = OpenedFusion::open(folder, device)?;
     let taps = || Taps::none().cancelled_by(stop);
     let (states, seeing) = timed(|| opened.see(&opened.pixels(&[picture])?, &mut taps()))?; // [1, keys, width]
@@ -80,13 +85,8 @@ pub(super) fn cross_attention(
 }
 
 /// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
-pub(super) fn querying(
-    folder: &Path,
-    device: &Device,
-    picture: &RgbImage,
-    text: &str,
-    stop: &CancelToken,
-) -> Result<PictureCost> {
+pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { folder, device, picture, text, stop } = asked;
     let opened = OpenedQuerying::open(folder, device)?;
     let taps = || Taps::none().cancelled_by(stop);
     let see = || opened.see(&opened.pixels(&[picture])?, &mut taps());
@@ -99,9 +99,9 @@ pub(super) fn querying(
         let writer = opened.writer().ok_or_else(nothing)?;
         let instruction = opened.instruction(text)?.map(|tokens| tokens.ids);
         let instruction = instruction.map(|ids| Tensor::from_slice(&ids, (1, ids.len()), device)).transpose()?;
-        let asked = || instruction.as_ref().map(|ids| QFormerText { ids, attention_mask: None });
+        let instruction = || instruction.as_ref().map(|ids| QFormerText { ids, attention_mask: None });
         // [1, queries, language width]
-        let (brought, seeing) = timed(|| writer.project(&writer.query(&see()?, asked(), None, &mut taps())?))?;
+        let (brought, seeing) = timed(|| writer.project(&writer.query(&see()?, instruction(), None, &mut taps())?))?;
         let ids = opened.prompt(text, brought.dim(1)?)?.ids;
         let ids = Tensor::from_slice(&ids, (1, ids.len()), device)?;
         let prompt = QueryingPrompt { ids: &ids, attention_mask: None, projected: &brought };
@@ -115,13 +115,8 @@ pub(super) fn querying(
 }
 
 /// Of the projector: positions in the row of words.
-pub(super) fn projector(
-    folder: &Path,
-    device: &Device,
-    picture: &RgbImage,
-    text: &str,
-    stop: &CancelToken,
-) -> Result<PictureCost> {
+pub(super) fn projector(asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { folder, device, picture, text, stop } = asked;
     let opened = OpenedProjector::open(folder, device)?;
     let taps = || Taps::none().cancelled_by(stop);
     let see = || opened.model().project(&opened.see(&opened.pixels(&[picture])?, &mut taps())?);

@@ -13,12 +13,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::blip::any_question;
 use super::folder::{config_head, write_checkpoint};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, Row, any_language, asked_caption};
+use super::texts::{Lines, Row, any_language, question_or_caption};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -29,7 +28,7 @@ use crate::models::tokenizer::TextTokenizer;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
-use crate::world::{Language, QuestionKind, Scene, Split};
+use crate::world::{QuestionKind, Scene, Split};
 
 /// The longest text, in tokens.
 pub const CONTEXT: usize = 48;
@@ -72,31 +71,6 @@ pub fn lm_config() -> LlamaConfig {
         eos_token_id: Some(Ends::One(END.1)),
         pad_token_id: Some(PAD.1.into()),
     }
-}
-
-/// What is said about a scene in training: a question with its answer, in a share `asked` of the texts, or a caption, asked
-/// for or not. Kinds of questions that stand among `more` are asked more often. The second text is what a model is to write
-/// after the first.
-fn text(
-    scene: &Scene,
-    language: Language,
-    asked: f64,
-    more: &[QuestionKind],
-    rng: &mut ChaCha8Rng,
-) -> (String, String) {
-    if rng.random_bool(asked)
-        && let Some(question) = any_question(scene, language, more, rng)
-    {
-        return (question.text, question.answer);
-    }
-    let (prompt, caption) = asked_caption(scene, language, rng);
-    (prompt.to_owned(), caption)
-}
-
-/// What models that write about a picture are to say of it: mostly answers, of which those are learned late that compare a
-/// word with all of the picture.
-pub(super) fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (String, String) {
-    text(scene, language, 0.67, &[QuestionKind::Where, QuestionKind::Presence, QuestionKind::Presence], rng)
 }
 
 /// Sentences about a scene, each in any language, as many as there is room for.
@@ -178,7 +152,7 @@ impl Recipe for LmRecipe {
                 // All texts of a step have sentences before them, or none has, so that they are of about one length.
                 let with_sentences = !step.is_multiple_of(2);
                 let before = with_sentences.then(|| sentences(&scene, &self.tokenizer, &mut rng)).transpose()?;
-                let (given, written) = text(&scene, language, 0.5, &[QuestionKind::Where], &mut rng);
+                let (given, written) = question_or_caption(&scene, language, 0.5, &[QuestionKind::Where], &mut rng);
                 let text = format!("{}{given} {written}", before.unwrap_or_default());
                 // Questions are learned, too.
                 Ok(Row::learned_behind(1, self.tokenizer.encode(&text)?.ids))

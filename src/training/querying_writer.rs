@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use super::blip_2::{self, Blip2Recipe, config_json, initialise};
 use super::folder::{learned_in, write_checkpoint, write_json, write_tokenizer};
-use super::lm::{CONTEXT, anything, lm_config, with_a_row_more};
+use super::lm::{CONTEXT, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, Row, any_language, turn};
+use super::texts::{Lines, Row, any_language, anything, turn};
 use super::tokenizer::{BEGIN, tokenizer_json_with, without_end, words};
 use super::tower::FrozenTower;
 use super::variables::Variables;
@@ -34,7 +34,7 @@ use crate::models::querying::{CLASSES, QFORMER_TOKENIZER};
 use crate::models::querying_writer::{QueryingPrompt, QueryingWriter};
 use crate::models::tokenizer::{TextBatch, TextTokenizer};
 use crate::models::weights::Weights;
-use crate::nn::{Layered, Parameters, Scope};
+use crate::nn::{Layered, Scope};
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
@@ -88,17 +88,16 @@ impl QueryingWriterRecipe {
         }
         let config = Blip2Config::read(&checkpoint, Blip2Kind::Retrieval)?;
         let tower = FrozenTower::open(first_stage, &config.vision_config.tower, config.vision_config.qkv_bias)?;
-        let mut learned = BTreeMap::new();
-        let weights = Weights::open(first_stage, &Device::Cpu)?;
-        for (name, shape) in weights.shapes() {
-            learned.insert(new_name(&name, instructed), weights.get(&name, &shape)?);
-        }
         let mut frozen = tower.weights.clone();
         // What a query brings back stands where its token would be.
         frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, "language_model")?);
-        if let Some(start) = start {
-            learned = learned_in(start, &frozen)?;
-        }
+        let learned = match start {
+            Some(start) => learned_in(start, &frozen)?,
+            None => {
+                let first = learned_in(first_stage, &frozen)?.into_iter();
+                first.map(|(name, weight)| (new_name(&name, instructed), weight)).collect()
+            }
+        };
 
         let llama = lm_config();
         let language = LanguageConfig::Llama(LlamaConfig {
@@ -268,6 +267,7 @@ impl Recipe for QueryingWriterRecipe {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tokenizer::END;
     use super::*;
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
         let prompt = TextTokenizer::from_json(&tokenizer(), CONTEXT).expect("a tokenizer");
         let instruction = TextTokenizer::from_json(&blip_2::tokenizer(), CONTEXT).expect("a tokenizer");
         let (short, long) = (prompt.encode("a cat").expect("ids").ids, instruction.encode("a cat").expect("ids").ids);
-        assert_eq!([short.as_slice(), &[crate::training::tokenizer::END.1]].concat(), long);
+        assert_eq!([short.as_slice(), &[END.1]].concat(), long);
         let [image, decode] = [prompt.id(IMAGE), instruction.id(blip_2::DECODE)];
         assert_eq!([image, decode], [Some(words().len() as u32); 2]);
     }

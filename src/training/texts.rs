@@ -5,11 +5,11 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 
-use super::lm::anything;
+use super::blip::any_question;
 use super::tokenizer::{BEGIN, END, PAD, UNKNOWN};
 use crate::error::Result;
 use crate::models::tokenizer::TextTokenizer;
-use crate::world::{Language, Scene, Statement};
+use crate::world::{Language, QuestionKind, Scene, Statement};
 
 /// Share of texts with words that aren't known, so that these don't disturb the rest.
 const STRANGE: f64 = 0.1;
@@ -50,6 +50,37 @@ pub fn asked_caption(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) ->
     } else {
         ("", scene.caption(language, rng))
     }
+}
+
+/// What is said about a scene in training: a question with its answer, in a share `asked` of the texts, or a caption, asked
+/// for or not. Kinds of questions that stand among `more` are asked more often. The second text is what a model is to write
+/// after the first.
+pub fn question_or_caption(
+    scene: &Scene,
+    language: Language,
+    asked: f64,
+    more: &[QuestionKind],
+    rng: &mut ChaCha8Rng,
+) -> (String, String) {
+    if rng.random_bool(asked)
+        && let Some(question) = any_question(scene, language, more, rng)
+    {
+        return (question.text, question.answer);
+    }
+    let (prompt, caption) = asked_caption(scene, language, rng);
+    (prompt.to_owned(), caption)
+}
+
+/// What models that write about a picture are to say of it: mostly answers, of which those are learned late that compare a
+/// word with all of the picture.
+pub fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (String, String) {
+    question_or_caption(
+        scene,
+        language,
+        0.67,
+        &[QuestionKind::Where, QuestionKind::Presence, QuestionKind::Presence],
+        rng,
+    )
 }
 
 /// A caption of each scene in its language, as [`asked_caption`] chooses it.

@@ -118,7 +118,7 @@ fn table(ui: &mut Ui, brush: &Brush<'_>, cost: Cost) {
     });
 }
 
-/// The same picture in the four ways: of the others what was measured of the checkpoints that their columns run.
+/// The same picture in the four ways, with the checkpoints that the columns run.
 fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
     let palette = brush.palette();
     ui.label(RichText::new(brush.say(projector::IN_FOUR_WAYS)).font(title_font(14.0)));
@@ -148,7 +148,8 @@ fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
         ui.end_row();
         for (way, note) in notes {
             let measured = brush.app.costs.iter().find(|(key, _)| *key == way).map(|(_, cost)| cost);
-            let measured = if way == METHOD { Some(&own) } else { measured };
+            // A large model isn't opened again: its own figures stand there.
+            let measured = measured.or((way == METHOD).then_some(&own));
             let cells = measured.map_or_else(
                 || [brush.say(projector::NOT_MEASURED).to_owned(), String::new(), String::new()],
                 |cost| {
