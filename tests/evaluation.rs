@@ -118,8 +118,10 @@ fn full_captions_are_true_and_stay() {
 #[test]
 fn a_random_checkpoint_is_measured_in_full() {
     let folder = tempfile::tempdir().expect("a folder");
-    let recipe = ClipRecipe::new(false, 0, 1).expect("a recipe");
-    recipe.write(&recipe.variables().expect("weights"), &folder.path().join("random")).expect("a checkpoint");
+    let recipe = ClipRecipe::new(false, 0, 1, 128).expect("a recipe");
+    recipe
+        .write(&recipe.variables(&Device::Cpu).expect("weights"), &folder.path().join("random"))
+        .expect("a checkpoint");
     let found = builtin::list_in(folder.path());
     assert_eq!(found, [folder.path().join("random")]);
     let opened = Opened::open(&found[0], &Device::Cpu).expect("a model");
@@ -163,8 +165,10 @@ fn the_command_measures_what_is_built_in() {
     assert!(!nothing.status.success() && nothing.stdout.is_empty());
     assert!(complaint.contains("no built-in checkpoint") && complaint.contains("--checkpoint"), "{complaint}");
 
-    let recipe = ClipRecipe::new(false, 0, 1).expect("a recipe");
-    recipe.write(&recipe.variables().expect("weights"), &folder.path().join("random")).expect("a checkpoint");
+    let recipe = ClipRecipe::new(false, 0, 1, 128).expect("a recipe");
+    recipe
+        .write(&recipe.variables(&Device::Cpu).expect("weights"), &folder.path().join("random"))
+        .expect("a checkpoint");
     std::fs::create_dir(folder.path().join("no checkpoint")).expect("a folder");
     let measured = eval(&["--json"]);
     assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
@@ -181,7 +185,7 @@ fn the_command_measures_what_is_built_in() {
 
 /// Writes what a recipe starts from as a checkpoint.
 fn fresh<R: Recipe>(recipe: &R, folder: &Path) -> PathBuf {
-    let written = recipe.write(&recipe.variables().expect("weights"), folder).expect("a checkpoint");
+    let written = recipe.write(&recipe.variables(&Device::Cpu).expect("weights"), folder).expect("a checkpoint");
     written[0].clone()
 }
 
@@ -290,4 +294,30 @@ fn models_that_read_pictures_as_words_are_measured_in_full() {
     let stop = CancelToken::default();
     stop.cancel();
     assert!(projector::evaluate(&opened, plan, &stop, &mut |_, _| ()).is_err(), "a cancelled run gives no figures");
+}
+
+#[test]
+fn what_passes_a_bottleneck_is_measured() {
+    use alignscope::evaluation::bottleneck;
+    use alignscope::models::bottleneck::{Connector, OpenedBottleneck};
+    use alignscope::training::bottleneck::BottleneckRecipe;
+    let folder = tempfile::tempdir().expect("a folder");
+    let language = fresh(&LmRecipe::new(0, 1, 1).expect("a recipe"), &folder.path().join("lm"));
+    let tower = builtin::folder().join("clip-grounded");
+    let recipe = BottleneckRecipe::new(Connector::Pool(1), 7, 1, 2, (&tower, &language)).expect("a recipe");
+    let opened = OpenedBottleneck::open(&fresh(&recipe, &folder.path().join("pool-1")), &Device::Cpu).expect("a model");
+    let plan = Plan { seed: 5, scenes: 8 };
+    let measure = || bottleneck::evaluate(&opened, plan, &CancelToken::default(), &mut |_, _| ()).expect("figures");
+    let found = measure();
+    assert_eq!(found, measure(), "the same seed gives the same figures");
+    assert_eq!((found.connector, found.trained.seed), (Connector::Pool(1), 7));
+    assert_eq!(found.figures.parts.len(), SPLITS.len() * Language::ALL.len());
+    // The mean of all patches still says where a lone object is, but little of what covers which field.
+    assert!(found.layout < found.place && found.place <= 1.0, "{found:?}");
+    let table = found.to_string();
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert!(table.contains("pool-1, trained with seed 7"), "{table}");
+    let stop = CancelToken::default();
+    stop.cancel();
+    assert!(bottleneck::evaluate(&opened, plan, &stop, &mut |_, _| ()).is_err(), "a cancelled run gives no figures");
 }

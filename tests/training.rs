@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use alignscope::models::bottleneck::{Connector, OpenedBottleneck};
 use alignscope::models::builtin;
 use alignscope::models::fusion::OpenedFusion;
 use alignscope::models::generate::Greedy;
@@ -16,6 +17,7 @@ use alignscope::taps::{CancelToken, GatesClosed, Recorder, SitePattern, Taps};
 use alignscope::training::Variables;
 use alignscope::training::blip::BlipRecipe;
 use alignscope::training::blip_2::Blip2Recipe;
+use alignscope::training::bottleneck::BottleneckRecipe;
 use alignscope::training::clip::ClipRecipe;
 use alignscope::training::flamingo::FlamingoRecipe;
 use alignscope::training::llava::{LlavaRecipe, LlavaStage};
@@ -41,8 +43,8 @@ impl<R: Recipe> Recipe for StopAfter<'_, R> {
         self.inner.plan()
     }
 
-    fn variables(&self) -> alignscope::Result<Variables> {
-        self.inner.variables()
+    fn variables(&self, device: &Device) -> alignscope::Result<Variables> {
+        self.inner.variables(device)
     }
 
     fn decays(name: &str) -> bool {
@@ -82,7 +84,7 @@ struct Trained {
 
 /// Trains in `folder`, stopping after `at_most` steps.
 fn train<R: Recipe>(recipe: &R, folder: &Path, at_most: usize) -> Trained {
-    let variables = recipe.variables().expect("variables");
+    let variables = recipe.variables(&Device::Cpu).expect("variables");
     let stop = CancelToken::default();
     let stopping = StopAfter { inner: recipe, left: AtomicUsize::new(at_most), stop: stop.clone() };
     let mut losses = Vec::new();
@@ -93,7 +95,7 @@ fn train<R: Recipe>(recipe: &R, folder: &Path, at_most: usize) -> Trained {
 }
 
 fn clip(grounded: bool) -> ClipRecipe {
-    ClipRecipe::with_batch(grounded, 3, STEPS, 16).expect("a recipe")
+    ClipRecipe::new(grounded, 3, STEPS, 16).expect("a recipe")
 }
 
 fn blip_2(batch: usize) -> Blip2Recipe {
@@ -133,7 +135,7 @@ fn blip_becomes_three_checkpoints_with_one_tower_that_starts_as_that_of_clip() {
         let start = builtin::folder().join("clip-grounded");
         let recipe = BlipRecipe::new(3, STEPS, 4, Some(&start)).expect("a recipe");
         let clip = Opened::open(&start, &Device::Cpu).expect("CLIP");
-        let variables = recipe.variables().expect("variables");
+        let variables = recipe.variables(&Device::Cpu).expect("variables");
         let folders = recipe.write(&variables, folder.path()).expect("checkpoints");
         assert_eq!(folders.len(), 3);
         let picture = Scene::random(Split::Test, 5).draw();
@@ -196,7 +198,7 @@ fn flamingo_changes_nothing_of_what_it_stands_on() {
 
         // Another run learns on from there; the file holds halves.
         let on = FlamingoRecipe::new(4, STEPS, 4, (&tower, &language.folders[0]), Some(&trained.folders[0]));
-        let on = on.expect("a recipe").variables().expect("variables");
+        let on = on.expect("a recipe").variables(&Device::Cpu).expect("variables");
         for ((name, then), (_, now)) in trained.variables.all().iter().zip(on.all()) {
             let off = numbers(then).iter().zip(numbers(&now)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 4e-3, "{name} starts {off} off");
@@ -329,5 +331,42 @@ fn the_result_is_an_ordinary_checkpoint() {
         // 马, a horse, is known inside of the unknown word.
         let strange = opened.tokenizer.encode("a zebra and 一只斑马").expect("tokens");
         assert_eq!(strange.known.iter().filter(|known| !**known).count(), 2, "{:?}", strange.texts);
+    });
+}
+
+#[test]
+fn each_connector_learns_beside_a_frozen_tower_and_answers() {
+    on_deep_stack(|| {
+        let lm = tempfile::tempdir().expect("a folder");
+        let language = train(&LmRecipe::new(3, STEPS, 8).expect("a recipe"), lm.path(), usize::MAX);
+        let tower = builtin::folder().join("clip-grounded");
+        let recipe = |connector: Connector| {
+            BottleneckRecipe::new(connector, 3, STEPS, 4, (tower.as_path(), language.folders[0].as_path()))
+        };
+        stops_and_goes_on(&recipe(Connector::Queries(2)).expect("a recipe"));
+        let pictures = [5, 6].map(|seed| Scene::random(Split::Test, seed).draw());
+        let pictures = [&pictures[0], &pictures[1]];
+        for connector in [Connector::Projector(64), Connector::Pool(4), Connector::Shuffle(16), Connector::Queries(2)] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let trained = train(&recipe(connector).expect("a recipe"), folder.path(), usize::MAX);
+            let learned = trained.variables.all();
+            assert!(learned.iter().any(|(name, _)| name.starts_with("language_model.model.layers.")));
+            assert!(learned.iter().all(|(name, _)| !name.starts_with("vision_tower.")));
+            let opened = OpenedBottleneck::open(&trained.folders[0], &Device::Cpu).expect("a checkpoint");
+            assert_eq!(opened.model().config().connector, connector);
+            let stop = CancelToken::default();
+            let handed = opened.handed(&pictures, &stop).expect("vectors");
+            assert_eq!(handed.dims(), [2, connector.tokens(), 128], "{connector}");
+            let both = opened.write_all(&["what is there?", "有几只猫？"], &handed, 4, &stop).expect("texts");
+            let second = handed.narrow(0, 1, 1).expect("a picture");
+            let alone = opened.write_all(&["有几只猫？"], &second, 4, &stop).expect("a text");
+            assert_eq!(both[1], alone[0], "{connector}: padding changes what is written");
+        }
+        for impossible in [Connector::Pool(9), Connector::Queries(65), Connector::Projector(16)] {
+            let refused = recipe(impossible).and_then(|recipe| recipe.variables(&Device::Cpu)).err();
+            assert!(refused.is_some_and(|error| error.to_string().contains("queries-4")), "{impossible}");
+        }
+        let other = OpenedBottleneck::open(&tower, &Device::Cpu).err().expect("a refusal");
+        assert!(other.to_string().contains("train bottleneck"), "{other}");
     });
 }

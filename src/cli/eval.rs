@@ -12,8 +12,9 @@ use crate::cli::output::{bar, say};
 use crate::error::Error;
 use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
-use crate::evaluation::{fusion, projector, querying};
+use crate::evaluation::{self, fusion, projector, querying};
 use crate::files;
+use crate::models::bottleneck::{self, OpenedBottleneck};
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
@@ -43,6 +44,9 @@ use crate::taps::CancelToken;
 ///
 /// Of models that read pictures as words (--method projector): answers and captions as above, the pointing game in their own
 /// row, and the share of an object's patches whose nearest word names it, by depth.
+///
+/// Of the bottleneck experiment (--method bottleneck): answers and captions, and how much a linear map reads of places from
+/// what the language model is handed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  alignscope eval --checkpoint my-clip --seed 1 --json figures.json")]
 pub struct Eval {
@@ -76,6 +80,8 @@ enum Method {
     Querying,
     /// Pictures that are read as words: LLaVA.
     Projector,
+    /// What 'alignscope train bottleneck' has written.
+    Bottleneck,
 }
 
 impl Eval {
@@ -97,6 +103,10 @@ impl Eval {
             Method::Projector => self.measure("projector", &WITH_PROJECTOR, |folder, device, progress| {
                 let opened = OpenedProjector::open(folder, device)?;
                 projector::evaluate(&opened, plan, &CancelToken::default(), progress)
+            }),
+            Method::Bottleneck => self.measure("bottleneck", &[bottleneck::CLASS], |folder, device, progress| {
+                let opened = OpenedBottleneck::open(folder, device)?;
+                evaluation::bottleneck::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
         }
     }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::cli::output::{bar, say};
 use crate::evaluation::{contrastive, fusion, projector, querying};
 use crate::methods::familiarity::Familiarity;
+use crate::models::bottleneck::Connector;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
+use crate::models::device;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
 use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
@@ -18,6 +20,7 @@ use crate::taps::CancelToken;
 use crate::training::blip::BlipRecipe;
 use crate::training::blip_2::Blip2Recipe;
 use crate::training::blip_answers::BlipAnswersRecipe;
+use crate::training::bottleneck::BottleneckRecipe;
 use crate::training::clip::ClipRecipe;
 use crate::training::flamingo::FlamingoRecipe;
 use crate::training::llava::{LlavaRecipe, LlavaStage};
@@ -36,10 +39,13 @@ pub struct Train {
     /// Seed of the weights and the scenes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Steps, of 128 pictures; for what stands on BLIP's tower or has a language model of 64, and for LLaVA of 32.
+    /// Number of steps.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
-    /// Folder of the CLIP checkpoint whose tower Flamingo and LLaVA take and BLIP starts from [default: the built-in
+    /// Pictures in a step [default: 128 for clip, clip-grounded and bottleneck, 32 for llava, else 64].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=4096))]
+    batch: Option<u32>,
+    /// Folder of the CLIP checkpoint whose tower Flamingo, LLaVA and bottleneck take and BLIP starts from [default: the built-in
     /// clip-grounded].
     #[arg(long, value_name = "DIR")]
     tower: Option<PathBuf>,
@@ -51,7 +57,7 @@ pub struct Train {
     /// checkpoints/blip2-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     blip2: Option<PathBuf>,
-    /// Folder of the language model that Flamingo, LLaVA, blip2-captioning and instructblip take [default:
+    /// Folder of the language model that Flamingo, LLaVA, blip2-captioning, instructblip and bottleneck take [default:
     /// checkpoints/lm-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
@@ -60,11 +66,16 @@ pub struct Train {
     /// checkpoints/llava-stage1-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     start: Option<PathBuf>,
+    /// What stands between tower and language model in the bottleneck experiment: projector-64, pool-16, pool-4, pool-1,
+    /// shuffle-16, shuffle-4, queries-16, queries-8, queries-4, queries-2 or queries-1.
+    #[arg(long, default_value = "projector-64", value_name = "NAME")]
+    connector: Connector,
     /// Stage of LLaVA: 1 the projector alone, from captions; 2 projector and language model, from captions and answers.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     stage: u8,
-    /// Where to compute: auto or cpu; training runs on the processor.
-    #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
+    /// Where to compute: auto, cpu, cuda:N or metal. A seed gives the same weights on every processor; on a GPU, sums are
+    /// taken in any order, so no two trainings are the same to the last digit.
+    #[arg(long, default_value = "cpu")]
     device: String,
     /// Folder for the checkpoint and its snapshots [default: checkpoints/<recipe>-seed-<seed>].
     #[arg(short, long)]
@@ -96,44 +107,69 @@ enum RecipeName {
     InstructBlip,
     /// LLaVA, one stage after the other: a projector between the frozen tower of CLIP and the language model.
     Llava,
+    /// The bottleneck experiment: the same language model behind one of many connectors (see --connector).
+    Bottleneck,
+}
+
+impl RecipeName {
+    /// Pictures in a step.
+    fn batch(self) -> usize {
+        match self {
+            Self::Clip | Self::ClipGrounded | Self::Bottleneck => 128,
+            Self::Blip
+            | Self::BlipAnswers
+            | Self::Lm
+            | Self::Flamingo
+            | Self::Blip2
+            | Self::Blip2Captioning
+            | Self::InstructBlip => 64,
+            Self::Llava => 32,
+        }
+    }
 }
 
 impl Train {
     pub fn run(&self) -> Result<()> {
-        let steps = self.steps as usize;
+        let (seed, steps) = (self.seed, self.steps as usize);
+        let batch = self.batch.map_or(self.recipe.batch(), |batch| batch as usize);
         match self.recipe {
-            RecipeName::Clip => self.train(&ClipRecipe::new(false, self.seed, steps)?),
-            RecipeName::ClipGrounded => self.train(&ClipRecipe::new(true, self.seed, steps)?),
-            RecipeName::Blip => self.train(&BlipRecipe::new(self.seed, steps, 64, Some(&self.tower()))?),
+            RecipeName::Clip => self.train(&ClipRecipe::new(false, seed, steps, batch)?),
+            RecipeName::ClipGrounded => self.train(&ClipRecipe::new(true, seed, steps, batch)?),
+            RecipeName::Blip => self.train(&BlipRecipe::new(seed, steps, batch, Some(&self.tower()))?),
             RecipeName::BlipAnswers => {
                 let folder = self.blip.clone().unwrap_or_else(|| self.trained("blip"));
-                self.train(&BlipAnswersRecipe::new(self.seed, steps, 64, &folder)?)
+                self.train(&BlipAnswersRecipe::new(seed, steps, batch, &folder)?)
             }
-            RecipeName::Lm => self.train(&LmRecipe::new(self.seed, steps, 64)?),
+            RecipeName::Lm => self.train(&LmRecipe::new(seed, steps, batch)?),
             RecipeName::Flamingo => {
                 let frozen = (self.tower(), self.language());
                 let start = self.start.as_deref();
-                self.train(&FlamingoRecipe::new(self.seed, steps, 64, (&frozen.0, &frozen.1), start)?)
+                self.train(&FlamingoRecipe::new(seed, steps, batch, (&frozen.0, &frozen.1), start)?)
             }
             RecipeName::Llava if self.stage == 1 => {
                 let (tower, language) = (self.tower(), self.language());
                 let stage = LlavaStage::Projector { tower: &tower, language: &language };
-                self.train(&LlavaRecipe::new(self.seed, steps, 32, stage)?)
+                self.train(&LlavaRecipe::new(seed, steps, batch, stage)?)
             }
             RecipeName::Llava => {
                 let start = self.start.clone().unwrap_or_else(|| self.trained("llava-stage1"));
-                self.train(&LlavaRecipe::new(self.seed, steps, 32, LlavaStage::Together { start: &start })?)
+                self.train(&LlavaRecipe::new(seed, steps, batch, LlavaStage::Together { start: &start })?)
+            }
+            RecipeName::Bottleneck => {
+                let (tower, language) = (self.tower(), self.language());
+                let recipe = BottleneckRecipe::new(self.connector, seed, steps, batch, (&tower, &language))?;
+                self.train_into(&recipe, self.trained(&format!("bottleneck-{}", self.connector)))
             }
             RecipeName::Blip2 => {
                 let folder = self.blip.clone().unwrap_or_else(builtin::folder).join("blip-retrieval");
-                self.train(&Blip2Recipe::new(self.seed, steps, 64, &folder)?)
+                self.train(&Blip2Recipe::new(seed, steps, batch, &folder)?)
             }
             RecipeName::Blip2Captioning | RecipeName::InstructBlip => {
                 let instructed = matches!(self.recipe, RecipeName::InstructBlip);
                 let first_stage = self.blip2.clone().unwrap_or_else(|| self.trained("blip2"));
-                let (seed, language) = (self.seed, self.language());
+                let language = self.language();
                 let (from, start) = ((first_stage.as_path(), language.as_path()), self.start.as_deref());
-                self.train(&QueryingWriterRecipe::new(instructed, seed, steps, 64, from, start)?)
+                self.train(&QueryingWriterRecipe::new(instructed, seed, steps, batch, from, start)?)
             }
         }
     }
@@ -154,12 +190,18 @@ impl Train {
     }
 
     fn train<R: Recipe>(&self, recipe: &R) -> Result<()> {
+        self.train_into(recipe, self.trained(recipe.plan().name))
+    }
+
+    /// Trains in the folder that was asked for, or else in `usual`.
+    fn train_into<R: Recipe>(&self, recipe: &R, usual: PathBuf) -> Result<()> {
         let plan = recipe.plan();
-        let folder = self.output.clone().unwrap_or_else(|| self.trained(plan.name));
+        let folder = self.output.clone().unwrap_or(usual);
         let stop = CancelToken::default();
         let handle = stop.clone();
         ctrlc::set_handler(move || handle.cancel())?;
-        let variables = recipe.variables()?;
+        let device = device::choose(&self.device)?;
+        let variables = recipe.variables(&device)?;
         let parameters: usize = variables.all().iter().map(|(_, variable)| variable.elem_count()).sum();
         say(format!(
             "Training {} with seed {}: {} steps of {} pictures, {parameters} parameters, into {}",

@@ -15,15 +15,19 @@
 //! | `projector.rs` | what a model says that reads pictures as words |
 //! | `projector_pointing.rs` | the pointing game in its own row |
 //! | `projector_words.rs` | how many patches lie nearest to a word that names what they show |
+//! | `bottleneck.rs` | what is told through connectors of different width |
+//! | `linear_probe.rs` | what a linear map reads from vectors |
 //! | `report.rs`, `fusion_report.rs`, `querying_report.rs`, `projector_report.rs` | the figures, as JSON and as a table |
 //! | `table.rs` | what the last three tables have in common |
 
+pub mod bottleneck;
 pub mod contrastive;
 pub mod figures;
 pub mod fusion;
 pub mod fusion_pointing;
 mod fusion_report;
 pub mod interval;
+mod linear_probe;
 pub mod pointing;
 pub mod projector;
 pub mod projector_pointing;

@@ -49,7 +49,8 @@ pub fn pairs(scenes: &[Scene], language: Language, centres: &[(u32, u32)]) -> Ve
 }
 
 /// Whether a pixel of the mask lies within `margin` pixels of a place.
-fn is_near(mask: &GrayImage, (x, y): (u32, u32), margin: u32) -> bool {
+#[must_use]
+pub fn is_near(mask: &GrayImage, (x, y): (u32, u32), margin: u32) -> bool {
     let range = |at: u32, length: u32| at.saturating_sub(margin)..at.saturating_add(margin + 1).min(length);
     let (columns, rows) = (range(x, mask.width()), range(y, mask.height()));
     let within = |column: u32, row: u32| column.abs_diff(x).pow(2) + row.abs_diff(y).pow(2) <= margin.pow(2);
@@ -58,8 +59,13 @@ fn is_near(mask: &GrayImage, (x, y): (u32, u32), margin: u32) -> bool {
 
 /// Where the centres of the patches lie in a scene, in pixels, row by row; `grid` is rows and columns.
 #[must_use]
-pub fn centres(processor: &ImageProcessor, (rows, columns): (usize, usize)) -> Vec<(u32, u32)> {
-    let [left, top, right, bottom] = processor.seen(SIDE, SIDE);
+pub fn centres(processor: &ImageProcessor, grid: (usize, usize)) -> Vec<(u32, u32)> {
+    centres_in(processor.seen(SIDE, SIDE), grid)
+}
+
+/// The same where the grid lies over the part of the picture with these edges: left, top, right, bottom, in pixels.
+#[must_use]
+pub fn centres_in([left, top, right, bottom]: [f32; 4], (rows, columns): (usize, usize)) -> Vec<(u32, u32)> {
     let middle = |from: f32, to: f32, at: usize, count: usize| {
         let place = from + (to - from) * (at as f32 + 0.5) / count as f32;
         // Outside of the scene there is no object.

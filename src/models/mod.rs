@@ -7,6 +7,7 @@ pub mod blip_2_retrieval;
 pub mod blip_heads;
 pub mod blip_text;
 pub mod blip_vision;
+pub mod bottleneck;
 pub mod builtin;
 pub mod cache;
 mod causal;

@@ -86,6 +86,17 @@ pub struct TextBatch {
     pub attention_mask: Option<Tensor>,
 }
 
+impl TextBatch {
+    /// The same on `device`.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    pub fn to(&self, device: &Device) -> Result<Self> {
+        let attention_mask = self.attention_mask.as_ref().map(|mask| mask.to_device(device)).transpose()?;
+        Ok(Self { ids: self.ids.to_device(device)?, attention_mask })
+    }
+}
+
 impl TextTokenizer {
     /// Opens `tokenizer.json` in `folder` for a model that reads at most `context` tokens. A model that
     /// `pads_to_context` sees padding as tokens.

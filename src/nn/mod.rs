@@ -37,7 +37,7 @@ pub use language_block::{LanguageBlock, LlamaShape, MptShape, Sight};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
-pub use parameters::{Layered, Parameters, Scope};
+pub use parameters::{Parameters, Scope};
 pub use perceiver_resampler::{PerceiverResampler, PerceiverShape};
 pub use q_former_block::QFormerBlock;
 pub use rms_norm::{Norm, RmsNorm};

@@ -43,29 +43,6 @@ impl Parameters for BTreeMap<String, Tensor> {
     }
 }
 
-/// Two sources, of which the first has precedence: weights that stay as they are, and weights that are learned.
-pub struct Layered<'a> {
-    /// Asked first.
-    pub first: &'a dyn Parameters,
-    /// Asked for what the first doesn't have.
-    pub second: &'a dyn Parameters,
-}
-
-impl Parameters for Layered<'_> {
-    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let source = if self.first.contains(name) { self.first } else { self.second };
-        source.get(name, shape)
-    }
-
-    fn contains(&self, name: &str) -> bool {
-        self.first.contains(name) || self.second.contains(name)
-    }
-
-    fn device(&self) -> &Device {
-        self.second.device()
-    }
-}
-
 /// A source of weights together with a prefix of their names, such as `vision_model.encoder.layers.3`.
 #[derive(Clone)]
 pub struct Scope<'a> {

@@ -17,7 +17,7 @@ use super::folder::{config_head, write_checkpoint};
 use super::losses::{cosine_factor, info_nce, matching, next_token};
 use super::optimizer::AdamWConfig;
 use super::places::{place_head, place_loss};
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::sentences::{Pairs, Sentences};
 use super::texts::{Lines, Row, any_language, caption_rows, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
@@ -81,9 +81,25 @@ pub struct BlipBatch {
 }
 
 pub(super) struct Questions {
-    pictures: Vec<u32>, // the picture of each question
+    pictures: Tensor, // the picture of each question, [questions]
     texts: TextBatch,
     answers: Lines,
+}
+
+impl Batch for BlipBatch {
+    fn to(self, device: &Device) -> Result<Self> {
+        let Self { pixels, sentences, captions, questions } = self;
+        let pixels = pixels.to_device(device)?;
+        let (sentences, captions) = (sentences.to(device)?, captions.to(device)?);
+        Ok(Self { pixels, sentences, captions, questions: questions.to(device)? })
+    }
+}
+
+impl Batch for Questions {
+    fn to(self, device: &Device) -> Result<Self> {
+        let Self { pictures, texts, answers } = self;
+        Ok(Self { pictures: pictures.to_device(device)?, texts: texts.to(device)?, answers: answers.to(device)? })
+    }
 }
 
 impl BlipRecipe {
@@ -199,6 +215,7 @@ impl BlipRecipe {
                 }
             }
         }
+        let pictures = Tensor::new(pictures, &Device::Cpu)?;
         Ok(Questions { pictures, texts: self.tokenizer.pad(&texts, &Device::Cpu)?, answers: Lines::new(&answers)? })
     }
 }
@@ -229,8 +246,8 @@ impl Recipe for BlipRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let mut variables = Variables::new(initialise, self.plan.seed);
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let mut variables = Variables::new(initialise, self.plan.seed, device);
         if let Some(folder) = &self.start {
             let clip = Weights::open(folder, &Device::Cpu)?;
             let scenes: Vec<Scene> = (0..SAMPLE).map(|number| Scene::random(Split::Training, number)).collect();
@@ -309,7 +326,7 @@ impl Questions {
     /// share of right tokens.
     pub(super) fn loss(&self, answering: &BlipAnswering, states: &Tensor) -> Result<(Tensor, f64)> {
         let Self { pictures, texts, answers } = self;
-        let seen = states.index_select(&Tensor::new(pictures.as_slice(), &Device::Cpu)?, 0)?;
+        let seen = states.index_select(pictures, 0)?; // [questions, 1 + patches, width]
         let mask = texts.attention_mask.as_ref();
         let read = answering.read(&texts.ids, mask, &seen, &mut Taps::none())?;
         let unpadded = mask.map(|mask| padding_mask_for(mask, answers.ids.dim(1)?)).transpose()?;

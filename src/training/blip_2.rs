@@ -18,11 +18,11 @@ use super::blip::{BlipRecipe, LOGIT_SCALE};
 use super::folder::{config_head, write_checkpoint, write_tokenizer};
 use super::losses::{cosine_factor, info_nce, matching, next_token};
 use super::optimizer::AdamWConfig;
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::sentences::{Sentences, accidents};
 use super::texts::{Lines, any_language, caption_rows, with_unknown_words};
 use super::tokenizer::{BEGIN, PAD, tokenizer_json_with, words};
-use super::tower::FrozenTower;
+use super::tower::{FrozenTower, pixels};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
 use crate::models::blip::{BlipConfig, BlipKind};
@@ -33,7 +33,7 @@ use crate::models::checkpoint::Checkpoint;
 use crate::models::q_former::{QFormerConfig, QFormerMask, QFormerText};
 use crate::models::tokenizer::{TextBatch, TextTokenizer};
 use crate::models::weights::Weights;
-use crate::nn::{Layered, Linear, Parameters, Scope};
+use crate::nn::{Linear, Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Language, Scene, Split, Statement};
 
@@ -58,13 +58,26 @@ pub struct Blip2Recipe {
     start: BTreeMap<String, Tensor>,
 }
 
-/// One step's pictures, as the tower sees them, and texts.
+/// One step's pictures and texts.
 pub struct Blip2Batch {
-    states: Tensor, // [pictures, 1 + patches, vision width]
+    pixels: Tensor, // [pictures, 3, size, size]
     sentences: Sentences,
     phrases: TextBatch,        // a noun phrase for each picture, [pictures, tokens]
     phrases_also_true: Tensor, // [pictures, pictures]
     captions: Lines,
+}
+
+impl Batch for Blip2Batch {
+    fn to(self, device: &Device) -> Result<Self> {
+        let Self { pixels, sentences, phrases, phrases_also_true, captions } = self;
+        Ok(Self {
+            pixels: pixels.to_device(device)?,
+            sentences: sentences.to(device)?,
+            phrases: phrases.to(device)?,
+            phrases_also_true: phrases_also_true.to_device(device)?,
+            captions: captions.to(device)?,
+        })
+    }
 }
 
 impl Blip2Recipe {
@@ -76,7 +89,7 @@ impl Blip2Recipe {
         let checkpoint = Checkpoint::open(blip)?;
         let BlipConfig { text_config, vision_config, image_text_hidden_size } =
             BlipConfig::read(&checkpoint, BlipKind::Retrieval)?;
-        let tower = FrozenTower::open(blip, &vision_config, true)?;
+        let tower = FrozenTower::open(blip)?;
         let start = text_start(&Weights::open(blip, &Device::Cpu)?)?;
         let config = Blip2Config {
             qformer_config: qformer_config(&text_config, vision_config.hidden_size),
@@ -101,8 +114,7 @@ impl Blip2Recipe {
     }
 
     fn model(&self, variables: &Variables) -> Result<Blip2Retrieval> {
-        let weights = Layered { first: &self.tower.weights, second: variables };
-        Blip2Retrieval::load(self.config.clone(), &Scope::root(&weights))
+        Blip2Retrieval::load(self.config.clone(), &Scope::root(variables))
     }
 
     /// The head that writes, over the states of the text: the table of words with a bias.
@@ -206,8 +218,9 @@ impl Recipe for Blip2Recipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
+        let variables = variables.starting_as(self.start.clone()).beside(&self.tower.weights)?;
         self.model(&variables)?;
         self.generation_head(&variables)?;
         variables.get(LOGIT_SCALE, &[])?;
@@ -240,7 +253,7 @@ impl Recipe for Blip2Recipe {
             }
         }
         Ok(Blip2Batch {
-            states: self.tower.states(&scenes)?,
+            pixels: pixels(&self.tower.processor, &scenes)?,
             sentences,
             phrases,
             phrases_also_true: accidents(&scenes, &nouns)?,
@@ -249,8 +262,9 @@ impl Recipe for Blip2Recipe {
     }
 
     fn loss(&self, batch: &Blip2Batch, variables: &Variables) -> Result<(Tensor, f64)> {
-        let Blip2Batch { states, sentences, phrases, phrases_also_true, captions } = batch;
+        let Blip2Batch { pixels, sentences, phrases, phrases_also_true, captions } = batch;
         let model = self.model(variables)?;
+        let states = &model.base().see(pixels, &mut Taps::none())?; // [pictures, 1 + patches, vision width]
 
         // Where texts are written, queries see one another alone, as in contrast; so one pass gives both.
         let text = QFormerText { ids: &captions.ids, attention_mask: Some(&captions.mask) };

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::blip::{BlipRecipe, Questions, initialise};
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::variables::Variables;
 use crate::error::Result;
 use crate::models::blip::BlipAnswering;
 use crate::models::blip_vision::BlipVision;
 use crate::models::weights::Weights;
-use crate::nn::{Layered, Parameters, Scope};
+use crate::nn::{Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
@@ -36,6 +36,12 @@ pub struct BlipAnswersRecipe {
 pub struct AnswersBatch {
     pixels: Tensor, // [pictures, 3, size, size]
     questions: Questions,
+}
+
+impl Batch for AnswersBatch {
+    fn to(self, device: &Device) -> Result<Self> {
+        Ok(Self { pixels: self.pixels.to_device(device)?, questions: self.questions.to(device)? })
+    }
 }
 
 impl BlipAnswersRecipe {
@@ -63,8 +69,7 @@ impl BlipAnswersRecipe {
     }
 
     fn model(&self, variables: &Variables) -> Result<(BlipVision, BlipAnswering)> {
-        let weights = Layered { first: &self.frozen, second: variables };
-        let root = Scope::root(&weights);
+        let root = Scope::root(variables);
         let vision = BlipVision::load(&self.blip.config().vision_config, &root.enter("vision_model"))?;
         Ok((vision, self.blip.answering(&root)?))
     }
@@ -77,8 +82,9 @@ impl Recipe for BlipAnswersRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
+        let variables = variables.starting_as(self.start.clone()).beside(&self.frozen)?;
         self.model(&variables)?;
         Ok(variables)
     }

@@ -20,7 +20,7 @@ use super::folder::{config_head, write_checkpoint};
 use super::losses::{cosine_factor, info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
 use super::optimizer::AdamWConfig;
 use super::places::{LastStates, PLACE_HEAD, place_head, place_loss};
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::texts::{also_true, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
@@ -69,20 +69,31 @@ struct Phrases {
     labels: Tensor,       // [pictures, phrases], 1 where the phrase names something in the picture
 }
 
+impl Batch for ClipBatch {
+    fn to(self, device: &Device) -> Result<Self> {
+        let Self { pixels, captions, phrases, erased } = self;
+        let moved = |tensor: Option<Tensor>| tensor.map(|tensor| tensor.to_device(device)).transpose();
+        let captions = captions
+            .into_iter()
+            .map(|(ids, mask, also_true)| Ok((ids.to_device(device)?, moved(mask)?, also_true.to_device(device)?)));
+        let phrases = phrases.map(|Phrases { ids, mask, labels }| -> Result<Phrases> {
+            Ok(Phrases { ids: ids.to_device(device)?, mask: moved(mask)?, labels: labels.to_device(device)? })
+        });
+        Ok(Self {
+            pixels: pixels.to_device(device)?,
+            captions: captions.collect::<Result<_>>()?,
+            phrases: phrases.transpose()?,
+            erased: moved(erased)?,
+        })
+    }
+}
+
 impl ClipRecipe {
     /// The recipe called `clip` or `clip-grounded`.
     ///
     /// # Errors
     /// If the tokenizer can't be set up.
-    pub fn new(grounded: bool, seed: u64, steps: usize) -> Result<Self> {
-        Self::with_batch(grounded, seed, steps, 128)
-    }
-
-    /// The same with another number of pictures in a step.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_batch(grounded: bool, seed: u64, steps: usize, batch: usize) -> Result<Self> {
+    pub fn new(grounded: bool, seed: u64, steps: usize, batch: usize) -> Result<Self> {
         let config = ClipConfig {
             text_config: ClipTextConfig {
                 vocab_size: words().len(),
@@ -193,8 +204,8 @@ impl Recipe for ClipRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed);
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
         Clip::load(self.config.clone(), &Scope::root(&variables))?;
         if self.grounded {
             phrase_head(&variables)?;
@@ -248,7 +259,7 @@ impl Recipe for ClipRecipe {
         let mut last = LastStates::new(self.config.vision_config.num_hidden_layers);
         let image = model.encode_image(&batch.pixels, &mut Taps::none().with(&mut last))?;
         let factor = cosine_factor(model.logit_scale())?;
-        let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let mut loss = Tensor::zeros((), DType::F32, variables.device())?;
         let mut hits = 0f64;
         for (ids, mask, also_true) in &batch.captions {
             let text = model.encode_text(ids, mask.as_ref(), &mut Taps::none())?;

@@ -16,7 +16,7 @@ use super::folder::{config_head, learned_in, write_checkpoint, write_tokenizer};
 use super::lm::{CONTEXT, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::texts::{Lines, conversation};
 use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
 use super::variables::Variables;
@@ -27,9 +27,8 @@ use crate::models::idefics::{
 };
 use crate::models::preprocess::{Class, ImageProcessor};
 use crate::models::tokenizer::TextTokenizer;
-use crate::models::vision_tower::{Tail, VisionTower};
 use crate::models::weights::Weights;
-use crate::nn::{Activation, Layered, Parameters, Scope};
+use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
@@ -45,16 +44,26 @@ pub struct FlamingoRecipe {
     processor: ImageProcessor,
     tokenizer: TextTokenizer,
     frozen: BTreeMap<String, Tensor>,
-    vision: VisionTower, // of the frozen weights
     start: BTreeMap<String, Tensor>,
 }
 
 /// One step's pictures and texts.
 pub struct FlamingoBatch {
-    states: Tensor,     // [pictures, 1 + patches, vision width], of the frozen tower
-    pictures: Vec<u32>, // the picture of each text
+    pixels: Tensor,   // [pictures, 1, 3, size, size]
+    pictures: Tensor, // the picture of each text, [texts]
     lines: Lines,
     image_mask: Tensor, // [texts, tokens, 1]
+}
+
+impl Batch for FlamingoBatch {
+    fn to(self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            pixels: self.pixels.to_device(device)?,
+            pictures: self.pictures.to_device(device)?,
+            lines: self.lines.to(device)?,
+            image_mask: self.image_mask.to_device(device)?,
+        })
+    }
 }
 
 impl FlamingoRecipe {
@@ -125,17 +134,14 @@ impl FlamingoRecipe {
                 }
             }
         }
-        let vision = Scope::root(&frozen).enter("model.vision_model");
-        let vision = VisionTower::load(&config.vision_config.tower(), Tail::ClassToken, &vision)?;
         let learned = start.map(|folder| learned_in(folder, &frozen)).transpose()?.unwrap_or_default();
         let tokenizer = TextTokenizer::from_json(&tokenizer(), CONTEXT)?;
         let processor = ImageProcessor::new(Class::Clip, 64);
-        Ok(Self { config, plan, processor, tokenizer, frozen, vision, start: learned })
+        Ok(Self { config, plan, processor, tokenizer, frozen, start: learned })
     }
 
     fn model(&self, variables: &Variables) -> Result<Idefics> {
-        let weights = Layered { first: &self.frozen, second: variables };
-        Idefics::load(self.config.clone(), &Scope::root(&weights))
+        Idefics::load(self.config.clone(), &Scope::root(variables))
     }
 }
 
@@ -151,8 +157,9 @@ impl Recipe for FlamingoRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
+        let variables = variables.starting_as(self.start.clone()).beside(&self.frozen)?;
         self.model(&variables)?;
         Ok(variables)
     }
@@ -185,13 +192,13 @@ impl Recipe for FlamingoRecipe {
             pictures.extend(of_texts.iter().map(|_| at as u32));
             rows.extend(of_texts);
         }
-        let pixels = Tensor::from_vec(pixels, (self.plan.batch, 3, IMAGE_SIZE, IMAGE_SIZE), &Device::Cpu)?;
+        let shape = (self.plan.batch, 1, 3, IMAGE_SIZE, IMAGE_SIZE);
         let lines = Lines::new(&rows)?;
         let masks = lines.ids.to_vec2::<u32>()?;
         let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
         Ok(FlamingoBatch {
-            states: self.vision.forward(&pixels, &mut Taps::none())?,
-            pictures,
+            pixels: Tensor::from_vec(pixels, shape, &Device::Cpu)?,
+            pictures: Tensor::new(pictures, &Device::Cpu)?,
             lines,
             image_mask: Tensor::cat(&masks, 0)?,
         })
@@ -199,8 +206,8 @@ impl Recipe for FlamingoRecipe {
 
     fn loss(&self, batch: &FlamingoBatch, variables: &Variables) -> Result<(Tensor, f64)> {
         let model = self.model(variables)?;
-        let states = model.resample(&batch.states, &mut Taps::none())?.unsqueeze(1)?; // [pictures, 1, latents, width]
-        let states = states.index_select(&Tensor::new(batch.pictures.as_slice(), &Device::Cpu)?, 0)?;
+        let states = model.see(&batch.pixels, &mut Taps::none())?; // [pictures, 1, latents, width]
+        let states = states.index_select(&batch.pictures, 0)?;
         next_token(&model.read(&batch.lines.ids, &states, &batch.image_mask, &mut Taps::none())?, &batch.lines)
     }
 

@@ -32,7 +32,8 @@ pub fn write_checkpoint(
     }
     // The key by which transformers recognises files that were saved from torch's layout, which is ours.
     let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    let weights = weights.iter().map(|(name, weight)| Ok((name.clone(), weight.to_dtype(precision)?)));
+    let weights =
+        weights.iter().map(|(name, weight)| Ok((name.clone(), weight.to_device(&Device::Cpu)?.to_dtype(precision)?)));
     let weights = weights.collect::<Result<BTreeMap<_, _>>>()?;
     files::write_safetensors(&folder.join("model.safetensors"), &weights, metadata)
 }

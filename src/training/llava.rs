@@ -16,14 +16,13 @@ use super::folder::{config_head, write_checkpoint, write_json, write_tokenizer};
 use super::lm::{self, BEFORE, CONTEXT, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::texts::{Lines, Row, any_language, asked_caption, conversation, turn};
 use super::tokenizer::{BEGIN, tokenizer_json_with, without_end, words};
-use super::tower::pixels;
+use super::tower::{of_clip, pixels};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::Checkpoint;
-use crate::models::clip::ClipConfig;
 use crate::models::flamingo::IMAGE;
 use crate::models::language_model::LanguageConfig;
 use crate::models::llama::LlamaConfig;
@@ -31,8 +30,9 @@ use crate::models::llava::{FeatureLayers, Llava, LlavaConfig, LlavaPrompt, Llava
 use crate::models::preprocess::ImageProcessor;
 use crate::models::projector::CLASSES;
 use crate::models::tokenizer::TextTokenizer;
+use crate::models::vision_tower::VisionTowerConfig;
 use crate::models::weights::Weights;
-use crate::nn::{Activation, Layered, Parameters, Scope};
+use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
@@ -72,14 +72,20 @@ pub struct LlavaRecipe {
     tokenizer: TextTokenizer,
     frozen: BTreeMap<String, Tensor>,
     start: BTreeMap<String, Tensor>,
-    seeing: Llava, // all of it, for what its tower sees
 }
 
-/// One step's pictures, as the tower sees them, and texts.
+/// One step's pictures and texts.
 pub struct LlavaBatch {
-    features: Tensor,   // [pictures, positions, feature width]
-    pictures: Vec<u32>, // the picture of each text
+    pixels: Tensor,   // [pictures, 3, size, size]
+    pictures: Tensor, // the picture of each text, [texts]
     lines: Lines,
+}
+
+impl Batch for LlavaBatch {
+    fn to(self, device: &Device) -> Result<Self> {
+        let (pixels, pictures) = (self.pixels.to_device(device)?, self.pictures.to_device(device)?);
+        Ok(Self { pixels, pictures, lines: self.lines.to(device)? })
+    }
 }
 
 impl LlavaRecipe {
@@ -88,49 +94,32 @@ impl LlavaRecipe {
     /// # Errors
     /// If what it starts from can't be read, or is of another kind.
     pub fn new(seed: u64, steps: usize, batch: usize, stage: LlavaStage<'_>) -> Result<Self> {
-        let (folder, captions) = match stage {
-            LlavaStage::Projector { tower, .. } => (tower, true),
-            LlavaStage::Together { start } => (start, false),
-        };
-        let checkpoint = Checkpoint::open(folder)?;
-        let from = Weights::open(folder, &Device::Cpu)?;
-        let (config, language) = match stage {
-            LlavaStage::Projector { .. } => first_config(&checkpoint)?,
-            LlavaStage::Together { .. } => {
+        let captions = matches!(stage, LlavaStage::Projector { .. });
+        let (config, language, processor, frozen, start) = match stage {
+            LlavaStage::Projector { tower, language } => {
+                let (vision, processor, mut frozen) = of_clip(tower, TOWER)?;
+                // The projector's output stands where the token for a picture would be.
+                frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, LANGUAGE)?);
+                let (config, language) = first_config(vision)?;
+                (config, language, processor, frozen, BTreeMap::new())
+            }
+            LlavaStage::Together { start } => {
+                let checkpoint = Checkpoint::open(start)?;
                 let [class, ..] = CLASSES;
                 if checkpoint.class() != class {
                     let problem = format!("a '{}' isn't the first stage of LLaVA", checkpoint.class());
                     let remedy = "name what 'alignscope train llava --stage 1' has written";
-                    return Err(Error::unusable(problem, remedy).at(folder));
+                    return Err(Error::unusable(problem, remedy).at(start));
                 }
                 let config = LlavaConfig::read(&checkpoint)?;
                 let language = config.language(&checkpoint)?;
-                (config, language)
+                let from = Weights::open(start, &Device::Cpu)?;
+                let all = from.shapes().into_iter().map(|(name, shape)| Ok((name.clone(), from.get(&name, &shape)?)));
+                let all: Vec<(String, Tensor)> = all.collect::<Result<_>>()?;
+                let (frozen, learned) = all.into_iter().partition(|(name, _)| name.starts_with(TOWER));
+                (config, language, ImageProcessor::from_folder(start)?, frozen, learned)
             }
         };
-        let mut frozen = BTreeMap::new();
-        let mut start = BTreeMap::new();
-        match stage {
-            LlavaStage::Projector { language, .. } => {
-                for (name, shape) in from.shapes().into_iter().filter(|(name, _)| name.starts_with("vision_model.")) {
-                    let weight = from.get(&name, &shape)?;
-                    frozen.insert(format!("{TOWER}.{name}"), weight);
-                }
-                // The projector's output stands where the token for a picture would be.
-                frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, LANGUAGE)?);
-            }
-            LlavaStage::Together { .. } => {
-                for (name, shape) in from.shapes() {
-                    let weight = from.get(&name, &shape)?;
-                    if name.starts_with(TOWER) {
-                        frozen.insert(name, weight)
-                    } else {
-                        start.insert(name, weight)
-                    };
-                }
-            }
-        }
-        let processor = ImageProcessor::from_folder(folder)?;
         let plan = Plan {
             name: if captions { "llava-stage1" } else { "llava" },
             steps,
@@ -140,16 +129,12 @@ impl LlavaRecipe {
             seed,
             measure: "next words right",
         };
-        let variables = Variables::new(initialise, seed).starting_as(start.clone());
-        let weights = Layered { first: &frozen, second: &variables };
-        let seeing = Llava::build(config.clone(), &language, &Scope::root(&weights))?;
         let tokenizer = TextTokenizer::from_json(&tokenizer(), BEFORE + CONTEXT)?;
-        Ok(Self { config, language, plan, captions, processor, tokenizer, frozen, start, seeing })
+        Ok(Self { config, language, plan, captions, processor, tokenizer, frozen, start })
     }
 
     fn model(&self, variables: &Variables) -> Result<Llava> {
-        let weights = Layered { first: &self.frozen, second: variables };
-        Llava::build(self.config.clone(), &self.language, &Scope::root(&weights))
+        Llava::build(self.config.clone(), &self.language, &Scope::root(variables))
     }
 
     /// The beginning of every text about a picture: the picture.
@@ -167,9 +152,8 @@ impl LlavaRecipe {
     }
 }
 
-/// The sizes of the first stage, with the tower of the CLIP checkpoint.
-fn first_config(clip: &Checkpoint) -> Result<(LlavaConfig, LanguageConfig)> {
-    let tower = ClipConfig::read(clip)?.vision_config;
+/// The sizes of the first stage, with this tower.
+fn first_config(tower: VisionTowerConfig) -> Result<(LlavaConfig, LanguageConfig)> {
     let lm = lm_config();
     let language = LanguageConfig::Llama(LlamaConfig { vocab_size: lm.vocab_size + 1, ..lm });
     let text_config =
@@ -207,8 +191,9 @@ impl Recipe for LlavaRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
+        let variables = variables.starting_as(self.start.clone()).beside(&self.frozen)?;
         self.model(&variables)?;
         Ok(variables)
     }
@@ -242,16 +227,15 @@ impl Recipe for LlavaRecipe {
             pictures.extend(texts.iter().map(|_| at as u32));
             rows.extend(texts);
         }
-        // Each scene is seen once, so the tower, which doesn't learn, looks here, beside the step.
-        let features = self.seeing.see(&pixels(&self.processor, &scenes)?, &mut Taps::none())?;
-        Ok(LlavaBatch { features: features.detach(), pictures, lines: Lines::new(&rows)? })
+        let pictures = Tensor::new(pictures, &Device::Cpu)?;
+        Ok(LlavaBatch { pixels: pixels(&self.processor, &scenes)?, pictures, lines: Lines::new(&rows)? })
     }
 
     fn loss(&self, batch: &LlavaBatch, variables: &Variables) -> Result<(Tensor, f64)> {
-        let LlavaBatch { features, pictures, lines } = batch;
+        let LlavaBatch { pixels, pictures, lines } = batch;
         let model = self.model(variables)?;
-        let pictures = Tensor::new(pictures.as_slice(), &Device::Cpu)?;
-        let projected = model.project(features)?.index_select(&pictures, 0)?; // [texts, positions, language width]
+        let features = model.see(pixels, &mut Taps::none())?; // [pictures, positions, feature width]
+        let projected = model.project(&features)?.index_select(pictures, 0)?; // [texts, positions, language width]
         let prompt = LlavaPrompt { ids: &lines.ids, attention_mask: Some(&lines.mask), projected: Some(&projected) };
         next_token(&model.logits(prompt, &mut Taps::none())?, lines)
     }

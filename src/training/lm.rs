@@ -5,7 +5,7 @@
 //! every large language model does, to find in what stands before a text what it is about. There stand sentences about the
 //! same scene, half of the time; a picture's vectors will stand there later.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -131,8 +131,8 @@ impl Recipe for LmRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed);
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
         Llama::load(self.config.clone(), &Scope::root(&variables))?;
         Ok(variables)
     }

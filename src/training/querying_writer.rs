@@ -18,10 +18,10 @@ use super::folder::{learned_in, write_checkpoint, write_json, write_tokenizer};
 use super::lm::{CONTEXT, lm_config, with_a_row_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
-use super::run::{Plan, Recipe};
+use super::run::{Batch, Plan, Recipe};
 use super::texts::{Lines, Row, any_language, anything, turn};
 use super::tokenizer::{BEGIN, tokenizer_json_with, without_end, words};
-use super::tower::FrozenTower;
+use super::tower::{FrozenTower, pixels};
 use super::variables::Variables;
 use crate::error::{Error, Result};
 use crate::models::blip_2::{Blip2Config, Blip2Kind};
@@ -34,7 +34,7 @@ use crate::models::querying::{CLASSES, QFORMER_TOKENIZER};
 use crate::models::querying_writer::{QueryingPrompt, QueryingWriter};
 use crate::models::tokenizer::{TextBatch, TextTokenizer};
 use crate::models::weights::Weights;
-use crate::nn::{Layered, Scope};
+use crate::nn::Scope;
 use crate::taps::Taps;
 use crate::world::{Scene, Split};
 
@@ -54,16 +54,27 @@ pub struct QueryingWriterRecipe {
     start: BTreeMap<String, Tensor>,  // the querying transformer
 }
 
-/// One step's pictures, as the tower sees them, and texts.
+/// One step's pictures and texts.
 pub struct QueryingWriterBatch {
-    states: Tensor,                  // [pictures, 1 + patches, vision width]
-    pictures: Vec<u32>,              // the picture of each text
+    pixels: Tensor,                  // [pictures, 3, size, size]
+    pictures: Tensor,                // the picture of each text, [texts]
     instructions: Option<TextBatch>, // what queries read, [texts, tokens]
     lines: Lines,
 }
 
 /// One text: what the language model reads and writes, and the ids that queries read.
 type Text = (Row, Option<Vec<u32>>);
+
+impl Batch for QueryingWriterBatch {
+    fn to(self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            pixels: self.pixels.to_device(device)?,
+            pictures: self.pictures.to_device(device)?,
+            instructions: self.instructions.map(|texts| texts.to(device)).transpose()?,
+            lines: self.lines.to(device)?,
+        })
+    }
+}
 
 impl QueryingWriterRecipe {
     /// The recipe `instructblip` or `blip2-captioning`, over what `train blip2` wrote into `first_stage` and the language
@@ -87,7 +98,7 @@ impl QueryingWriterRecipe {
             return Err(Error::unusable(problem, "name what 'alignscope train blip2' has written").at(first_stage));
         }
         let config = Blip2Config::read(&checkpoint, Blip2Kind::Retrieval)?;
-        let tower = FrozenTower::open(first_stage, &config.vision_config.tower, config.vision_config.qkv_bias)?;
+        let tower = FrozenTower::open(first_stage)?;
         let mut frozen = tower.weights.clone();
         // What a query brings back stands where its token would be.
         frozen.extend(with_a_row_more(&Weights::open(language, &Device::Cpu)?, "language_model")?);
@@ -139,8 +150,7 @@ impl QueryingWriterRecipe {
     }
 
     fn model(&self, variables: &Variables) -> Result<QueryingWriter> {
-        let weights = Layered { first: &self.frozen, second: variables };
-        QueryingWriter::build(self.config.clone(), self.kind, &self.language, &Scope::root(&weights))
+        QueryingWriter::build(self.config.clone(), self.kind, &self.language, &Scope::root(variables))
     }
 
     /// What is given of a text, and what is to be written behind it.
@@ -181,8 +191,9 @@ impl Recipe for QueryingWriterRecipe {
         &self.plan
     }
 
-    fn variables(&self) -> Result<Variables> {
-        let variables = Variables::new(initialise, self.plan.seed).starting_as(self.start.clone());
+    fn variables(&self, device: &Device) -> Result<Variables> {
+        let variables = Variables::new(initialise, self.plan.seed, device);
+        let variables = variables.starting_as(self.start.clone()).beside(&self.frozen)?;
         self.model(&variables)?;
         Ok(variables)
     }
@@ -220,25 +231,25 @@ impl Recipe for QueryingWriterRecipe {
         }
         let tokenizer = self.instructions.as_ref();
         Ok(QueryingWriterBatch {
-            states: self.tower.states(&scenes)?,
-            pictures,
+            pixels: pixels(&self.tower.processor, &scenes)?,
+            pictures: Tensor::new(pictures, &Device::Cpu)?,
             instructions: tokenizer.map(|tokenizer| tokenizer.pad(&instructions, &Device::Cpu)).transpose()?,
             lines: Lines::new(&rows)?,
         })
     }
 
     fn loss(&self, batch: &QueryingWriterBatch, variables: &Variables) -> Result<(Tensor, f64)> {
-        let QueryingWriterBatch { states, pictures, instructions, lines } = batch;
+        let QueryingWriterBatch { pixels, pictures, instructions, lines } = batch;
         let model = self.model(variables)?;
         let taps = &mut Taps::none();
-        let pictures = Tensor::new(pictures.as_slice(), &Device::Cpu)?;
+        let states = model.base().see(pixels, taps)?; // [pictures, 1 + patches, vision width]
         let projected = match instructions {
             // Each text asks the queries for something else.
             Some(texts) => {
-                let seen = states.index_select(&pictures, 0)?; // [texts, 1 + patches, vision width]
+                let seen = states.index_select(pictures, 0)?; // [texts, 1 + patches, vision width]
                 model.project(&model.query(&seen, Some(QFormerText::from(texts)), None, taps)?)?
             }
-            None => model.project(&model.query(states, None, None, taps)?)?.index_select(&pictures, 0)?,
+            None => model.project(&model.query(&states, None, None, taps)?)?.index_select(pictures, 0)?,
         }; // [texts, queries, language width]
         let prompt = QueryingPrompt { ids: &lines.ids, attention_mask: Some(&lines.mask), projected: &projected };
         next_token(&model.logits(prompt, None, taps)?, lines)

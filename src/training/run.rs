@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::optimizer::{AdamW, AdamWConfig};
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::nn::Parameters;
 use crate::taps::CancelToken;
 
 /// Steps between snapshots.
@@ -67,17 +68,26 @@ pub struct Progress {
     pub left: Duration,
 }
 
+/// One step's worth of data, made in host memory.
+pub trait Batch: Send + Sized {
+    /// The same data on `device`.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    fn to(self, device: &Device) -> Result<Self>;
+}
+
 /// A recipe: how its data are made and what its loss is.
 pub trait Recipe: Sync {
     /// One step's worth of data.
-    type Batch: Send;
+    type Batch: Batch;
     /// Steps, batch and optimizer.
     fn plan(&self) -> &Plan;
-    /// Fresh variables, all of them created.
+    /// Fresh variables on `device`, all of them created.
     ///
     /// # Errors
     /// If the model can't be built.
-    fn variables(&self) -> Result<Variables>;
+    fn variables(&self, device: &Device) -> Result<Variables>;
     /// Whether the weight called `name` decays.
     fn decays(name: &str) -> bool;
     /// Makes the batch of a step; the same step gives the same batch.
@@ -85,7 +95,7 @@ pub trait Recipe: Sync {
     /// # Errors
     /// If data can't be made.
     fn batch(&self, step: usize) -> Result<Self::Batch>;
-    /// Loss (without axes) and accuracy of a batch.
+    /// Loss (without axes) and accuracy of a batch that is where the variables are.
     ///
     /// # Errors
     /// If the pass fails.
@@ -164,7 +174,7 @@ fn steps<R: Recipe>(
             save(plan, variables, optimizer, folder, step)?;
             return Ok(Outcome::Stopped(step));
         }
-        let (loss, accuracy) = recipe.loss(&batch?, variables)?;
+        let (loss, accuracy) = recipe.loss(&batch?.to(variables.device())?, variables)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Err(Error::unusable(

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::run::Batch;
 use super::texts::{also_true, with_unknown_words};
 use crate::error::Result;
 use crate::models::tokenizer::{TextBatch, TextTokenizer};
@@ -31,6 +32,13 @@ pub(super) struct Pairs {
     pub pictures: Tensor,
     /// Whether they belong together.
     pub matches: Vec<bool>,
+}
+
+impl Batch for Sentences {
+    fn to(self, device: &Device) -> Result<Self> {
+        let (also_true, texts) = (self.also_true.to_device(device)?, self.texts.to(device)?);
+        Ok(Self { also_true, texts, ..self })
+    }
 }
 
 impl Sentences {
@@ -85,7 +93,8 @@ impl Sentences {
         pairs.extend(self.foils_of.iter().enumerate().map(|(at, picture)| ((pictures + at) as u32, *picture)));
         let matches: Vec<bool> = (0..pairs.len()).map(|at| at < pictures).collect();
         let (texts, pictures): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
-        let (texts, pictures) = (Tensor::new(texts, &Device::Cpu)?, Tensor::new(pictures, &Device::Cpu)?);
+        let device = self.texts.ids.device();
+        let (texts, pictures) = (Tensor::new(texts, device)?, Tensor::new(pictures, device)?);
         let ids = self.texts.ids.index_select(&texts, 0)?; // [pairs, tokens]
         let attention_mask = self.texts.attention_mask.as_ref().map(|mask| mask.index_select(&texts, 0)).transpose()?;
         Ok(Pairs { texts: TextBatch { ids, attention_mask }, pictures, matches })

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 
 use super::blip::any_question;
+use super::run::Batch;
 use super::tokenizer::{BEGIN, END, PAD, UNKNOWN};
 use crate::error::Result;
 use crate::models::tokenizer::TextTokenizer;
@@ -71,16 +72,11 @@ pub fn question_or_caption(
     (prompt.to_owned(), caption)
 }
 
-/// What models that write about a picture are to say of it: mostly answers, of which those are learned late that compare a
-/// word with all of the picture.
+/// What models that write about a picture are to say of it: mostly answers, more often those that are learned late: they
+/// compare a word with all of the picture, or need what few patches know.
 pub fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (String, String) {
-    question_or_caption(
-        scene,
-        language,
-        0.67,
-        &[QuestionKind::Where, QuestionKind::Presence, QuestionKind::Presence],
-        rng,
-    )
+    use QuestionKind::{Colour, Presence, Where};
+    question_or_caption(scene, language, 0.67, &[Where, Colour, Colour, Presence, Presence], rng)
 }
 
 /// A caption of each scene in its language, as [`asked_caption`] chooses it.
@@ -193,6 +189,14 @@ pub struct Lines {
     pub targets: Tensor,
     /// How much it counts that what follows is predicted, 0 where it isn't learned, `[texts, tokens]`.
     pub learned: Tensor,
+}
+
+impl Batch for Lines {
+    fn to(self, device: &Device) -> Result<Self> {
+        let Self { ids, mask, targets, learned } = self;
+        let [ids, mask, targets, learned] = [ids, mask, targets, learned].map(|tensor| tensor.to_device(device));
+        Ok(Self { ids: ids?, mask: mask?, targets: targets?, learned: learned? })
+    }
 }
 
 impl Lines {

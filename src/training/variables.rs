@@ -21,21 +21,33 @@ pub enum Start {
     Normal(f64),
 }
 
-/// Named variables, created as a model asks for them.
+/// Named variables, created as a model asks for them, beside weights that stay as they are.
 pub struct Variables {
     variables: Mutex<BTreeMap<String, Var>>,
     initialisation: Initialisation,
     given: BTreeMap<String, Tensor>,
+    frozen: BTreeMap<String, Tensor>,
     seed: u64,
     device: Device,
 }
 
 impl Variables {
-    /// No variables yet; those to come start as `initialisation` says, with random numbers from `seed`.
+    /// No variables yet; those to come live on `device` and start as `initialisation` says, with random numbers from
+    /// `seed`.
     #[must_use]
-    pub fn new(initialisation: Initialisation, seed: u64) -> Self {
-        let given = BTreeMap::new();
-        Self { variables: Mutex::new(BTreeMap::new()), initialisation, given, seed, device: Device::Cpu }
+    pub fn new(initialisation: Initialisation, seed: u64, device: &Device) -> Self {
+        let (given, frozen) = (BTreeMap::new(), BTreeMap::new());
+        Self { variables: Mutex::new(BTreeMap::new()), initialisation, given, frozen, seed, device: device.clone() }
+    }
+
+    /// What has a name in `frozen` is no variable: it stays as it is there.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    pub fn beside(mut self, frozen: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let moved = frozen.iter().map(|(name, weight)| Ok((name.clone(), weight.to_device(&self.device)?)));
+        self.frozen = moved.collect::<Result<_>>()?;
+        Ok(self)
     }
 
     /// Lets the variables that have a name in `given` start as it says.
@@ -58,7 +70,7 @@ impl Variables {
     /// If there is none or the shape differs.
     pub fn set(&self, name: &str, value: &Tensor) -> Result<()> {
         match self.lock().get(name) {
-            Some(variable) => Ok(variable.set(value)?),
+            Some(variable) => Ok(variable.set(&value.to_device(&self.device)?)?),
             None => Err(Error::unusable(
                 format!("the snapshot holds '{name}', which this recipe doesn't learn"),
                 "start the training in another folder",
@@ -72,7 +84,7 @@ impl Variables {
 
     fn create(&self, name: &str, shape: &[usize]) -> Result<Var> {
         if let Some(given) = self.given.get(name) {
-            return Ok(Var::from_tensor(&given.reshape(shape)?.contiguous()?)?);
+            return Ok(Var::from_tensor(&given.reshape(shape)?.contiguous()?.to_device(&self.device)?)?);
         }
         let count = shape.iter().product();
         let values = match (self.initialisation)(name, shape) {
@@ -85,6 +97,9 @@ impl Variables {
 
 impl Parameters for Variables {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        if self.frozen.contains_key(name) {
+            return Parameters::get(&self.frozen, name, shape);
+        }
         if let Some(variable) = self.lock().get(name) {
             return Ok(variable.as_tensor().clone());
         }
@@ -96,7 +111,7 @@ impl Parameters for Variables {
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
+        self.frozen.contains_key(name) || self.lock().contains_key(name)
     }
 
     fn device(&self) -> &Device {
