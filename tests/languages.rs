@@ -2,28 +2,29 @@
 
 use std::collections::BTreeSet;
 
+use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::state::Colours;
 use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::methods::METHODS;
 use alignscope::ui::catalogue::{colours_key, title_key};
-use alignscope::ui::texts::{ALL, keys, projector, querying, say};
+use alignscope::ui::texts::{ALL, four_ways, keys, projector, querying, say};
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
 
 /// Every key that the program asks for.
 fn asked() -> BTreeSet<String> {
-    let mut asked: BTreeSet<String> =
-        ALL.iter().chain(querying::ALL).chain(projector::ALL).map(|text| text.0.to_owned()).collect();
+    let of_views = querying::ALL.iter().chain(projector::ALL).chain(four_ways::ALL);
+    let mut asked: BTreeSet<String> = ALL.iter().chain(of_views).map(|text| text.0.to_owned()).collect();
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));
     asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));
     for attribution in ATTRIBUTIONS {
         asked.insert(format!("attribution-{}", attribution.key));
         asked.insert(format!("attribution-{}-unit", attribution.key));
     }
-    for method in METHODS {
-        asked.insert(format!("method-{}", method.key));
-        asked.insert(format!("method-{}-summary", method.key));
-        asked.insert(format!("method-{}-missing", method.key));
+    for key in METHODS.iter().map(|method| method.key).chain([SIDE_BY_SIDE]) {
+        asked.insert(format!("method-{key}"));
+        asked.insert(format!("method-{key}-summary"));
+        asked.insert(format!("method-{key}-missing"));
     }
     for stage in [
         "language-model",

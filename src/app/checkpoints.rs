@@ -60,7 +60,9 @@ impl App {
         };
         self.list(method, &name);
         self.state.checkpoints.insert(method.to_owned(), name);
-        self.state.method = super::state::MethodName(method);
+        if self.state.method.0 != super::layout::SIDE_BY_SIDE {
+            self.state.method = super::state::MethodName(method);
+        }
         self.state.fusion.step = None;
         self.state.fusion.head = None;
         self.state.fusion.layer = None;

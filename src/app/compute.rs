@@ -50,6 +50,8 @@ pub struct Question {
     pub compared_instruction: Option<String>,
     /// The checkpoints of all columns, by the key of their method, of which it is asked what the picture costs there.
     pub cost_by_column: Vec<(&'static str, PathBuf)>,
+    /// The checkpoints of all columns, where they stand side by side; then that is all that is asked.
+    pub side_by_side: Vec<(&'static str, PathBuf)>,
 }
 
 /// How a cloud is brought to two dimensions.
@@ -95,6 +97,8 @@ pub enum Report {
     },
     /// Evidence; more complete evidence may follow.
     Evidence(Box<Evidence>),
+    /// What one of the methods says that stand side by side; more complete evidence may follow.
+    Column(Box<Evidence>),
     /// The cloud in two dimensions.
     Plane(Arc<Plane>),
     /// What the picture costs in each column, by the key of their method.
@@ -155,10 +159,10 @@ impl Computer {
         let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
         // A method for which there is no checkpoint yet has nothing to say; its column says how to come by one.
-        let Some(folder) = &question.checkpoint else { return Ok(()) };
+        if question.checkpoint.is_none() && question.side_by_side.is_empty() {
+            return Ok(());
+        }
         let (comparison, unreadable) = self.comparison(question, cancel).map_err(other)?;
-        let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
-        cancel.check().map_err(other)?;
         let input = Input {
             picture: Arc::clone(&picture),
             sentence: question.sentence.clone(),
@@ -171,6 +175,11 @@ impl Computer {
             dropped_queries: question.dropped_queries.clone(),
             compared_instruction: question.compared_instruction.clone(),
         };
+        let Some(folder) = &question.checkpoint else {
+            return self.side_by_side(question, &input, cancel, emit).map_err(other);
+        };
+        let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
+        cancel.check().map_err(other)?;
         let mut cloud = None;
         let take = &mut |news| match news {
             News::Progress(share) => emit(Report::Progress(share)),
@@ -188,6 +197,26 @@ impl Computer {
         self.cost_by_column(question, &picture, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
         unreadable.map_or(Ok(()), |error| Err(other(error)))
+    }
+
+    /// What each method says, one after the other. What is wrong with one of them is said last, when the others are there.
+    fn side_by_side(&mut self, question: &Question, input: &Input, cancel: &CancelToken, emit: Emit<'_>) -> Result<()> {
+        let mut wrong = None;
+        let count = question.side_by_side.len() as f32;
+        for (at, (_, folder)) in question.side_by_side.iter().enumerate() {
+            let done = self.method(folder, &question.device).and_then(|method| {
+                method.evidence(input, cancel, &mut |news| match news {
+                    News::Progress(share) => emit(Report::Progress((at as f32 + share) / count)),
+                    News::Evidence(evidence) => emit(Report::Column(evidence)),
+                })
+            });
+            match done {
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => wrong = Some(error),
+                Ok(()) => {}
+            }
+        }
+        wrong.map_or(Ok(()), Err)
     }
 
     fn picture(&mut self, source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {

@@ -102,52 +102,75 @@ fn home(column: &Column, method: &str, view: &str) -> Option<TileId> {
 /// Two sides, each with places from top to bottom, each with its views.
 type Sides = [&'static [&'static [&'static str]]; 2];
 
-/// How a method's views stand at the first start: beside each other, each place with its views as tabs from top to bottom.
-const USUAL: &[(&str, Sides, [f32; 2])] = &[
-    (
-        "contrastive",
-        [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
-        // Shares of the places on the right.
-        [0.5, 0.5],
-    ),
-    (
-        "cross-attention",
-        [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing"]]],
-        [0.5, 0.5],
-    ),
-    (
-        "querying",
-        [
+/// The key of the column in which all methods stand side by side.
+pub const SIDE_BY_SIDE: &str = "side-by-side";
+
+/// A column as it is at the first start.
+pub struct Usual {
+    /// The key of its method, or [`SIDE_BY_SIDE`].
+    pub key: &'static str,
+    /// Its views, beside each other, each place with its views as tabs from top to bottom.
+    sides: Sides,
+    /// Shares of the places on one side.
+    shares: [f32; 2],
+}
+
+/// The keys of all columns, in the order in which they are offered.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    USUAL.iter().map(|usual| usual.key)
+}
+
+/// The column with this key.
+#[must_use]
+pub fn named(key: &str) -> Option<&'static Usual> {
+    USUAL.iter().find(|usual| usual.key == key)
+}
+
+/// How views stand at the first start.
+const USUAL: &[Usual] = &[
+    Usual { key: SIDE_BY_SIDE, sides: [&[&["four-ways"]], &[]], shares: [1.0, 0.0] },
+    Usual {
+        key: "contrastive",
+        sides: [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
+        shares: [0.5, 0.5],
+    },
+    Usual {
+        key: "cross-attention",
+        sides: [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing"]]],
+        shares: [0.5, 0.5],
+    },
+    Usual {
+        key: "querying",
+        sides: [
             &[&["queries"]],
             &[&["query-patches", "query-attention"], &["query-says", "query-words", "query-masks", "query-space"]],
         ],
-        [0.5, 0.5],
-    ),
-    (
-        "projector",
-        [
+        shares: [0.5, 0.5],
+    },
+    Usual {
+        key: "projector",
+        sides: [
             &[&["patch-words", "row"]],
             &[
                 &["row-words", "row-heads", "row-patches"],
                 &["row-shares", "row-space", "row-expected", "projector-change", "picture-cost"],
             ],
         ],
-        [0.6, 0.4],
-    ),
+        shares: [0.6, 0.4],
+    },
 ];
 
 /// The view that stands first in the column of a method.
 #[must_use]
 pub fn first_view(method: &str) -> Option<&'static str> {
-    let (_, sides, _) = USUAL.iter().find(|(key, ..)| *key == method)?;
-    sides.first()?.first()?.first().copied()
+    named(method)?.sides.first()?.first()?.first().copied()
 }
 
 /// Whether a view stands in the column of a method.
 #[must_use]
 pub fn is_of(method: &str, view: &str) -> bool {
-    let of_method = USUAL.iter().filter(|(key, ..)| *key == method);
-    of_method.flat_map(|(_, sides, _)| sides.iter().copied().flatten().copied().flatten()).any(|known| *known == view)
+    let sides = named(method).map(|usual| usual.sides).unwrap_or_default();
+    sides.iter().copied().flatten().copied().flatten().any(|known| *known == view)
 }
 
 /// The column of a method at the first start.
@@ -155,9 +178,9 @@ pub fn is_of(method: &str, view: &str) -> bool {
 pub fn usual(method: &str) -> Column {
     let mut tiles = Tiles::default();
     let id = egui::Id::unique(("column", method));
-    let Some((_, sides, shares)) = USUAL.iter().find(|(key, ..)| *key == method) else { return Tree::empty(id) };
+    let Some(Usual { sides, shares, .. }) = named(method) else { return Tree::empty(id) };
     let mut columns = Vec::new();
-    for places in sides {
+    for places in sides.iter().filter(|places| !places.is_empty()) {
         let mut stack = Vec::new();
         for views in *places {
             let panes = views.iter().map(|view| tiles.insert_pane((*view).to_owned())).collect();

@@ -12,9 +12,11 @@ pub mod samples;
 pub mod session;
 pub mod state;
 pub mod thing;
+pub mod truth;
 pub mod worker;
 
 use image::RgbImage;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,6 +68,8 @@ pub struct App {
     pub picture_name: String,
     /// What the method says of it.
     pub evidence: Option<Arc<Evidence>>,
+    /// What all methods say, by their keys, while they stand side by side.
+    pub columns: BTreeMap<&'static str, Arc<Evidence>>,
     /// The cloud in two dimensions.
     pub plane: Option<Arc<Plane>>,
     /// What the picture costs in each column, by the key of their method, as far as that was measured.
@@ -104,7 +108,8 @@ pub struct App {
     /// What was asked last.
     asked: Option<Question>,
     last_good_picture: PictureSource,
-    last_good_checkpoints: std::collections::BTreeMap<String, String>,
+    last_good_checkpoints: BTreeMap<String, String>,
+    known_truth: truth::Known,
     worker: Option<Worker>,
 }
 
@@ -123,6 +128,7 @@ impl App {
         {
             app.take_caption(&key);
         }
+        app.find_truth();
         app
     }
 
@@ -134,6 +140,8 @@ impl App {
         still.picture.clone_from(&self.picture);
         still.picture_name.clone_from(&self.picture_name);
         still.evidence.clone_from(&self.evidence);
+        still.columns.clone_from(&self.columns);
+        still.known_truth.clone_from(&self.known_truth);
         still.plane.clone_from(&self.plane);
         still.figures.clone_from(&self.figures);
         still.device.clone_from(&self.device);
@@ -153,6 +161,8 @@ impl App {
             picture: None,
             picture_name: String::new(),
             evidence: None,
+            columns: BTreeMap::new(),
+            known_truth: truth::Known::default(),
             plane: None,
             costs: Vec::new(),
             figures: None,
@@ -211,6 +221,7 @@ impl App {
         let again = command == Command::Recompute;
         command::apply(self, command);
         self.measure_pairs();
+        self.find_truth();
         if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
             self.refresh();
         }
@@ -327,12 +338,13 @@ impl App {
             hidden_layer: state.fusion.layer,
             dropped_queries: state.querying.dropped.clone(),
             compared_instruction: state.querying.compared.clone(),
-            cost_by_column: if method == "projector" { self.columns() } else { Vec::new() },
+            cost_by_column: if method == "projector" { self.all_checkpoints() } else { Vec::new() },
+            side_by_side: if method == layout::SIDE_BY_SIDE { self.all_checkpoints() } else { Vec::new() },
         }
     }
 
     /// The checkpoints that the columns run, by the key of their method.
-    fn columns(&self) -> Vec<(&'static str, PathBuf)> {
+    fn all_checkpoints(&self) -> Vec<(&'static str, PathBuf)> {
         let folder = |key| Some(self.checkpoint(key)?.folder.clone());
         METHODS.iter().filter_map(|method| Some((method.key, folder(method.key)?))).collect()
     }
@@ -382,6 +394,13 @@ impl App {
                 self.figures = None;
                 self.measure_pairs();
             }
+            Report::Column(evidence) => {
+                self.columns.insert(evidence.method, Arc::new(*evidence));
+                // Details are those of the first.
+                self.evidence = self.columns.values().next().cloned();
+                self.plane = None;
+                self.figures = None;
+            }
             Report::Plane(plane) => self.plane = Some(plane),
             Report::Costs(costs) => self.costs = costs,
             Report::Progress(share) => {
@@ -398,6 +417,7 @@ impl App {
                     Blame::Checkpoint => self.state.checkpoints = self.last_good_checkpoints.clone(),
                     Blame::Other => return,
                 }
+                self.find_truth();
                 self.history.take_back(&self.state);
                 self.asked = Some(self.question());
             }

@@ -389,8 +389,8 @@ name_of! {
     Layer, "relevancy", crate::attribution::named
 }
 name_of! {
-    /// A method, by its key in [`crate::methods::METHODS`].
-    MethodName, "contrastive", crate::methods::named
+    /// A column, by the key of its method in [`crate::methods::METHODS`], or [`super::layout::SIDE_BY_SIDE`].
+    MethodName, "contrastive", super::layout::named
 }
 name_of! {
     /// A reduction, by its key in [`crate::reduction::REDUCTIONS`].

@@ -5,11 +5,11 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 use super::output::{say, tell};
+use crate::app::layout;
 use crate::app::state::MethodName;
 use crate::app::{App, AppState, Command, Layer, PictureSource, Theme};
 use crate::attribution::{ATTRIBUTIONS, named};
 use crate::error::Error;
-use crate::methods::{self, METHODS};
 use crate::ui;
 use crate::world::Language;
 
@@ -30,8 +30,8 @@ pub struct Board {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Whose column is drawn: contrastive, cross-attention, querying or projector [default: that of the checkpoint, or
-    /// contrastive].
+    /// Whose column is drawn: side-by-side, contrastive, cross-attention, querying or projector [default: that of the
+    /// checkpoint, or contrastive].
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Hugging Face folder [default: the method's usual built-in checkpoint].
@@ -43,7 +43,7 @@ pub struct Board {
     /// Draw the map patch by patch.
     #[arg(long)]
     patches: bool,
-    /// The view that fills the board alone, by its name: heatmap, attention, embedding, matrix, ranking; words,
+    /// The view that fills the board alone, by its name: four-ways; heatmap, attention, embedding, matrix, ranking; words,
     /// cross-heads, word-patches, expected, gates, latents, mixing; queries, query-patches, query-attention, query-says,
     /// query-words, query-masks, query-space; patch-words, row, row-words, row-heads, row-patches, row-shares, row-space,
     /// row-expected, projector-change, picture-cost.
@@ -87,11 +87,11 @@ impl Board {
         let mut app = App::new(self.state()?);
         app.device.clone_from(&self.device);
         if let Some(key) = &self.method {
-            let method = methods::named(key).ok_or_else(|| {
-                let keys: Vec<&str> = METHODS.iter().map(|method| method.key).collect();
+            let column = layout::named(key).ok_or_else(|| {
+                let keys: Vec<&str> = layout::keys().collect();
                 Error::unusable(format!("there is no method '{key}'"), format!("name one of {}", keys.join(", ")))
             })?;
-            app.apply(Command::SetMethod(MethodName(method.key)));
+            app.apply(Command::SetMethod(MethodName(column.key)));
         }
         if let Some(checkpoint) = &self.checkpoint {
             app.apply(Command::SetCheckpoint(checkpoint.clone()));

@@ -4,10 +4,10 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::texts::{self, Text, name_of, querying};
 use super::views::{VIEWS, View};
+use crate::app::layout;
 use crate::app::state::{Colours, Drawn, MaskName, MethodName, Reading};
 use crate::app::{App, Ask, Command, Export, Format, Layer, PictureSource, Scale, Theme};
 use crate::attribution::ATTRIBUTIONS;
-use crate::methods::METHODS;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::reduction::REDUCTIONS;
@@ -238,10 +238,10 @@ impl List<'_> {
         let app = self.app;
         let menu = Menu::View;
         let layout = &app.state.layout;
-        for method in METHODS {
-            let title = format!("{} · {}", self.say(texts::SHOW_METHOD), self.word(&format!("method-{}", method.key)));
-            let chosen = app.state.method.0 == method.key;
-            let command = Command::SetMethod(MethodName(method.key));
+        for key in layout::keys() {
+            let title = format!("{} · {}", self.say(texts::SHOW_METHOD), self.word(&format!("method-{key}")));
+            let chosen = app.state.method.0 == key;
+            let command = Command::SetMethod(MethodName(key));
             self.put_named(menu, title, command, |entry| entry.chosen(chosen));
         }
         // The digits are those of the column that is shown.

@@ -9,9 +9,10 @@ use super::catalogue::{format_name, title_key};
 use super::texts;
 use super::theme::{GAP, LARGE_GAP, Palette, title_font};
 use super::views::{Brush, View, named};
+use crate::app::layout::{SIDE_BY_SIDE, keys};
 use crate::app::state::MethodName;
 use crate::app::{Ask, Command, Export, Format};
-use crate::methods::{Evidence, METHODS, MethodEntry, named as named_method};
+use crate::methods::Evidence;
 
 /// Height of the bar over a view.
 const BAR: f32 = 30.0;
@@ -19,35 +20,38 @@ const BAR: f32 = 30.0;
 /// Draws the column of the chosen method.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     let space = ui.available_rect_before_wrap();
-    if let Some(method) = named_method(brush.app.state.method.0) {
-        let builder = UiBuilder::new().id_salt(method.key).max_rect(space).layout(Layout::top_down(Align::Min));
-        column(&mut ui.new_child(builder), brush, method);
-    }
+    let key = brush.app.state.method.0;
+    let builder = UiBuilder::new().id_salt(key).max_rect(space).layout(Layout::top_down(Align::Min));
+    column(&mut ui.new_child(builder), brush, key);
     ui.advance_cursor_after_rect(space);
 }
 
 /// What the method is, and its views.
-fn column(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry) {
+fn column(ui: &mut Ui, brush: &mut Brush<'_>, key: &'static str) {
     let palette = brush.palette();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = GAP;
-        for other in METHODS {
-            let is_shown = other.key == method.key;
-            let name = RichText::new(brush.word(&format!("method-{}", other.key))).font(title_font(16.0));
-            if ui.add(egui::Button::selectable(is_shown, name)).clicked() {
-                brush.commands.push(Command::SetMethod(MethodName(other.key)));
+        for other in keys() {
+            let name = RichText::new(brush.word(&format!("method-{other}"))).font(title_font(16.0));
+            if ui.add(egui::Button::selectable(other == key, name)).clicked() {
+                brush.commands.push(Command::SetMethod(MethodName(other)));
             }
         }
-        let evidence = brush.app.evidence.as_ref().filter(|evidence| evidence.method == method.key);
+        let evidence = brush.app.evidence.as_ref().filter(|evidence| evidence.method == key);
         if let Some(evidence) = evidence {
             ui.label(RichText::new(&evidence.model.name).font(title_font(13.5)).color(palette.accent));
         }
     });
-    ui.label(RichText::new(brush.word(&format!("method-{}-summary", method.key))).color(palette.weak));
+    ui.label(RichText::new(brush.word(&format!("method-{key}-summary"))).color(palette.weak));
     ui.add_space(GAP);
-    let Some(evidence) = brush.app.evidence.clone().filter(|evidence| evidence.method == method.key) else {
-        if brush.app.checkpoint(method.key).is_none() {
-            ui.label(RichText::new(brush.word(&format!("method-{}-missing", method.key))).color(palette.text));
+    let is_shown = |evidence: &Evidence| evidence.method == key || key == SIDE_BY_SIDE;
+    let Some(evidence) = brush.app.evidence.clone().filter(|evidence| is_shown(evidence)) else {
+        let is_missing = match key {
+            SIDE_BY_SIDE => brush.app.checkpoints.is_empty(),
+            key => brush.app.checkpoint(key).is_none(),
+        };
+        if is_missing {
+            ui.label(RichText::new(brush.word(&format!("method-{key}-missing"))).color(palette.text));
         } else if brush.app.problem.is_none() {
             ui.label(RichText::new(brush.say(texts::WAITING)).color(palette.weak));
         }
@@ -55,24 +59,22 @@ fn column(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry) {
     };
     let layout = &brush.app.state.layout;
     let mut tree = match &layout.maximised {
-        Some((of, view)) if of == method.key => {
-            Tree::new_tabs(egui::Id::unique(("maximised", method.key)), vec![view.clone()])
-        }
-        _ => layout.column(method.key),
+        Some((of, view)) if of == key => Tree::new_tabs(egui::Id::unique(("maximised", key)), vec![view.clone()]),
+        _ => layout.column(key),
     };
     if tree.tiles.tiles().all(Tile::is_container) {
         ui.label(RichText::new(brush.say(texts::EMPTY_BOARD)).color(palette.weak));
         return;
     }
     let is_whole = layout.maximised.is_none();
-    let mut tiles = Board { brush, evidence: &evidence, method: method.key, edit: None, palette };
+    let mut tiles = Board { brush, evidence: &evidence, method: key, edit: None, palette };
     tree.ui(&mut tiles, ui);
     let edit = tiles.edit;
     if let Some(edit) = edit.filter(|_| is_whole) {
         let dragging = matches!(edit, EditAction::TileResized);
         // While a tile is in the air nothing has changed yet.
         if edit != EditAction::TileDragged {
-            let method = method.key.to_owned();
+            let method = key.to_owned();
             brush.commands.push(Command::Arrange { method, column: Box::new(tree), dragging });
         }
     }

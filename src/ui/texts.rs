@@ -51,6 +51,7 @@ macro_rules! texts {
     };
 }
 
+pub mod four_ways;
 pub mod projector;
 pub mod querying;
 

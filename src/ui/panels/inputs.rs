@@ -6,6 +6,7 @@ use egui::{
 };
 
 use super::comparison;
+use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::samples::SampleSource;
 use crate::app::state::Colours;
 use crate::app::{Ask, Command, Light, PictureSource, Scale, Thing};
@@ -205,7 +206,9 @@ fn checkpoint(ui: &mut Ui, brush: &mut Brush<'_>) {
     let app = brush.app;
     ui.spacing_mut().item_spacing = vec2(6.0, 6.0);
     ui.horizontal_wrapped(|ui| {
-        for choice in app.checkpoints.iter().filter(|choice| choice.method == app.state.method.0) {
+        for choice in
+            app.checkpoints.iter().filter(|choice| [choice.method, SIDE_BY_SIDE].contains(&app.state.method.0))
+        {
             let chosen = app.checkpoint(choice.method) == Some(choice);
             let button = Button::selectable(chosen, choice.title());
             if ui.add(button).on_hover_text(choice.folder.display().to_string()).clicked() {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod embedding;
+mod four_ways;
 mod fusion;
 mod heatmap;
 mod map_picture;
@@ -93,6 +94,7 @@ pub trait View: Sync {
 
 /// Every view, in the order of their keys on the keyboard.
 pub const VIEWS: &[&dyn View] = &[
+    &four_ways::FourWaysView,
     &heatmap::HeatmapView,
     &attention::AttentionView,
     &embedding::EmbeddingView,

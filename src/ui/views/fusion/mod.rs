@@ -59,7 +59,7 @@ fn shown<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, usize, &'a St
 
 /// What is looked at together: the words of the selected phrase, or the one word that is shown. Their line, their places in
 /// it, and what they are called.
-fn asked<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, Vec<usize>, String)> {
+pub(super) fn asked<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, Vec<usize>, String)> {
     let (line, at, step) = shown(app, reading)?;
     let steps_alone = app.state.fusion.step.is_some() || matches!(app.hovered, Some(Thing::Words(..)));
     if let Some((start, end)) = app.state.selected.words.filter(|_| !steps_alone) {
@@ -74,7 +74,13 @@ fn asked<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, Vec<usize>, S
 }
 
 /// The sum of the maps of several words, by the chosen head or the mean of all.
-fn map_of_all(app: &App, reading: &Reading, line: &Line, steps: &[usize], weighting: Weighting) -> Option<Vec<f32>> {
+pub(super) fn map_of_all(
+    app: &App,
+    reading: &Reading,
+    line: &Line,
+    steps: &[usize],
+    weighting: Weighting,
+) -> Option<Vec<f32>> {
     added(steps.iter().map(|at| map_of(app, reading, line, *at, weighting)))
 }
 
@@ -92,7 +98,7 @@ fn added(maps: impl Iterator<Item = Option<Vec<f32>>>) -> Option<Vec<f32>> {
 }
 
 /// Where a word of this line is looked at: an answer's words are only predicted, a text that isn't predicted only read.
-fn place(app: &App, line: &Line) -> Place {
+pub(super) fn place(app: &App, line: &Line) -> Place {
     let asked = app.state.fusion.place;
     let there = |place: Place| line.maps.iter().any(|(known, ..)| *known == place);
     match asked {

@@ -95,6 +95,11 @@ fn winner(app: &App, queries: &Queries) -> Option<usize> {
     highest(similar(app, queries)?)
 }
 
+/// The query whose map stands for the selected words: the one that is most like them, else the selected one, else the first.
+pub(in crate::ui::views) fn best_query(app: &App, queries: &Queries) -> Option<usize> {
+    winner(app, queries).or_else(|| chosen(app, queries))
+}
+
 /// The words that queries are compared with.
 fn compared(app: &App, evidence: &Evidence, queries: &Queries) -> String {
     if queries.contrast.is_some() {
@@ -122,7 +127,8 @@ fn similarity_text(queries: &Queries, value: f32) -> String {
     if queries.contrast.is_some() { cosine(value) } else { percent(value) }
 }
 
-fn cosine(value: f32) -> String {
+/// A cosine, or a share.
+pub(in crate::ui::views) fn cosine(value: f32) -> String {
     format!("{value:.2}").replace("-0.00", "0.00")
 }
 

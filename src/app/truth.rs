@@ -1,0 +1,160 @@
+//! What is true of a sticker scene, held against a map: whether the map lies on what the words name.
+
+use image::GrayImage;
+use std::sync::Arc;
+
+use super::samples::SampleSource;
+use super::{App, PictureSource};
+use crate::evaluation::pointing::{MARGIN, centres_in, is_near};
+use crate::world::{Language, mentioned};
+
+/// The objects of a scene that words name.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    mask: GrayImage,
+    /// How many pixels of the mask lie above and left of each corner, `[height + 1, width + 1]`.
+    sums: Vec<u32>,
+}
+
+/// How a map fares against the objects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fares {
+    /// Whether the middle of the highest patch lies on an object, or as near as the pointing game allows.
+    pub hit: bool,
+    /// Share of the map's positive mass that lies on the objects.
+    pub on_objects: f32,
+    /// Intersection over union of the patches that objects cover by half and as many of the map's highest patches.
+    pub overlap: f32,
+}
+
+impl Truth {
+    /// Of the objects in this mask.
+    #[must_use]
+    pub fn new(mask: GrayImage) -> Self {
+        let (width, height) = (mask.width() as usize, mask.height() as usize);
+        let mut sums = vec![0; (width + 1) * (height + 1)];
+        for (x, y, pixel) in mask.enumerate_pixels() {
+            let at = (y as usize + 1) * (width + 1) + x as usize + 1;
+            let above = at - width - 1;
+            sums[at] = u32::from(pixel.0[0] > 0) + sums[at - 1] + sums[above] - sums[above - 1];
+        }
+        Self { mask, sums }
+    }
+
+    /// Which share of each patch is covered, row by row. The grid of `rows` x `columns` patches lies over the part `seen`
+    /// (left, top, right, bottom) of the picture, in pixels.
+    #[must_use]
+    pub fn covered(&self, [left, top, right, bottom]: [f32; 4], (rows, columns): (usize, usize)) -> Vec<f32> {
+        let (width, height) = self.mask.dimensions();
+        let corner = |from: f32, to: f32, at: usize, count: usize, most: u32| {
+            (from + (to - from) * at as f32 / count.max(1) as f32).round().clamp(0.0, most as f32) as usize
+        };
+        let sum = |x: usize, y: usize| self.sums[y * (width as usize + 1) + x];
+        let of_patch = |patch: usize| {
+            let (row, column) = (patch / columns, patch % columns);
+            let [x, end] = [column, column + 1].map(|at| corner(left, right, at, columns, width));
+            let [y, below] = [row, row + 1].map(|at| corner(top, bottom, at, rows, height));
+            let inside = sum(end, below) + sum(x, y) - sum(x, below) - sum(end, y);
+            inside as f32 / ((end - x) * (below - y)).max(1) as f32
+        };
+        (0..rows * columns).map(of_patch).collect()
+    }
+
+    /// How `map`, row by row over that grid, fares; `None` if it has another size or is nowhere above zero.
+    #[must_use]
+    pub fn fares(&self, map: &[f32], seen: [f32; 4], grid: (usize, usize)) -> Option<Fares> {
+        let covered = self.covered(seen, grid);
+        let mass: f32 = map.iter().map(|value| value.max(0.0)).sum();
+        if map.len() != covered.len() || mass <= 0.0 {
+            return None;
+        }
+        let mut order: Vec<usize> = (0..map.len()).collect();
+        order.sort_by(|one, other| map[*other].total_cmp(&map[*one]));
+        // A small object covers no patch by half: then the patch that it covers most is meant.
+        let most = covered.iter().copied().fold(0.0, f32::max);
+        let objects: Vec<bool> = covered.iter().map(|share| *share > 0.0 && *share >= most.min(0.5)).collect();
+        let count = objects.iter().filter(|is_object| **is_object).count();
+        let both = order.iter().take(count).filter(|patch| objects[**patch]).count();
+        let on_objects = map.iter().zip(&covered).map(|(value, share)| value.max(0.0) * share).sum::<f32>() / mass;
+        let centre = centres_in(seen, grid)[*order.first()?];
+        Some(Fares {
+            hit: is_near(&self.mask, centre, MARGIN),
+            on_objects,
+            overlap: both as f32 / (2 * count - both).max(1) as f32,
+        })
+    }
+}
+
+/// What a truth was found for: the picture, and the words.
+type Asked = (PictureSource, String);
+
+/// The truth of what was asked last, so that it isn't drawn anew in every frame.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(Option<(Asked, Option<Arc<Truth>>)>);
+
+impl App {
+    /// The objects that the selected words (or, where none are, the sentence) name, where the picture is a scene of the
+    /// sample menu and they name some.
+    #[must_use]
+    pub fn truth(&self) -> Option<&Truth> {
+        self.known_truth.0.as_ref()?.1.as_deref()
+    }
+
+    /// Finds the truth anew where picture or words have changed.
+    pub(super) fn find_truth(&mut self) {
+        let words = self.state.selected.words.and_then(|(start, end)| self.state.sentence.get(start..end));
+        let asked = (self.state.picture.clone(), words.unwrap_or(&self.state.sentence).to_owned());
+        if self.known_truth.0.as_ref().is_some_and(|(known, _)| *known == asked) {
+            return;
+        }
+        let found = self.objects_named(&asked).map(Arc::new);
+        self.known_truth = Known(Some((asked, found)));
+    }
+
+    fn objects_named(&self, (picture, words): &Asked) -> Option<Truth> {
+        let PictureSource::Sample(key) = picture else { return None };
+        let sample = self.samples.iter().find(|sample| sample.key == *key)?;
+        let SampleSource::Scene(scene) = &sample.source else { return None };
+        let things: Vec<_> = Language::ALL.iter().flat_map(|language| mentioned(words, *language)).collect();
+        let objects: Vec<usize> =
+            (0..scene.objects.len()).filter(|at| things.contains(&scene.objects[*at].thing)).collect();
+        (!objects.is_empty()).then(|| Truth::new(scene.mask_of(&objects)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Luma;
+
+    /// A square of 20 pixels in the second column of the first row of four by four patches of 20 pixels.
+    fn truth() -> Truth {
+        let inside = |x: u32, y: u32| (20..40).contains(&x) && y < 20;
+        Truth::new(GrayImage::from_fn(80, 80, |x, y| Luma([if inside(x, y) { 255 } else { 0 }])))
+    }
+
+    const SEEN: [f32; 4] = [0.0, 0.0, 80.0, 80.0];
+
+    #[test]
+    fn patches_are_covered_as_the_mask_says() {
+        let covered = truth().covered(SEEN, (4, 4));
+        assert_eq!(covered[1], 1.0);
+        assert_eq!(covered.iter().sum::<f32>(), 1.0);
+        let halves = truth().covered([10.0, 0.0, 90.0, 80.0], (4, 4));
+        assert_eq!(halves[..3], [0.5, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn a_map_fares_well_on_the_object_and_badly_elsewhere() {
+        let mut map = vec![0.0; 16];
+        assert_eq!(truth().fares(&map, SEEN, (4, 4)), None);
+        map[1] = 3.0;
+        map[15] = 1.0;
+        let good = truth().fares(&map, SEEN, (4, 4)).unwrap();
+        assert_eq!(good, Fares { hit: true, on_objects: 0.75, overlap: 1.0 });
+        map[1] = 0.0;
+        let bad = truth().fares(&map, SEEN, (4, 4)).unwrap();
+        assert_eq!(bad, Fares { hit: false, on_objects: 0.0, overlap: 0.0 });
+        assert_eq!(truth().fares(&map, SEEN, (2, 2)), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! What is said where the four methods stand side by side.
+
+use super::Text;
+
+texts! {
+    /// Before the scale of the maps.
+    SHARE_OF_MAP = "share-of-map";
+    /// What a click on a method's name does.
+    TO_COLUMN = "to-column";
+    /// The map's highest patch lies on what the words name.
+    HIT = "hit";
+    /// It doesn't.
+    MISS = "miss";
+    /// Share of the map.
+    ON_OBJECT = "on-object";
+    /// Of the map's highest patches and the object's.
+    OVERLAP = "overlap-of-patches";
+    /// Where a method has no map of the words.
+    NO_MAP = "no-map";
+    /// What a map is: that of a query.
+    MAP_OF_QUERY = "map-of-query";
+}

@@ -1,0 +1,117 @@
+//! One picture and the same words in the eyes of all four methods.
+
+mod common;
+#[path = "common/interface.rs"]
+mod interface;
+
+use alignscope::app::layout::SIDE_BY_SIDE;
+use alignscope::app::state::MethodName;
+use alignscope::app::{App, AppState, Command, PictureSource, Theme};
+use alignscope::methods::METHODS;
+use alignscope::ui::views::named;
+use alignscope::world::Language;
+use egui_kittest::kittest::{NodeT, Queryable};
+use interface::{app, screen, settle, state};
+
+fn together(language: Language) -> AppState {
+    AppState { method: MethodName(SIDE_BY_SIDE), ..state(Theme::Dark, language) }
+}
+
+fn select(app: &mut App, words: &str) {
+    let start = app.state.sentence.find(words).expect("the words stand in the sentence");
+    app.apply(Command::SelectWords { start, end: start + words.len(), extend: false });
+    settle(app);
+}
+
+/// What the view shows, as text.
+fn shown(app: &App) -> Vec<String> {
+    let (harness, _) = screen(app.still());
+    let view = named("four-ways").expect("the view");
+    let evidence = app.evidence.clone().expect("evidence");
+    assert_eq!(view.numbers(&evidence, app).len(), METHODS.len());
+    let said = |node: egui_kittest::Node<'_>| node.accesskit_node().label().or(node.accesskit_node().value());
+    harness.root().children_recursive().filter_map(said).collect()
+}
+
+#[test]
+fn all_four_methods_say_where_the_words_land() {
+    for (language, words) in [(Language::English, "red ball"), (Language::Chinese, "红色的球")] {
+        let mut app = app(together(language));
+        assert!(app.problem.is_none(), "{:?}", app.problem);
+        let known: Vec<&str> = app.columns.keys().copied().collect();
+        assert_eq!(known.len(), METHODS.len(), "{known:?}");
+        select(&mut app, words);
+        let truth = app.truth().expect("the scene is known");
+        for evidence in app.columns.values() {
+            let covered = truth.covered(evidence.seen, evidence.grid);
+            assert_eq!(covered.len(), evidence.grid.0 * evidence.grid.1);
+            assert!(covered.iter().any(|share| *share > 0.9), "a ball covers whole patches");
+        }
+        let (share, overlap) = match language {
+            Language::English => ("on the object", "overlap"),
+            Language::Chinese => ("落在物体上", "交并比"),
+        };
+        let texts = shown(&app);
+        let facts: Vec<&String> = texts.iter().filter(|text| text.starts_with(share)).collect();
+        assert_eq!(facts.len(), METHODS.len(), "{texts:?}");
+        assert!(facts.iter().all(|text| text.contains('%') && text.contains(overlap)), "{facts:?}");
+    }
+}
+
+#[test]
+fn truth_follows_the_words_and_a_photograph_has_none() {
+    let mut app = App::new(together(Language::English));
+    let cover = |app: &App| app.truth().map(|truth| truth.covered([0.0, 0.0, 256.0, 256.0], (8, 8)));
+    let covers: Vec<_> = ["guitar", "cat", "red ball"]
+        .into_iter()
+        .map(|words| {
+            let start = app.state.sentence.find(words).expect("the words");
+            app.apply(Command::SelectWords { start, end: start + words.len(), extend: false });
+            cover(&app).expect("an object")
+        })
+        .collect();
+    assert!(covers[0] != covers[1] && covers[1] != covers[2] && covers[0] != covers[2]);
+    app.apply(Command::SelectSentence);
+    let all = cover(&app).expect("all objects");
+    let sum = |cover: &[f32]| cover.iter().sum::<f32>();
+    assert!(sum(&all) > covers.iter().map(|cover| sum(cover)).sum::<f32>() - 1e-3, "the sentence names a rabbit, too");
+    app.apply(Command::SetSentence("a zebra".into()));
+    assert!(app.truth().is_none(), "no zebra is there");
+    let photograph = app.samples.iter().rev().find(|sample| !sample.key.starts_with("scene")).expect("a photograph");
+    let key = photograph.key.clone();
+    app.apply(Command::OpenSample(key));
+    assert!(app.truth().is_none());
+}
+
+#[test]
+fn a_name_leads_to_its_column_and_a_checkpoint_stays_side_by_side() {
+    let (mut harness, app) = screen(app(together(Language::English)));
+    harness.run_steps(3);
+    let chosen = app.borrow().checkpoints.iter().find(|choice| choice.name == "clip-grounded").cloned();
+    app.borrow_mut().apply(Command::SetCheckpoint(chosen.expect("a checkpoint").folder));
+    settle(&mut app.borrow_mut());
+    harness.run_steps(2);
+    assert_eq!(app.borrow().state.method.0, SIDE_BY_SIDE);
+    assert_eq!(app.borrow().columns["contrastive"].model.name, "clip-grounded");
+    // The second is the name over the picture; the first is the tab.
+    let name = harness.query_all_by_label("Cross-attention").last().expect("a name");
+    name.click();
+    harness.run_steps(3);
+    assert_eq!(app.borrow().state.method.0, "cross-attention");
+    let evidence = app.borrow().evidence.clone().expect("evidence");
+    assert_eq!(evidence.method, "cross-attention");
+}
+
+#[test]
+fn a_patch_is_lit_in_all_pictures_and_each_method_names_its_words() {
+    let mut app = app(together(Language::English));
+    select(&mut app, "red ball");
+    app.apply(Command::SelectPatch(Some(45)));
+    settle(&mut app);
+    let texts = shown(&app).join("\n");
+    assert_eq!(texts.matches("Patch 6·6:").count(), METHODS.len(), "{texts}");
+    app.apply(Command::OpenPicture("no such file.png".into()));
+    settle(&mut app);
+    assert!(app.problem.as_ref().is_some_and(|problem| problem.contains("no such file")), "{:?}", app.problem);
+    assert!(matches!(app.state.picture, PictureSource::Sample(_)) && app.columns.len() == METHODS.len());
+}
