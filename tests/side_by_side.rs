@@ -77,6 +77,10 @@ fn truth_follows_the_words_and_a_photograph_has_none() {
     assert!(sum(&all) > covers.iter().map(|cover| sum(cover)).sum::<f32>() - 1e-3, "the sentence names a rabbit, too");
     app.apply(Command::SetSentence("a zebra".into()));
     assert!(app.truth().is_none(), "no zebra is there");
+    let written = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sample-data/scene-000101.png");
+    app.apply(Command::OpenPicture(written));
+    app.apply(Command::SetSentence("a cat".into()));
+    assert_eq!(cover(&app), Some(covers[1].clone()), "its description stands beside it");
     let photograph = app.samples.iter().rev().find(|sample| !sample.key.starts_with("scene")).expect("a photograph");
     let key = photograph.key.clone();
     app.apply(Command::OpenSample(key));

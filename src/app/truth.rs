@@ -1,12 +1,16 @@
 //! What is true of a sticker scene, held against a map: whether the map lies on what the words name.
 
 use image::GrayImage;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::samples::SampleSource;
 use super::{App, PictureSource};
 use crate::evaluation::pointing::{MARGIN, centres_in, is_near};
-use crate::world::{Language, mentioned};
+use crate::world::{Language, Scene, mentioned, read_scene};
+
+/// Bytes of a scene's description, of which those written have a few thousand.
+const LARGEST_DESCRIPTION: u64 = 1 << 20;
 
 /// The objects of a scene that words name.
 #[derive(Clone, Debug)]
@@ -94,7 +98,7 @@ pub(super) struct Known(Option<(Asked, Option<Arc<Truth>>)>);
 
 impl App {
     /// The objects that the selected words (or, where none are, the sentence) name, where the picture is a scene of the
-    /// sample menu and they name some.
+    /// sample menu, or one with its description beside it, and they name some.
     #[must_use]
     pub fn truth(&self) -> Option<&Truth> {
         self.known_truth.0.as_ref()?.1.as_deref()
@@ -112,14 +116,26 @@ impl App {
     }
 
     fn objects_named(&self, (picture, words): &Asked) -> Option<Truth> {
-        let PictureSource::Sample(key) = picture else { return None };
-        let sample = self.samples.iter().find(|sample| sample.key == *key)?;
-        let SampleSource::Scene(scene) = &sample.source else { return None };
+        let scene = match picture {
+            PictureSource::Sample(key) => {
+                let sample = self.samples.iter().find(|sample| sample.key == *key)?;
+                let SampleSource::Scene(scene) = &sample.source else { return None };
+                Scene::clone(scene)
+            }
+            PictureSource::File(path) => scene_beside(path)?,
+        };
         let things: Vec<_> = Language::ALL.iter().flat_map(|language| mentioned(words, *language)).collect();
         let objects: Vec<usize> =
             (0..scene.objects.len()).filter(|at| things.contains(&scene.objects[*at].thing)).collect();
         (!objects.is_empty()).then(|| Truth::new(scene.mask_of(&objects)))
     }
+}
+
+/// The scene that `alignscope scenes` has written beside a picture.
+fn scene_beside(picture: &Path) -> Option<Scene> {
+    let description = picture.with_extension("json");
+    let is_small = std::fs::metadata(&description).is_ok_and(|found| found.len() <= LARGEST_DESCRIPTION);
+    is_small.then(|| read_scene(&description).ok()).flatten().map(|description| description.scene)
 }
 
 #[cfg(test)]

@@ -31,8 +31,10 @@ fn column(ui: &mut Ui, brush: &mut Brush<'_>, key: &'static str) {
     let palette = brush.palette();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = GAP;
+        // In a narrow window all names still stand in one line.
+        let size = (ui.available_width() / 56.0).clamp(12.5, 16.0);
         for other in keys() {
-            let name = RichText::new(brush.word(&format!("method-{other}"))).font(title_font(16.0));
+            let name = RichText::new(brush.word(&format!("method-{other}"))).font(title_font(size));
             if ui.add(egui::Button::selectable(other == key, name)).clicked() {
                 brush.commands.push(Command::SetMethod(MethodName(other)));
             }
