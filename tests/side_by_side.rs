@@ -119,3 +119,16 @@ fn a_patch_is_lit_in_all_pictures_and_each_method_names_its_words() {
     assert!(app.problem.as_ref().is_some_and(|problem| problem.contains("no such file")), "{:?}", app.problem);
     assert!(matches!(app.state.picture, PictureSource::Sample(_)) && app.columns.len() == METHODS.len());
 }
+
+#[test]
+fn the_page_holds_what_stands_side_by_side() {
+    use alignscope::app::{Export, Format};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("board.html");
+    let app = app(together(Language::Chinese));
+    let export = Export { view: None, format: Format::Html };
+    alignscope::ui::export::write(&app, &export, &path).expect("a page");
+    let page = std::fs::read_to_string(&path).expect("a page");
+    assert!(page.contains("四种方法") && page.contains("blip2-retrieval") && page.contains("llava"));
+    assert_eq!(page.matches("data:text/csv").count(), 1);
+}

@@ -239,6 +239,12 @@ impl App {
         self.history.can_redo()
     }
 
+    /// The key of the column that there is something to show of: side by side, or the one of the method that `evidence` is of.
+    #[must_use]
+    pub fn shown_column(&self, evidence: &Evidence) -> &'static str {
+        if self.state.method.0 == layout::SIDE_BY_SIDE { layout::SIDE_BY_SIDE } else { evidence.method }
+    }
+
     /// The chosen attribution.
     #[must_use]
     pub fn layer(&self) -> Layer {

@@ -8,12 +8,14 @@ use super::columns::alone;
 use super::textures::Textures;
 use super::views::{Brush, VIEWS, View, named};
 use super::{board, offscreen, texts, theme};
+use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::{App, Export, Format, Theme};
 use crate::error::{Error, Result};
 use crate::export::npz::npz;
 use crate::export::numbers::csv;
 use crate::export::page::{Page, Section, page};
 use crate::files;
+use crate::methods::Evidence;
 
 /// The size of the board in a page and in files, in points.
 pub const BOARD: [f32; 2] = [1600.0, 1000.0];
@@ -36,7 +38,7 @@ fn bytes(app: &App, export: &Export) -> Result<Vec<u8>> {
     let view = || {
         let view = export.view.and_then(named);
         let view = view.ok_or_else(|| Error::unusable("there is no such view", "choose another"))?;
-        if view.method() == evidence.method {
+        if view.method() == app.shown_column(evidence) {
             return Ok(view);
         }
         Err(Error::unusable(format!("the view '{}' stands in another column", view.key()), "show its column first"))
@@ -80,7 +82,8 @@ fn html(app: &App) -> Result<Vec<u8>> {
     let sentence = app.state.sentence.trim();
     let drawn = files::png(&board::draw(app, BOARD[0], BOARD[1], 1.0).into())?;
     let mut sections = Vec::new();
-    for view in VIEWS.iter().filter(|view| view.method() == evidence.method) {
+    let column = app.shown_column(evidence);
+    for view in VIEWS.iter().filter(|view| view.method() == column) {
         let title = say(&title_key(*view));
         sections.push(Section {
             picture: picture(app, *view, 2.0)?,
@@ -91,7 +94,12 @@ fn html(app: &App) -> Result<Vec<u8>> {
             title,
         });
     }
-    let summary = say(&format!("method-{}-summary", evidence.method));
+    let summary = say(&format!("method-{column}-summary"));
+    let model = |evidence: &Evidence| format!("{} · {}", evidence.model.name, evidence.model.class);
+    let models = match column {
+        SIDE_BY_SIDE => app.columns.values().map(|evidence| model(evidence)).collect::<Vec<_>>().join(", "),
+        _ => model(evidence),
+    };
     let (numbers, footer) = (say(texts::PAGE_NUMBERS.0), say(texts::PAGE_FOOTER.0));
     let page = page(&Page {
         language: texts::name_of(language)[0],
@@ -101,7 +109,7 @@ fn html(app: &App) -> Result<Vec<u8>> {
             (say(texts::PICTURE.0), app.picture_name.clone()),
             (say(texts::SENTENCE.0), sentence.to_owned()),
             (say(texts::SELECTED.0), evidence.phrase.clone()),
-            (say(texts::MODEL.0), format!("{} · {}", evidence.model.name, evidence.model.class)),
+            (say(texts::MODEL.0), models),
         ],
         board: &drawn,
         board_alt: &say(texts::THE_BOARD.0),
