@@ -7,35 +7,31 @@
 //! measured here is how well each learns from so little, and what it can let through.
 
 use candle_core::{DType, Device, Tensor};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::blip_2;
 use super::folder::{config_head, write_checkpoint, write_tokenizer};
-use super::lm::{BEFORE, CONTEXT, lm_config, with_a_row_more};
+use super::llava::{projector_start, tokenizer};
+use super::lm::{BEFORE, CONTEXT, with_a_row_more, with_a_token_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
-use super::run::{Batch, Plan, Recipe};
-use super::texts::{Lines, conversation};
-use super::tokenizer::{BEGIN, PAD, tokenizer_json_with, without_end, words};
-use super::tower::{of_clip, pixels};
+use super::run::{Plan, Recipe};
+use super::shown::Shown;
+use super::texts::conversation;
+use super::tokenizer::{BEGIN, PAD, words};
+use super::tower::of_clip;
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
 use crate::models::bottleneck::{Bottleneck, BottleneckConfig, CLASS, Connector};
-use crate::models::flamingo::IMAGE;
 use crate::models::language_model::LanguageConfig;
-use crate::models::llama::LlamaConfig;
 use crate::models::preprocess::ImageProcessor;
 use crate::models::q_former::QFormerConfig;
 use crate::models::tokenizer::TextTokenizer;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Scope};
 use crate::taps::Taps;
-use crate::world::{Scene, Split};
 
 /// Conversations about each picture in a step.
 const TEXTS: usize = 2;
@@ -53,20 +49,6 @@ pub struct BottleneckRecipe {
     start: BTreeMap<String, Tensor>,
 }
 
-/// One step's pictures and texts.
-pub struct BottleneckBatch {
-    pixels: Tensor,   // [pictures, 3, size, size]
-    pictures: Tensor, // the picture of each text, [texts]
-    lines: Lines,
-}
-
-impl Batch for BottleneckBatch {
-    fn to(self, device: &Device) -> Result<Self> {
-        let (pixels, pictures) = (self.pixels.to_device(device)?, self.pictures.to_device(device)?);
-        Ok(Self { pixels, pictures, lines: self.lines.to(device)? })
-    }
-}
-
 impl BottleneckRecipe {
     /// The recipe `bottleneck` with this `connector`, over the tower of the CLIP checkpoint in `tower` and the language model
     /// that `train lm` wrote into `language`.
@@ -82,10 +64,7 @@ impl BottleneckRecipe {
     ) -> Result<Self> {
         let (vision_config, processor, frozen) = of_clip(tower, TOWER)?;
         let start = with_a_row_more(&Weights::open(language, &Device::Cpu)?, "language_model")?;
-        let lm = lm_config();
-        let language = LanguageConfig::Llama(LlamaConfig { vocab_size: lm.vocab_size + 1, ..lm });
-        let text_config =
-            serde_json::to_value(&language).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+        let (language, text_config) = with_a_token_more()?;
         let qformer = QFormerConfig {
             vocab_size: words().len(),
             hidden_size: 128,
@@ -135,22 +114,13 @@ fn name(connector: Connector) -> &'static str {
     }
 }
 
-/// The tokenizer: with the token that stands for a vector of a picture, and without an end behind a text.
-fn tokenizer() -> Value {
-    without_end(tokenizer_json_with(&[IMAGE]))
-}
-
 /// How weights start that nothing has learned yet: those of the connector.
 fn initialise(name: &str, shape: &[usize]) -> Start {
-    if name.starts_with("multi_modal_projector") && name.ends_with("weight") {
-        let width = shape.last().copied().unwrap_or(1) as f64;
-        return Start::Normal(width.powf(-0.5));
-    }
-    blip_2::initialise(name, shape)
+    projector_start(name, shape).unwrap_or_else(|| blip_2::initialise(name, shape))
 }
 
 impl Recipe for BottleneckRecipe {
-    type Batch = BottleneckBatch;
+    type Batch = Shown;
 
     fn plan(&self) -> &Plan {
         &self.plan
@@ -167,36 +137,20 @@ impl Recipe for BottleneckRecipe {
         !["norm", "Norm", "embed", "bias", "query_tokens"].iter().any(|part| name.contains(part))
     }
 
-    fn batch(&self, step: usize) -> Result<BottleneckBatch> {
+    fn batch(&self, step: usize) -> Result<Shown> {
         // The same scenes and conversations, whatever the connector.
-        let first = (self.plan.seed << 40) + (1 << 37) + (step * self.plan.batch) as u64;
+        let first = (self.plan.seed << 40) + (1 << 37);
         let tokens = self.config.connector.tokens();
         let image = std::iter::repeat_n(self.config.image_token_index, tokens);
         let picture: Vec<u32> = std::iter::once(BEGIN.1).chain(image).collect();
-        let made = (0..self.plan.batch as u64)
-            .into_par_iter()
-            .map(|at| {
-                let scene = Scene::random(Split::Training, first + at);
-                let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x626f_7474);
-                let longest = tokens + CONTEXT;
-                let texts = (0..TEXTS)
-                    .map(|_| conversation(&self.tokenizer, &scene, picture.clone(), longest, &mut rng))
-                    .collect::<Result<Vec<_>>>()?;
-                Ok((scene, texts))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let (mut scenes, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (scene, texts)) in made.into_iter().enumerate() {
-            scenes.push(scene);
-            pictures.extend(texts.iter().map(|_| at as u32));
-            rows.extend(texts);
-        }
-        let pictures = Tensor::new(pictures, &Device::Cpu)?;
-        Ok(BottleneckBatch { pixels: pixels(&self.processor, &scenes)?, pictures, lines: Lines::new(&rows)? })
+        Shown::new(&self.processor, &self.plan, (first, step, 0x626f_7474), |scene, rng| {
+            let text = |_| conversation(&self.tokenizer, scene, picture.clone(), tokens + CONTEXT, rng);
+            (0..TEXTS).map(text).collect()
+        })
     }
 
-    fn loss(&self, batch: &BottleneckBatch, variables: &Variables) -> Result<(Tensor, f64)> {
-        let BottleneckBatch { pixels, pictures, lines } = batch;
+    fn loss(&self, batch: &Shown, variables: &Variables) -> Result<(Tensor, f64)> {
+        let Shown { pixels, pictures, lines } = batch;
         let model = self.model(variables)?;
         let taps = &mut Taps::none();
         let connected = model.connect(&model.see(pixels, taps)?, taps)?;

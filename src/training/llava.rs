@@ -5,27 +5,25 @@
 //! read sentences about a scene that stand before a text: now a picture stands there.
 
 use candle_core::{DType, Device, Tensor};
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, write_checkpoint, write_json, write_tokenizer};
-use super::lm::{self, BEFORE, CONTEXT, lm_config, with_a_row_more};
+use super::lm::{self, BEFORE, CONTEXT, with_a_row_more, with_a_token_more};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
-use super::run::{Batch, Plan, Recipe};
-use super::texts::{Lines, Row, any_language, asked_caption, conversation, turn};
+use super::run::{Plan, Recipe};
+use super::shown::Shown;
+use super::texts::{Row, any_language, asked_caption, conversation, turn};
 use super::tokenizer::{BEGIN, tokenizer_json_with, without_end, words};
-use super::tower::{of_clip, pixels};
+use super::tower::of_clip;
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::flamingo::IMAGE;
 use crate::models::language_model::LanguageConfig;
-use crate::models::llama::LlamaConfig;
 use crate::models::llava::{FeatureLayers, Llava, LlavaConfig, LlavaPrompt, LlavaVisionConfig, VisionKind};
 use crate::models::preprocess::ImageProcessor;
 use crate::models::projector::CLASSES;
@@ -34,7 +32,7 @@ use crate::models::vision_tower::VisionTowerConfig;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
-use crate::world::{Scene, Split};
+use crate::world::Scene;
 
 /// Texts about each picture in a step: captions, or conversations.
 const TEXTS: usize = 2;
@@ -72,20 +70,6 @@ pub struct LlavaRecipe {
     tokenizer: TextTokenizer,
     frozen: BTreeMap<String, Tensor>,
     start: BTreeMap<String, Tensor>,
-}
-
-/// One step's pictures and texts.
-pub struct LlavaBatch {
-    pixels: Tensor,   // [pictures, 3, size, size]
-    pictures: Tensor, // the picture of each text, [texts]
-    lines: Lines,
-}
-
-impl Batch for LlavaBatch {
-    fn to(self, device: &Device) -> Result<Self> {
-        let (pixels, pictures) = (self.pixels.to_device(device)?, self.pictures.to_device(device)?);
-        Ok(Self { pixels, pictures, lines: self.lines.to(device)? })
-    }
 }
 
 impl LlavaRecipe {
@@ -154,10 +138,7 @@ impl LlavaRecipe {
 
 /// The sizes of the first stage, with this tower.
 fn first_config(tower: VisionTowerConfig) -> Result<(LlavaConfig, LanguageConfig)> {
-    let lm = lm_config();
-    let language = LanguageConfig::Llama(LlamaConfig { vocab_size: lm.vocab_size + 1, ..lm });
-    let text_config =
-        serde_json::to_value(&language).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+    let (language, text_config) = with_a_token_more()?;
     let config = LlavaConfig {
         vision_config: LlavaVisionConfig { tower, model_type: VisionKind::Clip },
         text_config,
@@ -171,21 +152,23 @@ fn first_config(tower: VisionTowerConfig) -> Result<(LlavaConfig, LanguageConfig
 }
 
 /// The tokenizer: with the token that stands for a picture, and without an end behind a text, which is to be written.
-fn tokenizer() -> Value {
+pub(super) fn tokenizer() -> Value {
     without_end(tokenizer_json_with(&[IMAGE]))
 }
 
 /// How weights start that nothing has learned yet: those of the projector.
 fn initialise(name: &str, shape: &[usize]) -> Start {
-    if name.starts_with(PROJECTOR) && name.ends_with("weight") {
-        let width = shape.last().copied().unwrap_or(1) as f64;
-        return Start::Normal(width.powf(-0.5));
-    }
-    lm::initialise(name, shape)
+    projector_start(name, shape).unwrap_or_else(|| lm::initialise(name, shape))
+}
+
+/// How a weight of a projector's layers starts, if it is one.
+pub(super) fn projector_start(name: &str, shape: &[usize]) -> Option<Start> {
+    let width = shape.last().copied().unwrap_or(1) as f64;
+    (name.starts_with(PROJECTOR) && name.ends_with("weight")).then(|| Start::Normal(width.powf(-0.5)))
 }
 
 impl Recipe for LlavaRecipe {
-    type Batch = LlavaBatch;
+    type Batch = Shown;
 
     fn plan(&self) -> &Plan {
         &self.plan
@@ -202,37 +185,22 @@ impl Recipe for LlavaRecipe {
         !["norm", "embed", "bias"].iter().any(|part| name.contains(part))
     }
 
-    fn batch(&self, step: usize) -> Result<LlavaBatch> {
+    fn batch(&self, step: usize) -> Result<Shown> {
         let stage = if self.captions { 1 } else { 2 };
-        let first = (self.plan.seed << 40) + (stage << 36) + (step * self.plan.batch) as u64;
-        let made = (0..self.plan.batch as u64)
-            .into_par_iter()
-            .map(|at| {
-                let scene = Scene::random(Split::Training, first + at);
-                let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6c_6176);
-                let mut texts = Vec::new();
-                for _ in 0..TEXTS {
-                    texts.push(if self.captions {
-                        self.caption(&scene, &mut rng)?
-                    } else {
-                        conversation(&self.tokenizer, &scene, self.picture(), self.tokenizer.context(), &mut rng)?
-                    });
+        let first = (self.plan.seed << 40) + (stage << 36);
+        Shown::new(&self.processor, &self.plan, (first, step, 0x6c6c_6176), |scene, rng| {
+            let text = |_| {
+                if self.captions {
+                    return self.caption(scene, rng);
                 }
-                Ok((scene, texts))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let (mut scenes, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (scene, texts)) in made.into_iter().enumerate() {
-            scenes.push(scene);
-            pictures.extend(texts.iter().map(|_| at as u32));
-            rows.extend(texts);
-        }
-        let pictures = Tensor::new(pictures, &Device::Cpu)?;
-        Ok(LlavaBatch { pixels: pixels(&self.processor, &scenes)?, pictures, lines: Lines::new(&rows)? })
+                conversation(&self.tokenizer, scene, self.picture(), self.tokenizer.context(), rng)
+            };
+            (0..TEXTS).map(text).collect()
+        })
     }
 
-    fn loss(&self, batch: &LlavaBatch, variables: &Variables) -> Result<(Tensor, f64)> {
-        let LlavaBatch { pixels, pictures, lines } = batch;
+    fn loss(&self, batch: &Shown, variables: &Variables) -> Result<(Tensor, f64)> {
+        let Shown { pixels, pictures, lines } = batch;
         let model = self.model(variables)?;
         let features = model.see(pixels, &mut Taps::none())?; // [pictures, positions, feature width]
         let projected = model.project(&features)?.index_select(pictures, 0)?; // [texts, positions, language width]

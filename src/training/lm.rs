@@ -22,7 +22,7 @@ use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
 use crate::models::generate::Ends;
-use crate::models::language_model::LanguageModel;
+use crate::models::language_model::{LanguageConfig, LanguageModel};
 use crate::models::llama::{Llama, LlamaConfig};
 use crate::models::tokenizer::TextTokenizer;
 use crate::models::weights::Weights;
@@ -102,6 +102,17 @@ pub(super) fn with_a_row_more(lm: &Weights, prefix: &str) -> Result<BTreeMap<Str
         weights.insert(format!("{prefix}.{name}"), weight);
     }
     Ok(weights)
+}
+
+/// The language model with that row: how it is built, and the same as `text_config` of what it stands in.
+///
+/// # Errors
+/// If its sizes can't be written.
+pub(super) fn with_a_token_more() -> Result<(LanguageConfig, Value)> {
+    let lm = lm_config();
+    let language = LanguageConfig::Llama(LlamaConfig { vocab_size: lm.vocab_size + 1, ..lm });
+    let written = serde_json::to_value(&language).map_err(|error| Error::unusable(error.to_string(), "report this"))?;
+    Ok((language, written))
 }
 
 impl LmRecipe {

@@ -20,6 +20,7 @@ mod places;
 pub mod querying_writer;
 pub mod run;
 mod sentences;
+mod shown;
 mod texts;
 pub mod tokenizer;
 mod tower;
