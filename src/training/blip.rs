@@ -5,7 +5,7 @@
 //! find in the same patches, which are also asked for their places (`places.rs`). Each picture comes with a sentence in one of the languages, and with questions in either.
 
 use candle_core::{DType, Device, Tensor};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::optimizer::AdamWConfig;
 use super::places::{place_head, place_loss};
 use super::run::{Batch, Plan, Recipe};
 use super::sentences::{Pairs, Sentences};
-use super::texts::{Lines, Row, any_language, caption_rows, with_unknown_words};
+use super::texts::{Lines, Row, any_language, caption_rows, take_question, with_unknown_words};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::tower;
 use super::variables::{Start, Variables};
@@ -34,7 +34,7 @@ use crate::models::vision_tower::VisionTowerConfig;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Fusion, Scope, padding_mask_for};
 use crate::taps::{Taps, Tower};
-use crate::world::{Language, Question, QuestionKind, Scene, Split, Statement};
+use crate::world::{Language, QuestionKind, Scene, Split, Statement};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
@@ -208,7 +208,7 @@ impl BlipRecipe {
         for (at, scene) in scenes.iter().enumerate() {
             for _ in 0..each {
                 let language = any_language(rng);
-                if let Some(question) = any_question(scene, language, &[QuestionKind::Where], rng) {
+                if let Some(question) = take_question(&mut scene.questions(language), &[QuestionKind::Where], rng) {
                     pictures.push(at as u32);
                     texts.push(self.ids(&question.text, rng)?);
                     answers.push(Row::learned_behind(1, self.tokenizer.encode(&question.answer)?.ids));
@@ -218,25 +218,6 @@ impl BlipRecipe {
         let pictures = Tensor::new(pictures, &Device::Cpu)?;
         Ok(Questions { pictures, texts: self.tokenizer.pad(&texts, &Device::Cpu)?, answers: Lines::new(&answers)? })
     }
-}
-
-/// A question of a random kind, where the scene has some of it. All kinds are as likely; each time that one stands among
-/// `more` it is asked as often once more.
-pub(super) fn any_question(
-    scene: &Scene,
-    language: Language,
-    more: &[QuestionKind],
-    rng: &mut ChaCha8Rng,
-) -> Option<Question> {
-    let mut questions = scene.questions(language);
-    let mut kinds = [QuestionKind::ALL.as_slice(), more].concat();
-    kinds.retain(|kind| questions.iter().any(|question| question.kind == *kind));
-    if kinds.is_empty() {
-        return None;
-    }
-    let kind = kinds[rng.random_range(0..kinds.len() as u32) as usize];
-    questions.retain(|question| question.kind == kind);
-    Some(questions.swap_remove(rng.random_range(0..questions.len() as u32) as usize))
 }
 
 impl Recipe for BlipRecipe {

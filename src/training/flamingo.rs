@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, learned_in, write_checkpoint, write_tokenizer};
+use super::latents::{Heads, on_patches};
 use super::lm::{CONTEXT, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Batch, Plan, Recipe};
 use super::texts::{Lines, conversation};
 use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
+use super::tower::pixels;
 use super::variables::Variables;
 use crate::error::{Error, Result};
 use crate::models::flamingo::{AROUND, IDEFICS_PLACE, IMAGE};
@@ -34,8 +36,14 @@ use crate::world::{Scene, Split};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
+/// Side of a patch, in pixels.
+const PATCH_SIZE: usize = 8;
 /// Conversations about each picture in a step.
 const TEXTS: usize = 2;
+/// Scenes on which it is found out where the latents start.
+const SAMPLE: u64 = 64;
+/// Prefix of the resampler's weights.
+const RESAMPLER: &str = "model.perceiver_resampler.";
 
 /// The recipe.
 pub struct FlamingoRecipe {
@@ -103,16 +111,16 @@ impl FlamingoRecipe {
                 num_attention_heads: 4,
                 num_channels: 3,
                 image_size: IMAGE_SIZE,
-                patch_size: 8,
+                patch_size: PATCH_SIZE,
                 hidden_act: Activation::QuickGelu,
                 layer_norm_eps: 1e-5,
             },
             perceiver_config: IdeficsPerceiverConfig {
-                resampler_n_latents: 32,
+                resampler_n_latents: (IMAGE_SIZE / PATCH_SIZE).pow(2),
                 resampler_depth: 2,
                 resampler_n_heads: 4,
                 resampler_head_dim: 32,
-                qk_layer_norms_perceiver: false,
+                qk_layer_norms_perceiver: true,
             },
         };
         let plan = Plan {
@@ -134,15 +142,35 @@ impl FlamingoRecipe {
                 }
             }
         }
-        let learned = start.map(|folder| learned_in(folder, &frozen)).transpose()?.unwrap_or_default();
         let tokenizer = TextTokenizer::from_json(&tokenizer(), CONTEXT)?;
-        let processor = ImageProcessor::new(Class::Clip, 64);
-        Ok(Self { config, plan, processor, tokenizer, frozen, start: learned })
+        let processor = ImageProcessor::new(Class::Clip, IMAGE_SIZE as u32);
+        let start = match start {
+            Some(folder) => learned_in(folder, &frozen)?,
+            None => latents_on_patches(&config, &processor, &frozen)?,
+        };
+        Ok(Self { config, plan, processor, tokenizer, frozen, start })
     }
 
     fn model(&self, variables: &Variables) -> Result<Idefics> {
         Idefics::load(self.config.clone(), &Scope::root(variables))
     }
+}
+
+/// Where the latents start, over the frozen tower.
+fn latents_on_patches(
+    config: &IdeficsConfig,
+    processor: &ImageProcessor,
+    frozen: &BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
+    let scenes: Vec<Scene> = (0..SAMPLE).map(|number| Scene::random(Split::Training, number)).collect();
+    let variables = Variables::new(initialise, 0, &Device::Cpu).beside(frozen)?;
+    let tower = Idefics::load(config.clone(), &Scope::root(&variables))?;
+    let states = tower.look(&pixels(processor, &scenes)?.unsqueeze(1)?, &mut Taps::none())?; // [scenes, 1 + patches, width]
+    let states = states.narrow(1, 1, states.dim(1)? - 1)?;
+    let perceiver = &config.perceiver_config;
+    let heads = Heads { count: perceiver.resampler_n_heads, width: perceiver.resampler_head_dim };
+    let start = on_patches(&states, heads)?;
+    Ok(start.into_iter().map(|(name, weight)| (format!("{RESAMPLER}{name}"), weight)).collect())
 }
 
 /// The tokenizer of the sticker world with the tokens that stand for a picture.

@@ -40,7 +40,7 @@ pub fn place_loss(states: &Tensor, head: &Tensor) -> Result<Tensor> {
 }
 
 /// Row and column of each patch of a square grid, from -1 to 1, `[patches, 2]`.
-fn places(patches: usize, device: &Device) -> Result<Tensor> {
+pub(super) fn places(patches: usize, device: &Device) -> Result<Tensor> {
     let side = patches.isqrt();
     let place = |at: usize| 2.0 * at as f32 / (side.max(2) - 1) as f32 - 1.0;
     let places = (0..patches).flat_map(|at| [place(at / side), place(at % side)]).collect();

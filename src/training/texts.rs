@@ -3,14 +3,12 @@
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use std::collections::BTreeSet;
 
-use super::blip::any_question;
 use super::run::Batch;
 use super::tokenizer::{BEGIN, END, PAD, UNKNOWN};
 use crate::error::Result;
 use crate::models::tokenizer::TextTokenizer;
-use crate::world::{Language, QuestionKind, Scene, Statement};
+use crate::world::{Language, Question, QuestionKind, Scene, Statement};
 
 /// Share of texts with words that aren't known, so that these don't disturb the rest.
 const STRANGE: f64 = 0.1;
@@ -64,7 +62,7 @@ pub fn question_or_caption(
     rng: &mut ChaCha8Rng,
 ) -> (String, String) {
     if rng.random_bool(asked)
-        && let Some(question) = any_question(scene, language, more, rng)
+        && let Some(question) = take_question(&mut scene.questions(language), more, rng)
     {
         return (question.text, question.answer);
     }
@@ -72,11 +70,26 @@ pub fn question_or_caption(
     (prompt.to_owned(), caption)
 }
 
-/// What models that write about a picture are to say of it: mostly answers, more often those that are learned late: they
-/// compare a word with all of the picture, or need what few patches know.
+/// Takes one of these questions: first its kind, each as likely, those among `more` so many times more.
+pub fn take_question(questions: &mut Vec<Question>, more: &[QuestionKind], rng: &mut ChaCha8Rng) -> Option<Question> {
+    let mut kinds = [QuestionKind::ALL.as_slice(), more].concat();
+    kinds.retain(|kind| questions.iter().any(|question| question.kind == *kind));
+    if kinds.is_empty() {
+        return None;
+    }
+    let kind = kinds[rng.random_range(0..kinds.len() as u32) as usize];
+    let of_kind: Vec<usize> = (0..questions.len()).filter(|at| questions[*at].kind == kind).collect();
+    Some(questions.swap_remove(of_kind[rng.random_range(0..of_kind.len() as u32) as usize]))
+}
+
+/// What is asked more often, since it is learned late: a word has to be compared with all of the picture, or few patches
+/// know the answer.
+const LATE: [QuestionKind; 5] =
+    [QuestionKind::Where, QuestionKind::Colour, QuestionKind::Colour, QuestionKind::Presence, QuestionKind::Presence];
+
+/// What models that write about a picture are to say of it: mostly answers.
 pub fn anything(scene: &Scene, language: Language, rng: &mut ChaCha8Rng) -> (String, String) {
-    use QuestionKind::{Colour, Presence, Where};
-    question_or_caption(scene, language, 0.67, &[Where, Colour, Colour, Presence, Presence], rng)
+    question_or_caption(scene, language, 0.67, &LATE, rng)
 }
 
 /// A caption of each scene in its language, as [`asked_caption`] chooses it.
@@ -148,8 +161,14 @@ pub fn turn(tokenizer: &TextTokenizer, given: &str, written: &str) -> Result<[Ve
     Ok([both, written])
 }
 
+/// Share of conversations that begin with a caption.
+const CAPTION_FIRST: f64 = 0.4;
+
 /// A conversation about a scene behind `start`, of as many turns as `longest` ids have room for, as LLaVA's paper has them:
 /// the picture is looked at once, and all that is answered teaches what to find in it.
+///
+/// What is answered has to be seen: whoever has written a caption needs no picture to say what is there and in which colour.
+/// So behind a caption it is only asked where things are, and no question is asked twice.
 ///
 /// # Errors
 /// If the tokenizer fails.
@@ -162,14 +181,20 @@ pub fn conversation(
 ) -> Result<Row> {
     let language = any_language(rng);
     let (mut row, first) = (Row::default(), start.len());
-    let mut asked = BTreeSet::new();
     row.read(start);
+    let mut questions = scene.questions(language);
+    let mut next = None;
+    if rng.random_bool(CAPTION_FIRST) || questions.is_empty() {
+        questions.retain(|question| question.kind == QuestionKind::Where);
+        let (given, written) = asked_caption(scene, language, rng);
+        next = Some((given.to_owned(), written));
+    }
     loop {
-        let (given, written) = anything(scene, language, rng);
-        // A second answer to the same question could be copied from the first.
-        if !given.is_empty() && !asked.insert(given.clone()) {
-            continue;
-        }
+        let asked = next.take().or_else(|| {
+            let question = take_question(&mut questions, &LATE, rng)?;
+            Some((question.text, question.answer))
+        });
+        let Some((given, written)) = asked else { return Ok(row) };
         let [given, written] = turn(tokenizer, &given, &written)?;
         if row.ids.len() > first && row.ids.len() + given.len() + written.len() > longest {
             return Ok(row);
