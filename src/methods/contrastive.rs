@@ -304,6 +304,9 @@ impl Method for Contrastive {
         let missing = words.iter().any(|word| !self.maps.contains_key(word));
         if missing {
             emit(News::Evidence(Box::new(evidence.clone())));
+            if input.brief {
+                return Ok(());
+            }
             let together = if self.facts.parameters < SMALL_MODEL { 8 } else { 1 };
             for (done, chunk) in words.chunks(together).enumerate() {
                 self.form_maps(chunk, cancel)?;

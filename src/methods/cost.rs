@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::models::checkpoint::Checkpoint;
 use crate::models::fusion::OpenedFusion;
 use crate::models::llava::LlavaPrompt;
 use crate::models::opened::Opened;
@@ -13,6 +14,8 @@ use crate::models::projector::OpenedProjector;
 use crate::models::q_former::QFormerText;
 use crate::models::querying::OpenedQuerying;
 use crate::models::querying_writer::QueryingPrompt;
+use crate::models::weights::Weights;
+use crate::nn::operations::counted;
 use crate::taps::{CancelToken, Taps};
 
 /// What a picture costs.
@@ -28,6 +31,14 @@ pub struct PictureCost {
     pub seeing: f32,
     /// Milliseconds of a pass over the text that meets the picture.
     pub reading: f32,
+    /// Floating-point operations of the same: of seeing, and of reading.
+    pub operations: [u64; 2],
+    /// Parameters that the published recipe of the class trains.
+    pub trained: usize,
+    /// Parameters that it leaves as they are.
+    pub frozen: usize,
+    /// Bytes that the weights take in memory, in the precision they are run in.
+    pub bytes: usize,
 }
 
 /// What the cost is asked of.
@@ -48,12 +59,53 @@ pub struct Asked<'a> {
 /// Measures a cost.
 pub type Measure = fn(Asked<'_>) -> Result<PictureCost>;
 
+/// What a stage takes: milliseconds, and operations.
+struct Taken {
+    time: f32,
+    operations: u64,
+}
+
 /// The second of two runs: the first one fetches the weights.
-fn timed(mut work: impl FnMut() -> Result<Tensor>) -> Result<(Tensor, f32)> {
+fn timed(mut work: impl FnMut() -> Result<Tensor>) -> Result<(Tensor, Taken)> {
     work()?;
     let begin = Instant::now();
-    let made = work()?;
-    Ok((made, begin.elapsed().as_secs_f32() * 1000.0))
+    let (made, operations) = counted(work);
+    Ok((made?, Taken { time: begin.elapsed().as_secs_f32() * 1000.0, operations }))
+}
+
+/// The parts of a checkpoint that the published recipe of its class leaves as they are, by the names of their weights.
+fn is_frozen(class: &str, name: &str) -> bool {
+    let part = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    if class.starts_with("Idefics") || class.contains("Flamingo") {
+        // What joins picture and words is trained, and the tokens that stand for a picture.
+        return !part(&["perceiver", "gated_cross_attn", "cross_attn_layer", "additional_"]);
+    }
+    if class.starts_with("Blip2") || class.starts_with("InstructBlip") {
+        return part(&["vision_model", "language_model"]);
+    }
+    class.starts_with("Llava") && part(&["vision_tower"])
+}
+
+/// The cost of a checkpoint whose picture becomes `brought` `[…, vectors, width]`.
+fn cost_of(folder: &Path, (vectors, width): (usize, usize), seeing: &Taken, reading: &Taken) -> Result<PictureCost> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let weights = Weights::open(folder, &Device::Cpu)?;
+    let (mut trained, mut frozen) = (0, 0);
+    for (name, shape) in weights.shapes() {
+        let numbers: usize = shape.iter().product();
+        *if is_frozen(checkpoint.class(), &name) { &mut frozen } else { &mut trained } += numbers;
+    }
+    Ok(PictureCost {
+        model: checkpoint.name(),
+        vectors,
+        width,
+        seeing: seeing.time,
+        reading: reading.time,
+        operations: [seeing.operations, reading.operations],
+        trained,
+        frozen,
+        bytes: (trained + frozen) * size_of::<f32>(),
+    })
 }
 
 /// Of the contrastive way: one vector, which is compared with that of the text.
@@ -66,7 +118,7 @@ pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
     let texts = opened.texts(&[text])?;
     let read = || Ok(encoder.encode_text(&texts.ids, texts.attention_mask.as_ref(), &mut taps())?.embed);
     let (_, reading) = timed(read)?;
-    Ok(PictureCost { model: opened.checkpoint.name(), vectors: 1, width: encoder.projection_size(), seeing, reading })
+    cost_of(folder, (1, encoder.projection_size()), &seeing, &reading)
 }
 
 /// Of cross-attention: the keys that every word looks at, in every cross-attention.
@@ -81,7 +133,7 @@ pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
         read.matching.or(read.logits).or(read.states).ok_or_else(nothing)
     })?;
     let (_, vectors, width) = states.dims3()?;
-    Ok(PictureCost { model: opened.checkpoint.name(), vectors, width, seeing, reading })
+    cost_of(folder, (vectors, width), &seeing, &reading)
 }
 
 /// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
@@ -111,7 +163,7 @@ pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
         (brought, seeing, reading)
     };
     let (_, vectors, width) = brought.dims3()?;
-    Ok(PictureCost { model: opened.checkpoint.name(), vectors, width, seeing, reading })
+    cost_of(folder, (vectors, width), &seeing, &reading)
 }
 
 /// Of the projector: positions in the row of words.
@@ -126,7 +178,7 @@ pub(super) fn projector(asked: Asked<'_>) -> Result<PictureCost> {
     let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
     let (_, reading) = timed(|| opened.model().logits(prompt, &mut taps()))?;
     let (_, vectors, width) = projected.dims3()?;
-    Ok(PictureCost { model: opened.checkpoint.name(), vectors, width, seeing, reading })
+    cost_of(folder, (vectors, width), &seeing, &reading)
 }
 
 fn nothing() -> Error {

@@ -322,6 +322,14 @@ impl Method for CrossAttention {
             Some(known) if known.answers(input, &self.closed(input)) => known,
             _ => self.read(&image, input, cancel)?,
         };
+        if input.brief {
+            let done = self.glance(&image, &mut known, input, cancel);
+            if done.is_ok() {
+                emit(News::Evidence(Box::new(self.evidence_of(&image, &known, input, false))));
+            }
+            self.image = Some(image);
+            return done;
+        }
         let done = self.complete(&image, &mut known, input, cancel, emit);
         if done.is_ok() {
             emit(News::Evidence(Box::new(self.evidence_of(&image, &known, input, true))));
@@ -333,6 +341,24 @@ impl Method for CrossAttention {
 }
 
 impl CrossAttention {
+    /// Where the selected words look, and nothing else. What comes of it isn't kept.
+    fn glance(&self, image: &Image, known: &mut Known, input: &Input, cancel: &CancelToken) -> Result<()> {
+        let ids = known.tokens.ids.clone();
+        self.raw_maps(image, known, 0, &ids, cancel)?;
+        let Some(line) = known.reading.lines.first() else { return Ok(()) };
+        let wanted: Vec<bool> = line.steps.iter().map(|step| input.asks_for(step.span)).collect();
+        let place = if self.opened.task() == Task::Write { Place::Predict } else { Place::Read };
+        // An answer would have to be written first: its question is shown by raw attention alone.
+        if self.opened.task() == Task::Answer {
+            return Ok(());
+        }
+        let maps = self.weighted(image, known, &ids, (place, Some(&wanted)), cancel)?;
+        if let Some(line) = known.reading.lines.first_mut() {
+            line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
+        }
+        Ok(())
+    }
+
     /// Computes what isn't known yet, and shows it bit by bit.
     fn complete(
         &self,

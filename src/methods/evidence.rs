@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::attention::AttentionStack;
 use super::queries::Queries;
-use super::reading::Reading;
+use super::reading::{LineKind, Reading, Step};
 use super::spliced::Spliced;
+use super::words::joined;
 use crate::models::tokenizer::Tokens;
 use crate::taps::Tower;
 
@@ -63,6 +64,24 @@ impl Evidence {
         outliers(&self.norms)
     }
 
+    /// What the method answers to picture and sentence, once that is known.
+    #[must_use]
+    pub fn said(&self) -> Option<Said> {
+        let text = |steps: &[Step]| {
+            let words: Vec<&str> = steps.iter().filter(|step| step.is_written).map(|step| step.text.trim()).collect();
+            (!words.is_empty()).then(|| Said::Text(joined(&words)))
+        };
+        if let Some(queries) = &self.queries {
+            let matches = queries.matching.as_ref().map(|(_, whole)| Said::Matches(*whole));
+            return matches.or_else(|| text(&queries.written));
+        }
+        if let Some(reading) = &self.reading {
+            let written = reading.lines.iter().find(|line| line.kind == LineKind::Written);
+            return reading.matching.map(Said::Matches).or_else(|| text(&written?.steps));
+        }
+        self.scores.own().last().copied().map(Said::Similar)
+    }
+
     /// The attention of a tower.
     #[must_use]
     pub fn attention_of(&self, tower: Tower) -> Option<&AttentionStack> {
@@ -77,6 +96,17 @@ pub(super) fn outliers(norms: &[f32]) -> Vec<usize> {
     let Some(median) = sorted.get(sorted.len() / 2) else { return Vec::new() };
     let all = norms.iter().enumerate();
     all.filter(|(_, norm)| **norm > OUTLIER * median).map(|(patch, _)| patch).collect()
+}
+
+/// What a method answers to a picture and a sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// The cosine of both.
+    Similar(f32),
+    /// How likely they belong together.
+    Matches(f32),
+    /// A caption, or the answer to a question.
+    Text(String),
 }
 
 /// Facts about a model.

@@ -28,6 +28,7 @@ use crate::error::Result;
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
+pub use words::joined;
 
 /// What the person gave.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct Input {
     pub sentence: String,
     /// The selected words, as bytes of the sentence; the whole sentence where nothing is selected.
     pub selection: Option<(usize, usize)>,
+    /// Whether the next question is expected before this one is answered: then the maps of the selection are enough.
+    pub brief: bool,
     /// The language in which words of the sticker world are offered for a patch.
     pub language: Language,
     /// Pictures with captions to compare with.
@@ -61,6 +64,13 @@ impl Input {
     pub fn phrase(&self) -> &str {
         let selected = self.selection.and_then(|(start, end)| self.sentence.get(start..end));
         selected.map_or_else(|| self.sentence.trim(), str::trim)
+    }
+
+    /// Whether a token that stands at these bytes of the sentence belongs to the selection, or to the whole sentence.
+    #[must_use]
+    pub fn asks_for(&self, span: Option<(usize, usize)>) -> bool {
+        let (start, end) = self.selection.unwrap_or((0, self.sentence.len()));
+        span.is_some_and(|(from, to)| from < end && to > start)
     }
 }
 

@@ -225,6 +225,9 @@ impl Method for Projector {
         let known = self.known.take();
         let known = known.filter(|known| known.sentence == input.sentence && known.language == input.language);
         let done = known.map_or_else(|| self.begin(&image, input), Ok).and_then(|mut known| {
+            if input.brief {
+                return self.glance(&image, &mut known, input, cancel, emit);
+            }
             let done = self.complete(&image, &mut known, input, cancel, emit);
             // Also what was stopped on the way is known as far as it came.
             self.known = Some(known);

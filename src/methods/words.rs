@@ -30,6 +30,21 @@ pub(super) fn different(tokens: &Tokens) -> Vec<String> {
     words
 }
 
+/// Words as a text: Chinese ones without spaces, signs without a space before them.
+#[must_use]
+pub fn joined(words: &[&str]) -> String {
+    let mut text = String::new();
+    for word in words {
+        let first = word.chars().next().unwrap_or(' ');
+        let close = first >= '\u{2e80}' || ",.?!".contains(first);
+        if !text.is_empty() && !close {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,6 +162,9 @@ impl Attention {
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         let (k, v) = (self.shared(&keys.keys)?, self.shared(&keys.values)?); // [batch, keys, heads * head width]
+        let (batch, queries, width) = q.dims3()?;
+        // Scores, and what they gather.
+        super::operations::count(2 * batch, queries, width, k.dim(1)?);
         let sites =
             [Point::Scores(attn), Point::Pattern(attn), Point::Z(attn)].map(|point| Site::new(tower, layer, point));
         let observed = sites.iter().any(|site| taps.wants(*site));

@@ -59,12 +59,13 @@ impl Linear {
     /// # Errors
     /// If the last axis of `x` isn't `in` long.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (output, input) = self.weight.dims2()?;
+        super::operations::count(1, x.elem_count() / input.max(1), input, output);
         if fusable(&[x, &self.weight, &self.bias]) {
             let x = x.contiguous()?;
             let weight = self.weight.contiguous()?;
             return Ok(x.apply_op3(&weight, &self.bias, LinearOp)?);
         }
-        let (output, input) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         let rows = x.elem_count() / input.max(1);
         let y = x.reshape((rows, input))?.matmul(&self.weight.t()?)?; // [rows, out]

@@ -18,6 +18,7 @@ mod language_block;
 mod layer_norm;
 mod linear;
 mod mlp;
+pub mod operations;
 mod parameters;
 mod perceiver_resampler;
 mod q_former_block;

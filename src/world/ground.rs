@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::SIDE;
 
 /// The ground of a scene. Colours are red, green and blue, 0 to 255.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Ground {
     /// One colour.
@@ -34,7 +34,7 @@ pub enum Ground {
 }
 
 /// Which way a gradient runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Slope {
     /// From the top to the bottom.

@@ -165,6 +165,13 @@ pub(super) fn yes_or_no(is_there: bool, language: Language) -> &'static str {
     answers[usize::from(!is_there)]
 }
 
+impl Colour {
+    /// Its word: `red`; `红色`.
+    pub fn word(self, language: Language) -> &'static str {
+        colour_word(self, language)
+    }
+}
+
 pub(super) fn colour_word(colour: Colour, language: Language) -> &'static str {
     match language {
         Language::English => colour.name(),

@@ -20,6 +20,7 @@
 //! | `thing.rs` | stickers, shapes and colours, and their names in files |
 //! | `split.rs` | what is held out from training |
 //! | `scene.rs`, `sample.rs` | a scene, and how a random one is made |
+//! | `edit.rs` | a scene changed by hand |
 //! | `draw.rs`, `ground.rs`, `tile.rs`, `shapes.rs` | pixels and masks |
 //! | `language.rs`, `captions.rs`, `questions.rs` | words, sentences, questions with answers |
 //! | `claim.rs`, `foils.rs` | what a sentence claims, and sentences that are nearly true |
@@ -30,6 +31,7 @@ mod captions;
 mod claim;
 mod describe;
 mod draw;
+mod edit;
 mod files;
 mod foils;
 mod ground;
@@ -47,6 +49,7 @@ mod tile;
 pub use captions::{Phrase, all_phrases};
 pub use claim::{Claim, Statement};
 pub use describe::{DescribedObject, DescribedPhrase, DescribedText, Description, Origin, run_lengths};
+pub use edit::SIZES;
 pub use files::{read_scene, write_scene, write_scenes};
 pub use foils::FoilKind;
 pub use ground::{Ground, Slope};

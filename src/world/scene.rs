@@ -6,7 +6,7 @@ use super::ground::Ground;
 use super::thing::Thing;
 
 /// A picture's content. It can be edited at will: objects may overlap (later ones lie on top) and stick out.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Scene {
     /// What lies behind the objects.
     pub ground: Ground,
@@ -15,7 +15,7 @@ pub struct Scene {
 }
 
 /// One thing at one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Object {
     /// What it is.
     pub thing: Thing,
@@ -40,7 +40,7 @@ impl Object {
 }
 
 /// A box in pixels: `left <= x < right`, `top <= y < bottom`. It may stick out of the scene.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Bounds {
     /// First column inside.
     pub left: i32,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SIDE;
 use super::stickers::STICKERS;
+use super::tile::tile;
 use crate::error::Error;
 
 /// One of the stickers of the registry, by its place there.
@@ -164,6 +166,11 @@ impl Thing {
             Self::Sticker(sticker) => sticker.name().to_owned(),
             Self::Shape { shape, colour } => format!("{} {}", colour.name(), shape.name()),
         }
+    }
+
+    /// A picture of it, `side * side` pixels of premultiplied red, green, blue and alpha, row by row.
+    pub fn icon(self, side: u32) -> Vec<[u8; 4]> {
+        tile(self, side.clamp(1, SIDE)).into_owned()
     }
 
     /// Whether it is a drawn shape.

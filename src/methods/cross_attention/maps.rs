@@ -118,8 +118,8 @@ impl CrossAttention {
             let answers = at > 0 && self.opened.task() == Task::Answer;
             let maps = match (answers, at) {
                 (true, _) => self.weighted_answer(image, known, cancel)?,
-                (_, 0) => self.weighted(image, known, &known.tokens.ids, place, cancel)?,
-                _ => self.weighted(image, known, &known.written, place, cancel)?,
+                (_, 0) => self.weighted(image, known, &known.tokens.ids, (place, None), cancel)?,
+                _ => self.weighted(image, known, &known.written, (place, None), cancel)?,
             };
             if let Some(line) = known.reading.lines.get_mut(at) {
                 line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
@@ -148,20 +148,25 @@ impl CrossAttention {
             .collect()
     }
 
-    /// `[steps, layers, heads, patches]` of a text that looks at the picture.
-    fn weighted(
+    /// `[steps, layers, heads, patches]` of a text that looks at the picture; where only some steps are `wanted`, the others
+    /// have zeros.
+    pub(super) fn weighted(
         &self,
         image: &Image,
         known: &Known,
         ids: &[u32],
-        place: Place,
+        (place, wanted): (Place, Option<&[bool]>),
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
-        let asked = self.asked(ids, place);
+        let is_wanted = |at: usize| wanted.is_none_or(|wanted| wanted.get(at) == Some(&true));
+        let asked: Vec<(usize, Asked)> =
+            self.asked(ids, place).into_iter().enumerate().filter(|(at, _)| is_wanted(*at)).collect();
+        let (rows, columns) = self.opened.grid();
+        let of_step = self.opened.cross_layers() * known.reading.heads.max(1) * rows * columns;
         let keys = image.states.dim(1)?;
         let of_row = ids.len() * keys * self.opened.cross_layers() * known.reading.heads.max(1);
         let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
-        let mut maps = Vec::new();
+        let mut maps = Vec::with_capacity(ids.len() * of_step);
         for chunk in asked.chunks(together) {
             let mut closing = Self::closing(&known.closed);
             let mut probe = GradProbe::new(SitePattern::new(ALL_LOOK));
@@ -176,16 +181,18 @@ impl CrossAttention {
                 let question = read.states.map(|states| self.answer_score(known, &states, &mut taps)).transpose()?;
                 match (read.matching, read.logits, question) {
                     (Some(matching), ..) => matching.i((.., 1))?.sum_all()?,
-                    (_, Some(logits), _) => sum_of_logits(&logits, of_rows(chunk))?,
+                    (_, Some(logits), _) => sum_of_logits(&logits, of_rows(chunk.iter().map(|(_, asked)| asked)))?,
                     (.., Some(score)) => score,
                     _ => return Ok(Vec::new()),
                 }
             };
             let recording = probe.backward(&score)?;
-            for (row, asked) in chunk.iter().enumerate() {
+            for (row, (at, asked)) in chunk.iter().enumerate() {
+                maps.resize(at * of_step, 0.0);
                 self.heads_into(&recording, row, &asked.positions, Weight::Gradient, &mut maps)?;
             }
         }
+        maps.resize(ids.len() * of_step, 0.0);
         Ok(maps)
     }
 
@@ -215,7 +222,7 @@ impl CrossAttention {
                 return Ok(Vec::new());
             };
             let answers = self.opened.tokenizer.pad(&vec![answer.clone(); copies], &self.opened.device)?;
-            sum_of_logits(&self.opened.answer(&answers.ids, &read, None, &mut taps)?, of_rows(&asked))?
+            sum_of_logits(&self.opened.answer(&answers.ids, &read, None, &mut taps)?, of_rows(asked.iter()))?
         };
         let recording = probe.backward(&score)?;
         for row in 0..asked.len() {
@@ -228,7 +235,7 @@ impl CrossAttention {
 }
 
 /// The logits that each row is asked about, as [`sum_of_logits`] takes them.
-fn of_rows(asked: &[Asked]) -> impl Iterator<Item = (usize, usize, u32)> {
-    let rows = asked.iter().enumerate();
+fn of_rows<'a>(asked: impl Iterator<Item = &'a Asked>) -> impl Iterator<Item = (usize, usize, u32)> {
+    let rows = asked.enumerate();
     rows.flat_map(|(row, asked)| asked.logits.iter().map(move |(at, token)| (row, *at, *token)))
 }

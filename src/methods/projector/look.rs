@@ -260,7 +260,7 @@ impl Projector {
                     |line: &Line| line.maps.iter().any(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
                 if !known.reading.lines.get(line).is_some_and(has) {
                     let row = if line == 0 { &known.row } else { &known.written };
-                    let maps = self.weighted(image, row, place, known.reading.heads, cancel)?;
+                    let maps = self.weighted(image, row, (place, None), known.reading.heads, cancel)?;
                     if let Some(line) = known.reading.lines.get_mut(line) {
                         line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
                     }
@@ -272,26 +272,38 @@ impl Projector {
         Ok(())
     }
 
-    /// `[steps, layers, heads, patches]` of a row.
-    fn weighted(&self, image: &Image, row: &Row, place: Place, heads: usize, cancel: &CancelToken) -> Result<Vec<f32>> {
+    /// `[steps, layers, heads, patches]` of a row; where only some steps are `wanted`, the others have zeros.
+    pub(super) fn weighted(
+        &self,
+        image: &Image,
+        row: &Row,
+        (place, wanted): (Place, Option<&[bool]>),
+        heads: usize,
+        cancel: &CancelToken,
+    ) -> Result<Vec<f32>> {
+        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
+        let asked: Vec<(usize, usize)> =
+            row.words.iter().copied().enumerate().filter(|(step, _)| is_wanted(*step)).collect();
         let ids = &row.tokens.ids;
         let end = self.opened.model().language().ends().first().copied();
         let layers = self.opened.depth();
         let of_row = ids.len() * ids.len() * layers * heads.max(1);
         let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
-        let mut maps = Vec::new();
-        for chunk in row.words.chunks(together) {
+        let of_step = layers * heads.max(1) * self.patches();
+        let mut maps = Vec::with_capacity(row.words.len() * of_step);
+        for chunk in asked.chunks(together) {
             let mut probe = GradProbe::new(SitePattern::new(LOOKS));
             let score = {
                 let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
                 let logits = self.pass(ids, &image.projected, chunk.len(), &mut taps)?;
-                let asked = chunk.iter().enumerate().flat_map(|(copy, at)| {
+                let asked = chunk.iter().enumerate().flat_map(|(copy, (_, at))| {
                     explained(row, *at, place, end).into_iter().map(move |(position, token)| (copy, position, token))
                 });
                 sum_of_logits(&logits, asked)?
             };
             let recording = probe.backward(&score)?;
-            for (copy, at) in chunk.iter().enumerate() {
+            for (copy, (step, at)) in chunk.iter().enumerate() {
+                maps.resize(step * of_step, 0.0);
                 let position = match place {
                     Place::Read => Some(*at),
                     Place::Predict => at.checked_sub(1),
@@ -311,6 +323,7 @@ impl Projector {
                 maps.extend(look.by_head(Weight::Gradient)?.concat());
             }
         }
+        maps.resize(row.words.len() * of_step, 0.0);
         Ok(maps)
     }
 }

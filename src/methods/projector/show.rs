@@ -58,6 +58,27 @@ impl Projector {
         Ok(())
     }
 
+    /// Where the selected words look and which words patches are nearest to, and nothing else. What comes of it isn't kept.
+    pub(super) fn glance(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(News),
+    ) -> Result<()> {
+        let depth = self.depth_of(input);
+        self.raw_maps(image, known, 0, depth, cancel)?;
+        self.read_patches(image, known, depth, cancel)?;
+        let wanted: Vec<bool> = known.row.words.iter().map(|at| input.asks_for(known.row.tokens.spans[*at])).collect();
+        let maps = self.weighted(image, &known.row, (Place::Predict, Some(&wanted)), known.reading.heads, cancel)?;
+        if let Some(line) = known.reading.lines.first_mut() {
+            line.maps.push((Place::Predict, Weighting::Gradient, Arc::new(maps)));
+        }
+        self.show(image, known, input, emit);
+        Ok(())
+    }
+
     fn show(&self, image: &Image, known: &Known, input: &Input, emit: &mut dyn FnMut(News)) {
         emit(News::Evidence(Box::new(self.evidence_of(image, known, input))));
     }

@@ -90,6 +90,9 @@ impl Querying {
         if !std::mem::take(&mut known.queries.complete) {
             emit(News::Evidence(Box::new(self.evidence_of(image, known, input, &Beside::default()))));
         }
+        if input.brief {
+            return Ok(());
+        }
 
         let captions: Vec<String> = input.comparison.iter().map(|pair| pair.caption.clone()).collect();
         let mut texts = self.read(&captions, cancel)?;

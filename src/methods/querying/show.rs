@@ -163,6 +163,7 @@ mod tests {
             picture: Arc::new(image::RgbImage::new(4, 4)),
             sentence: "a cat".into(),
             selection: None,
+            brief: false,
             language: Language::English,
             comparison: Arc::default(),
             attention: (Tower::Vision, None),

@@ -167,6 +167,9 @@ impl Querying {
         if is_new {
             show(known);
         }
+        if input.brief {
+            return Ok(());
+        }
         self.measure_move(writer, image, known, input, cancel)?;
         if is_new {
             self.write(writer, known, cancel, &mut show)?;
