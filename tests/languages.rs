@@ -7,13 +7,23 @@ use alignscope::app::state::Colours;
 use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::methods::METHODS;
 use alignscope::ui::catalogue::{colours_key, title_key};
-use alignscope::ui::texts::{ALL, four_ways, keys, projector, querying, say};
+use alignscope::ui::texts::{
+    ALL, bottleneck, editor, four_ways, keys, ledger, lesson, projector, querying, say, watch,
+};
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
 
 /// Every key that the program asks for.
 fn asked() -> BTreeSet<String> {
-    let of_views = querying::ALL.iter().chain(projector::ALL).chain(four_ways::ALL);
+    let of_views = querying::ALL
+        .iter()
+        .chain(projector::ALL)
+        .chain(four_ways::ALL)
+        .chain(editor::ALL)
+        .chain(lesson::ALL)
+        .chain(ledger::ALL)
+        .chain(watch::ALL)
+        .chain(bottleneck::ALL);
     let mut asked: BTreeSet<String> = ALL.iter().chain(of_views).map(|text| text.0.to_owned()).collect();
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));
     asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));

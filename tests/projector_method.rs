@@ -36,6 +36,7 @@ fn input(sentence: &str) -> Input {
         picture: picture(7),
         sentence: sentence.into(),
         selection: None,
+        brief: false,
         language: Language::English,
         comparison: Arc::new(vec![Pair { at: 0, picture: picture(0), caption: "a cat".into() }]),
         attention: (Tower::Vision, None),

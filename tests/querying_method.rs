@@ -36,6 +36,7 @@ fn input(sentence: &str) -> Input {
         picture: picture(7),
         sentence: sentence.into(),
         selection: None,
+        brief: false,
         language: Language::English,
         comparison: Arc::new(vec![pair(0, "a left of the"), pair(1, "how many")]),
         attention: (Tower::Vision, None),

@@ -130,5 +130,79 @@ fn the_page_holds_what_stands_side_by_side() {
     alignscope::ui::export::write(&app, &export, &path).expect("a page");
     let page = std::fs::read_to_string(&path).expect("a page");
     assert!(page.contains("四种方法") && page.contains("blip2-retrieval") && page.contains("llava"));
-    assert_eq!(page.matches("data:text/csv").count(), 1);
+    // Maps, stickers, clouds, ledger and bottleneck; nothing is learned yet.
+    assert_eq!(page.matches("data:text/csv").count(), 5);
+}
+
+#[test]
+fn a_sticker_that_is_dragged_is_followed_by_all_four() {
+    let mut app = app(together(Language::English));
+    select(&mut app, "red ball");
+    let scene = app.scene().expect("a scene").clone();
+    let ball = scene.objects.iter().position(|object| object.thing.name() == "red ball").expect("a ball");
+    let before: Vec<_> = METHODS.iter().map(|method| app.landed(method.key).expect("a map")).collect();
+    for x in [100, 60, 20, 4] {
+        app.apply(Command::SetScene { scene: Box::new(scene.with_place(ball, x, 8)), dragging: true });
+    }
+    settle(&mut app);
+    // What follows a drag is brief: the maps of the selected words, of the last place.
+    let brief: Vec<_> = METHODS.iter().map(|method| app.landed(method.key).expect("a map")).collect();
+    assert!(app.columns.values().any(|evidence| !evidence.complete));
+    app.apply(Command::Settle);
+    settle(&mut app);
+    assert!(app.columns.values().all(|evidence| evidence.complete || evidence.queries.is_some()));
+    for (method, (before, brief)) in METHODS.iter().zip(before.iter().zip(&brief)) {
+        let now = app.landed(method.key).expect("a map");
+        assert_ne!(now.shares, before.shares, "{}", method.key);
+        let apart = now.values.iter().zip(&brief.values).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-4, "{}: brief and full differ by {apart}", method.key);
+        assert!(now.fares.is_some(), "the truth goes along");
+    }
+    app.apply(Command::Undo);
+    assert_eq!(app.scene(), Some(&scene), "a drag is one step");
+}
+
+#[test]
+fn what_is_pinned_is_compared_with() {
+    let mut app = app(together(Language::English));
+    select(&mut app, "red ball");
+    app.apply(Command::Pin);
+    assert!(shown(&app).iter().any(|text| text.contains("Unpin")));
+    let scene = app.scene().expect("a scene").clone();
+    let ball = scene.objects.iter().position(|object| object.thing.name() == "red ball").expect("a ball");
+    app.apply(Command::SetScene { scene: Box::new(scene.without(ball)), dragging: false });
+    settle(&mut app);
+    let texts = shown(&app);
+    assert!(texts.iter().any(|text| text.contains(" → ")), "an answer or a figure has changed: {texts:?}");
+    assert!(app.pinned.as_deref().is_some_and(|pinned| pinned.scene() == Some(&scene)));
+    app.apply(Command::Unpin);
+    assert!(!shown(&app).iter().any(|text| text.contains(" → ")));
+}
+
+#[test]
+fn a_photograph_is_painted_cropped_and_shifted() {
+    use alignscope::app::retouch::{Change, kept};
+    let mut app = app(AppState { picture: PictureSource::Sample("coffee".into()), ..together(Language::English) });
+    let original = app.picture.clone().expect("a picture");
+    let paint = Change::Paint { at: [kept(0.5), kept(0.5)], radius: kept(0.2) };
+    app.apply(Command::ChangePicture { change: paint, dragging: false });
+    app.apply(Command::ChangePicture { change: Change::Crop { to: [0.0, 0.0, 0.5, 1.0].map(kept) }, dragging: false });
+    settle(&mut app);
+    let changed = app.picture.clone().expect("a picture");
+    assert_eq!((changed.width(), changed.height()), (original.width() / 2, original.height()));
+    app.apply(Command::ForgetChanges);
+    settle(&mut app);
+    assert_eq!(app.picture.as_deref(), Some(&*original));
+}
+
+#[test]
+fn clouds_and_costs_are_there_for_all_four() {
+    let app = app(together(Language::English));
+    for method in METHODS {
+        let (evidence, plane) = (&app.columns[method.key], &app.planes[method.key]);
+        assert_eq!(plane.points.len(), evidence.cloud.points.len(), "{}", method.key);
+        let (_, cost) = app.costs.iter().find(|(key, _)| *key == method.key).expect("a cost");
+        assert_eq!(cost.trained + cost.frozen, evidence.model.parameters, "{}", method.key);
+        assert!(cost.operations.iter().all(|count| *count > 1_000_000), "{}: {:?}", method.key, cost.operations);
+    }
 }

@@ -1,4 +1,4 @@
-//! The commands: the only way to change the state.
+//! The commands: the only way to change the state. What each of them does stands in `apply.rs`.
 
 use image::RgbImage;
 use std::path::PathBuf;
@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use super::history::Gesture;
 use super::layout::Column;
-use super::state::{Colours, Compared, Drawn, Layer, MOST_GATES, MaskName, MethodName, Reading, ReductionName};
+use super::learning::Setting;
+use super::retouch::Change;
+use super::state::{Colours, Compared, Drawn, Layer, MaskName, MethodName, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
-use super::{App, AppState, PictureSource, Scale, Theme, session};
+use super::{AppState, Scale, Theme};
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
-use crate::world::Language;
+use crate::world::{Language, Scene};
 
 /// Something that the person asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,24 @@ pub enum Command {
     OpenSample(String),
     /// Show a picture from a file.
     OpenPicture(PathBuf),
+    /// Show this scene, which a person has arranged.
+    SetScene {
+        /// The scene.
+        scene: Box<Scene>,
+        /// Whether a sticker is still being dragged.
+        dragging: bool,
+    },
+    /// Select a sticker of the scene, or none.
+    SelectObject(Option<usize>),
+    /// Change the picture by hand.
+    ChangePicture {
+        /// How.
+        change: Change,
+        /// Whether the brush is still being dragged.
+        dragging: bool,
+    },
+    /// Show the picture as it was.
+    ForgetChanges,
     /// Run another checkpoint.
     SetCheckpoint(PathBuf),
     /// Take everything from a session file.
@@ -187,6 +207,32 @@ pub enum Command {
         /// The window's inner size, where it isn't maximised.
         window: Option<[f32; 2]>,
     },
+    /// Open a lesson, by its key, at its first step.
+    OpenLesson(String),
+    /// Go to this step of the open lesson, and set its stage.
+    ShowStep(usize),
+    /// Take this option of what is to be predicted.
+    Guess(usize),
+    /// Close the lesson.
+    CloseLesson,
+    /// Start a training from scratch to watch it, in place of the one that runs.
+    Learn(Setting),
+    /// Let the watched training go on, or wait.
+    RunLearning(bool),
+    /// Let the watched training do one step.
+    StepLearning,
+    /// Set its learning rate.
+    SetLearningRate(f64),
+    /// Set its temperature, from which it goes on learning.
+    SetLearningTemperature(f32),
+    /// Show what it had learned by then, or what it knows now.
+    ShowLook(Option<usize>),
+    /// End the watched training.
+    EndLearning,
+    /// Keep what is shown now as what later maps and answers are compared with.
+    Pin,
+    /// Compare with nothing any more.
+    Unpin,
     /// Show the help of this view.
     ShowHelp(&'static str),
     /// Open or close the list of all commands.
@@ -267,7 +313,7 @@ impl Format {
 
 impl Command {
     /// Commands of one gesture are one step of undo; `None` is a step of its own.
-    fn gesture(&self, before: &AppState) -> Option<Gesture> {
+    pub(super) fn gesture(&self, before: &AppState) -> Option<Gesture> {
         let words = |text: &str| text.split_whitespace().count();
         match self {
             Self::SetSentence(sentence) => Some(Gesture("sentence", words(sentence).max(words(&before.sentence)))),
@@ -278,231 +324,19 @@ impl Command {
             Self::SelectStep(_) => Some(Gesture("step", 0)),
             Self::SetHiddenLayer(_) => Some(Gesture("hidden layer", 0)),
             Self::Arrange { dragging: true, .. } => Some(Gesture("arrange", 0)),
+            Self::SetScene { dragging: true, .. } => Some(Gesture("scene", before.selected.object.unwrap_or_default())),
+            Self::ChangePicture { dragging: true, .. } => Some(Gesture("picture", 0)),
             _ => None,
         }
     }
-}
 
-/// Applies `command`.
-pub(super) fn apply(app: &mut App, command: Command) {
-    let before = app.state.clone();
-    let gesture = command.gesture(&before);
-    match command {
-        Command::Undo => {
-            if let Some(state) = app.history.undo(&before) {
-                app.state = state;
-            }
+    /// Whether more of the same follows at once: a brief answer now is better than a full one later. `None` where it says
+    /// nothing of that.
+    pub(super) fn goes_on(&self) -> Option<bool> {
+        match self {
+            Self::SetScene { dragging, .. } | Self::ChangePicture { dragging, .. } => Some(*dragging),
+            Self::Hover(_) | Self::SelectObject(_) | Self::ShowHelp(_) => None,
+            _ => Some(false),
         }
-        Command::Redo => {
-            if let Some(state) = app.history.redo(&before) {
-                app.state = state;
-            }
-        }
-        command => {
-            change(app, command);
-            // Whatever a command holds, the state can be drawn.
-            app.state.mend();
-            if app.state != before {
-                app.history.left(before.clone(), gesture);
-            }
-        }
-    }
-    // The help is that of a view that can be seen.
-    if !super::layout::is_of(app.state.method.0, app.help) {
-        app.help = super::layout::first_view(app.state.method.0).unwrap_or(app.help);
-    }
-    let after = &mut app.state;
-    if before.picture != after.picture || before.checkpoints != after.checkpoints {
-        // The pointer was over a patch of another picture, or of another grid.
-        app.hovered = None;
-    }
-}
-
-fn change(app: &mut App, command: Command) {
-    let state = &mut app.state;
-    match command {
-        Command::Ask(ask) => app.asks.push(ask),
-        Command::OpenSample(key) => {
-            state.picture = PictureSource::Sample(key.clone());
-            state.selected.patch = None;
-            state.fusion.step = None;
-            app.take_caption(&key);
-        }
-        Command::OpenPicture(path) => {
-            let path = super::checkpoints::one_name(path);
-            app.desk.remember(&path);
-            state.picture = PictureSource::File(path);
-            state.selected.patch = None;
-        }
-        Command::SetCheckpoint(folder) => app.set_checkpoint(folder),
-        Command::OpenSession(path) => match session::read(&path) {
-            Ok(opened) => app.state = opened,
-            Err(error) => app.problem = Some(error.to_string()),
-        },
-        Command::SaveSession(path) => match session::write(&path, state) {
-            Ok(()) => app.news = Some(path.display().to_string()),
-            Err(error) => app.problem = Some(error.to_string()),
-        },
-        // These change nothing themselves: what they bring about is done around here.
-        Command::Undo | Command::Redo | Command::Recompute => {}
-        Command::SetSentence(sentence) => {
-            if state.sentence != sentence {
-                state.sentence = sentence;
-                state.selected.words = None;
-                state.fusion.step = None;
-            }
-        }
-        Command::SelectWords { start, end, extend } => {
-            let kept = state.selected.words.filter(|_| extend);
-            let (from, to) = kept.unwrap_or((start, end));
-            let words = (from.min(start), to.max(end));
-            // Only what can be cut out of the sentence is a selection.
-            let can_be_cut = state.sentence.get(words.0..words.1).is_some_and(|text| !text.trim().is_empty());
-            state.selected.words = can_be_cut.then_some(words);
-            state.fusion.step = None;
-        }
-        Command::SelectSentence => {
-            state.selected.words = None;
-            state.fusion.step = None;
-        }
-        Command::SelectPatch(patch) => state.selected.patch = patch,
-        Command::SelectPair(thing) => state.selected.pair = thing,
-        Command::SelectNothing => {
-            state.selected = Default::default();
-            state.fusion.step = None;
-            state.querying.query = None;
-        }
-        Command::Hover(thing) => app.hovered = thing,
-        Command::SetLayer(layer) => state.map.layer = layer,
-        Command::SetBeside(layer) => state.map.beside = layer,
-        Command::SetOpacity(opacity) => state.map.opacity = opacity,
-        Command::SetSmooth(smooth) => state.map.smooth = smooth,
-        Command::SetScale(scale) => state.map.scale = scale,
-        Command::SetColours(colours) => state.map.colours = colours,
-        Command::MarkSinks(mark) => state.map.sinks = mark,
-        Command::SetReading(reading) => state.matrix.reading = reading,
-        Command::SetFactor(factor) => state.matrix.factor = factor,
-        Command::SetReduction(reduction) => state.space.reduction = reduction,
-        Command::SetSeed(seed) => state.space.seed = seed,
-        Command::SetDrawn(drawn) => state.space.drawn = drawn,
-        Command::JoinPairs(join) => state.space.pairs = join,
-        Command::SetShift(shift) => state.space.shift = shift,
-        Command::SetMethod(method) => state.method = method,
-        Command::SelectStep(step) => state.fusion.step = step,
-        Command::SelectLook { step, words, patch } => {
-            state.fusion.step = Some(step);
-            state.selected.words = words.or(state.selected.words);
-            state.selected.patch = patch.or(state.selected.patch);
-        }
-        Command::SetPlace(place) => state.fusion.place = place,
-        Command::SetWeighting(weighting) => state.fusion.weighting = weighting,
-        Command::SelectFusionHead(head) => state.fusion.head = head,
-        Command::ToggleGate(gate) => toggle(&mut state.fusion.closed, gate),
-        Command::CloseGates(count) => state.fusion.closed = (0..count.min(MOST_GATES)).collect(),
-        Command::SetHiddenLayer(layer) => state.fusion.layer = layer,
-        Command::SelectQuery(query) => state.querying.query = query,
-        Command::SelectQueryWith { query, patch, step, words } => {
-            state.querying.query = Some(query);
-            state.selected.patch = patch.or(state.selected.patch);
-            state.selected.words = words.or(state.selected.words);
-            state.fusion.step = step.or(state.fusion.step);
-        }
-        Command::SetQueryBlock(block) => state.querying.block = block,
-        Command::SetQueryLook(look) => state.querying.look = look,
-        Command::SetQueryOrder(order) => state.querying.order = order,
-        Command::ToggleQuery(query) => toggle(&mut state.querying.dropped, query),
-        Command::DropQueries(queries) => state.querying.dropped = queries,
-        Command::CompareInstruction(instruction) => state.querying.compared = instruction,
-        Command::SetMask(mask) => state.querying.mask = mask,
-        Command::SetPatchReading(reading) => state.projector.reading = reading,
-        Command::SetTower(tower) => {
-            if state.attention.tower != tower {
-                state.attention = super::state::AttentionState { tower, layer: None, head: 0 };
-            }
-        }
-        Command::SelectHead { layer, head } => {
-            state.attention.layer = Some(layer);
-            state.attention.head = head;
-        }
-        Command::AddCompared(compared) => state.comparison.push(compared),
-        Command::AddPresent => app.add_present(),
-        Command::RemoveCompared(at) => {
-            if at < state.comparison.len() {
-                state.comparison.remove(at);
-                state.selected.pair = None;
-            }
-        }
-        Command::SetCaption(at, caption) => {
-            if let Some(compared) = state.comparison.get_mut(at) {
-                compared.caption = Some(caption);
-            }
-        }
-        Command::ResetComparison => {
-            state.comparison = AppState::first().comparison;
-            state.selected.pair = None;
-        }
-        Command::Arrange { method, column, .. } => state.layout.set_column(&method, *column),
-        Command::ShowView(method, view) => {
-            state.method = MethodName(method);
-            state.layout.show(method, view);
-        }
-        Command::CloseView(method, view) => state.layout.close(method, view),
-        Command::ToggleMaximised(method, view) => {
-            state.method = MethodName(method);
-            let this = (method.to_owned(), view.to_owned());
-            let is_this = state.layout.maximised.as_ref() == Some(&this);
-            if !is_this && !state.layout.has(method, view) {
-                state.layout.show(method, view);
-            }
-            state.layout.maximised = (!is_this).then_some(this);
-        }
-        Command::ResetLayout => state.layout.reset(),
-        Command::SetLanguage(language) => set_language(app, language),
-        Command::SetTheme(theme) => state.look.theme = theme,
-        Command::SetZoom(zoom) => state.look.zoom = zoom,
-        Command::SetDesk { inputs, inspector, window } => {
-            app.desk.inputs_width = inputs;
-            app.desk.inspector_width = inspector;
-            app.desk.window = window.or(app.desk.window);
-            app.desk.mend();
-        }
-        Command::ShowHelp(view) => app.help = view,
-        Command::TogglePalette => app.palette_is_open = !app.palette_is_open,
-        Command::Settle => app.history.settle(),
-        Command::Cancel => app.cancel(),
-        Command::Complain(problem) => {
-            app.problem = Some(problem);
-            app.failed = false;
-        }
-        Command::Tell(news) => app.news = Some(news),
-        Command::DismissProblem => {
-            app.problem = None;
-            app.news = None;
-        }
-    }
-}
-
-/// Takes `number` out of `numbers`, or puts it in.
-fn toggle(numbers: &mut Vec<usize>, number: usize) {
-    match numbers.iter().position(|known| *known == number) {
-        Some(at) => {
-            numbers.remove(at);
-        }
-        None => numbers.push(number),
-    }
-}
-
-fn set_language(app: &mut App, language: Language) {
-    let caption = match &app.state.picture {
-        PictureSource::Sample(key) => {
-            let sample = app.samples.iter().find(|sample| sample.key == *key);
-            let caption = sample.map(|sample| &sample.captions[app.language_index()]);
-            (caption == Some(&app.state.sentence)).then(|| key.clone())
-        }
-        PictureSource::File(_) => None,
-    };
-    app.state.look.language = language;
-    if let Some(key) = caption {
-        app.take_caption(&key);
     }
 }

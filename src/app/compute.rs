@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::retouch::{Change, retouched};
 use super::samples::Sample;
 use super::state::PictureSource;
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
-use crate::methods::{self, Evidence, Input, METHODS, Method, News, Pair, pairs};
+use crate::methods::{self, Cloud, Evidence, Input, METHODS, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
@@ -24,6 +25,10 @@ use crate::world::Language;
 pub struct Question {
     /// The picture.
     pub picture: PictureSource,
+    /// What was changed in it by hand.
+    pub changes: Vec<Change>,
+    /// Whether the next question is expected before this one is answered: then the first maps are enough.
+    pub brief: bool,
     /// The sentence.
     pub sentence: String,
     /// The selected words, as bytes of the sentence.
@@ -101,6 +106,8 @@ pub enum Report {
     Column(Box<Evidence>),
     /// The cloud in two dimensions.
     Plane(Arc<Plane>),
+    /// The cloud of one of the methods that stand side by side, by its key.
+    ColumnPlane(&'static str, Arc<Plane>),
     /// What the picture costs in each column, by the key of their method.
     Costs(Vec<(&'static str, PictureCost)>),
     /// How far the work is, from 0 to 1.
@@ -120,15 +127,24 @@ pub enum Report {
 #[derive(Default)]
 pub struct Computer {
     picture: Option<(PictureSource, Arc<RgbImage>, String)>,
+    /// The picture with what was changed in it by hand.
+    changed: Option<(PictureSource, Vec<Change>, Arc<RgbImage>)>,
     /// By the method's key, with the checkpoint's folder.
     methods: BTreeMap<&'static str, (PathBuf, Box<dyn Method>)>,
     pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
-    plane: Option<(Vec<Vec<f32>>, PlaneQuestion, Arc<Plane>)>,
+    /// The last cloud of each method, with what was asked of it.
+    planes: BTreeMap<&'static str, Reduced>,
     costs: Option<Costs>,
 }
 
-/// What pictures cost, with what that was asked of: picture, text and checkpoints.
-type Costs = ((PictureSource, String, Vec<(&'static str, PathBuf)>), Vec<(&'static str, PictureCost)>);
+/// The vectors of a cloud, what was asked of them, and the plane that they were brought to.
+type Reduced = (Vec<Vec<f32>>, PlaneQuestion, Arc<Plane>);
+
+/// What pictures cost, with what that was asked of: text and checkpoints.
+type Costs = ((String, Vec<(&'static str, PathBuf)>), Vec<(&'static str, PictureCost)>);
+
+/// What a scene is called that a person has arranged.
+const EDITED: &str = "scene";
 
 /// Checkpoints are opened beside the one that is looked at only if they have at most so many bytes.
 const LIGHT: u64 = 64 << 20;
@@ -154,7 +170,7 @@ impl Computer {
         cancel: &CancelToken,
         emit: Emit<'_>,
     ) -> std::result::Result<(), (Error, Blame)> {
-        let (picture, name) = self.picture(&question.picture).map_err(|error| (error, Blame::Picture))?;
+        let (picture, name) = self.picture(question).map_err(|error| (error, Blame::Picture))?;
         emit(Report::Picture { picture: Arc::clone(&picture), name });
         let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
@@ -167,6 +183,7 @@ impl Computer {
             picture: Arc::clone(&picture),
             sentence: question.sentence.clone(),
             selection: question.words,
+            brief: question.brief,
             language: question.language,
             comparison,
             attention: question.attention,
@@ -176,23 +193,25 @@ impl Computer {
             compared_instruction: question.compared_instruction.clone(),
         };
         let Some(folder) = &question.checkpoint else {
-            return self.side_by_side(question, &input, cancel, emit).map_err(other);
+            self.side_by_side(question, &input, cancel, emit).map_err(other)?;
+            return self.cost_by_column(question, &picture, cancel, emit).map_err(other);
         };
         let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let mut cloud = None;
+        let mut key = "";
         let take = &mut |news| match news {
             News::Progress(share) => emit(Report::Progress(share)),
             News::Evidence(evidence) => {
                 cloud = Some(evidence.cloud.clone());
+                key = evidence.method;
                 emit(Report::Evidence(evidence));
             }
         };
         method.evidence(&input, cancel, take).map_err(other)?;
         let Some(cloud) = cloud else { return Ok(()) };
-        let [pictures, texts] = cloud.halves();
-        if pictures.len() + texts.len() > 0 {
-            self.bring_to_plane(question.plane, pictures, texts, cancel, emit).map_err(other)?;
+        if let Some(plane) = self.plane_of(key, question.plane, &cloud, cancel, emit).map_err(other)? {
+            emit(Report::Plane(plane));
         }
         self.cost_by_column(question, &picture, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
@@ -203,13 +222,25 @@ impl Computer {
     fn side_by_side(&mut self, question: &Question, input: &Input, cancel: &CancelToken, emit: Emit<'_>) -> Result<()> {
         let mut wrong = None;
         let count = question.side_by_side.len() as f32;
-        for (at, (_, folder)) in question.side_by_side.iter().enumerate() {
+        for (at, (key, folder)) in question.side_by_side.iter().enumerate() {
+            let mut cloud = None;
             let done = self.method(folder, &question.device).and_then(|method| {
                 method.evidence(input, cancel, &mut |news| match news {
                     News::Progress(share) => emit(Report::Progress((at as f32 + share) / count)),
-                    News::Evidence(evidence) => emit(Report::Column(evidence)),
+                    News::Evidence(evidence) => {
+                        cloud = Some(evidence.cloud.clone());
+                        emit(Report::Column(evidence));
+                    }
                 })
             });
+            let done = match (done, cloud.filter(|_| !question.brief)) {
+                (Ok(()), Some(cloud)) => self.plane_of(key, question.plane, &cloud, cancel, emit).map(|plane| {
+                    if let Some(plane) = plane {
+                        emit(Report::ColumnPlane(key, plane));
+                    }
+                }),
+                (done, _) => done,
+            };
             match done {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(error) => wrong = Some(error),
@@ -219,7 +250,24 @@ impl Computer {
         wrong.map_or(Ok(()), Err)
     }
 
-    fn picture(&mut self, source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {
+    /// The picture as it is asked about, with its name.
+    fn picture(&mut self, question: &Question) -> Result<(Arc<RgbImage>, String)> {
+        let (picture, name) = self.original(&question.picture)?;
+        if question.changes.is_empty() {
+            return Ok((picture, name));
+        }
+        if let Some((source, changes, changed)) = &self.changed
+            && *source == question.picture
+            && *changes == question.changes
+        {
+            return Ok((Arc::clone(changed), name));
+        }
+        let changed = Arc::new(retouched(&picture, &question.changes));
+        self.changed = Some((question.picture.clone(), question.changes.clone(), Arc::clone(&changed)));
+        Ok((changed, name))
+    }
+
+    fn original(&mut self, source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {
         if let Some((known, picture, name)) = &self.picture
             && known == source
         {
@@ -294,7 +342,8 @@ impl Computer {
         if question.cost_by_column.is_empty() {
             return Ok(());
         }
-        let asked = (question.picture.clone(), question.sentence.clone(), question.cost_by_column.clone());
+        // It hangs on the size of the picture, if at all, not on what it shows.
+        let asked = (question.sentence.clone(), question.cost_by_column.clone());
         let known = self.costs.as_ref().filter(|(known, _)| *known == asked).map(|(_, costs)| costs.clone());
         let costs = match known {
             Some(costs) => costs,
@@ -319,34 +368,36 @@ impl Computer {
         Ok(())
     }
 
-    fn bring_to_plane(
+    /// The cloud of a method in two dimensions; `None` if it has no points.
+    fn plane_of(
         &mut self,
+        key: &'static str,
         asked: PlaneQuestion,
-        pictures: Vec<Vec<f32>>,
-        texts: Vec<Vec<f32>>,
+        cloud: &Cloud,
         cancel: &CancelToken,
         emit: Emit<'_>,
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<Plane>>> {
+        let [pictures, texts] = cloud.halves();
         let texts =
             if asked.shift == 0.0 { texts } else { pairs::moved(&texts, &pairs::gap(&pictures, &texts), asked.shift) };
         let vectors: Vec<Vec<f32>> = pictures.into_iter().chain(texts).collect();
-        if let Some((known, question, plane)) = &self.plane
+        if let Some((known, question, plane)) = self.planes.get(key)
             && *question == asked
             && *known == vectors
         {
-            emit(Report::Plane(Arc::clone(plane)));
-            return Ok(());
+            return Ok(Some(Arc::clone(plane)));
         }
-        let Some(reduction) = reduction::named(asked.reduction) else { return Ok(()) };
+        let Some(reduction) = reduction::named(asked.reduction).filter(|_| !vectors.is_empty()) else {
+            return Ok(None);
+        };
         let rows: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
         let plane = (reduction.reduce)(&rows, asked.seed, &mut |share| {
             emit(Report::Progress(share));
             !cancel.is_cancelled()
         })?;
         let plane = Arc::new(plane);
-        self.plane = Some((vectors, asked, Arc::clone(&plane)));
-        emit(Report::Plane(plane));
-        Ok(())
+        self.planes.insert(key, (vectors, asked, Arc::clone(&plane)));
+        Ok(Some(plane))
     }
 }
 
@@ -358,6 +409,7 @@ fn read(source: &PictureSource) -> Result<(Arc<RgbImage>, String)> {
             let picture = Picture::open(path)?;
             (picture.pixels, picture.name)
         }
+        PictureSource::Scene(scene) => (scene.draw(), EDITED.to_owned()),
     };
     Ok((Arc::new(pixels), name))
 }

@@ -111,6 +111,8 @@ pub struct Usual {
     pub key: &'static str,
     /// Its views, beside each other, each place with its views as tabs from top to bottom.
     sides: Sides,
+    /// Shares of the two sides.
+    widths: [f32; 2],
     /// Shares of the places on one side.
     shares: [f32; 2],
 }
@@ -128,15 +130,22 @@ pub fn named(key: &str) -> Option<&'static Usual> {
 
 /// How views stand at the first start.
 const USUAL: &[Usual] = &[
-    Usual { key: SIDE_BY_SIDE, sides: [&[&["four-ways"]], &[]], shares: [1.0, 0.0] },
+    Usual {
+        key: SIDE_BY_SIDE,
+        sides: [&[&["scene-editor"]], &[&["four-ways", "four-clouds", "ledger", "bottleneck", "watch"]]],
+        widths: [0.3, 0.7],
+        shares: [1.0, 0.0],
+    },
     Usual {
         key: "contrastive",
         sides: [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
+        widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },
     Usual {
         key: "cross-attention",
         sides: [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing"]]],
+        widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },
     Usual {
@@ -145,6 +154,7 @@ const USUAL: &[Usual] = &[
             &[&["queries"]],
             &[&["query-patches", "query-attention"], &["query-says", "query-words", "query-masks", "query-space"]],
         ],
+        widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },
     Usual {
@@ -156,6 +166,7 @@ const USUAL: &[Usual] = &[
                 &["row-shares", "row-space", "row-expected", "projector-change", "picture-cost"],
             ],
         ],
+        widths: [1.0, 1.0],
         shares: [0.6, 0.4],
     },
 ];
@@ -166,11 +177,16 @@ pub fn first_view(method: &str) -> Option<&'static str> {
     named(method)?.sides.first()?.first()?.first().copied()
 }
 
+/// The keys of the views in the column of a method.
+pub fn views_of(method: &str) -> impl Iterator<Item = &'static str> {
+    let sides = named(method).map(|usual| usual.sides).unwrap_or_default();
+    sides.into_iter().flatten().copied().flatten().copied()
+}
+
 /// Whether a view stands in the column of a method.
 #[must_use]
 pub fn is_of(method: &str, view: &str) -> bool {
-    let sides = named(method).map(|usual| usual.sides).unwrap_or_default();
-    sides.iter().copied().flatten().copied().flatten().any(|known| *known == view)
+    views_of(method).any(|known| known == view)
 }
 
 /// The column of a method at the first start.
@@ -178,7 +194,7 @@ pub fn is_of(method: &str, view: &str) -> bool {
 pub fn usual(method: &str) -> Column {
     let mut tiles = Tiles::default();
     let id = egui::Id::unique(("column", method));
-    let Some(Usual { sides, shares, .. }) = named(method) else { return Tree::empty(id) };
+    let Some(Usual { sides, widths, shares, .. }) = named(method) else { return Tree::empty(id) };
     let mut columns = Vec::new();
     for places in sides.iter().filter(|places| !places.is_empty()) {
         let mut stack = Vec::new();
@@ -197,7 +213,11 @@ pub fn usual(method: &str) -> Column {
             }
         });
     }
-    let root = tiles.insert_horizontal_tile(columns);
+    let mut beside = Linear::new(LinearDir::Horizontal, columns.clone());
+    for (column, width) in columns.iter().zip(widths) {
+        beside.shares.set_share(*column, *width);
+    }
+    let root = tiles.insert_container(beside);
     Tree::new(id, root, tiles)
 }
 

@@ -3,11 +3,17 @@
 //! The window, the board and the tests all drive [`App`] in the same way: they hand it [`Command`]s and read what it
 //! shows. [`App::apply`] is the only place that changes the state.
 
+mod apply;
+pub mod bottleneck;
 pub mod checkpoints;
 pub mod command;
 pub mod compute;
 pub mod history;
 pub mod layout;
+pub mod learning;
+pub mod lessons;
+pub mod looks;
+pub mod retouch;
 pub mod samples;
 pub mod session;
 pub mod state;
@@ -31,6 +37,7 @@ pub use checkpoints::CheckpointChoice;
 pub use command::{Ask, Command, Export, Format};
 use compute::{Blame, PlaneQuestion, Question, Report, Request};
 use history::History;
+use learning::Learning;
 use samples::Sample;
 use session::Desk;
 pub use state::{AppState, Layer, PictureSource, Scale, Theme};
@@ -70,8 +77,16 @@ pub struct App {
     pub evidence: Option<Arc<Evidence>>,
     /// What all methods say, by their keys, while they stand side by side.
     pub columns: BTreeMap<&'static str, Arc<Evidence>>,
+    /// The clouds of the methods that stand side by side, in two dimensions.
+    pub planes: BTreeMap<&'static str, Arc<Plane>>,
+    /// What was shown when the person pinned it: what is shown now is compared with it.
+    pub pinned: Option<Box<Self>>,
     /// The cloud in two dimensions.
     pub plane: Option<Arc<Plane>>,
+    /// The figures of the bottleneck experiment.
+    pub bottleneck: Arc<Vec<bottleneck::Connector>>,
+    /// The training that the person watches.
+    pub learning: Option<Learning>,
     /// What the picture costs in each column, by the key of their method, as far as that was measured.
     pub costs: Vec<(&'static str, PictureCost)>,
     /// What the pairs of the comparison say, with the texts moved as the state asks for.
@@ -98,20 +113,30 @@ pub struct App {
     pub samples: Vec<Sample>,
     /// The checkpoints that can be chosen.
     pub checkpoints: Vec<CheckpointChoice>,
+    /// The lessons, in English and Chinese.
+    pub lessons: Arc<[Vec<lessons::Lesson>; 2]>,
     /// Where models run, as [`crate::models::device::choose`] reads it.
     pub device: String,
+    /// Whether something is being dragged whose answer is to follow at once.
+    following: bool,
     history: History,
     /// Whether the problem came from a computation, and is overcome by the next one that goes well.
     failed: bool,
     /// Counts the requests, so that late answers to old ones are recognised.
     generation: u64,
+    /// The oldest request whose answers are still of use.
+    welcome: u64,
     /// What was asked last.
     asked: Option<Question>,
     last_good_picture: PictureSource,
     last_good_checkpoints: BTreeMap<String, String>,
     known_truth: truth::Known,
     worker: Option<Worker>,
+    /// Tells the window that there is something to [`App::receive`].
+    wake: Option<Wake>,
 }
+
+type Wake = Arc<dyn Fn() + Send + Sync>;
 
 impl App {
     /// The program with a state, without a worker yet.
@@ -128,6 +153,14 @@ impl App {
         {
             app.take_caption(&key);
         }
+        match lessons::both() {
+            Ok(lessons) => app.lessons = Arc::new(lessons),
+            Err(error) => app.problem = Some(error.to_string()),
+        }
+        match bottleneck::connectors() {
+            Ok(connectors) => app.bottleneck = Arc::new(connectors),
+            Err(error) => app.problem = Some(error.to_string()),
+        }
         app.find_truth();
         app
     }
@@ -142,9 +175,15 @@ impl App {
         still.evidence.clone_from(&self.evidence);
         still.columns.clone_from(&self.columns);
         still.known_truth.clone_from(&self.known_truth);
+        still.pinned = self.pinned.as_ref().map(|pinned| Box::new(pinned.still()));
         still.plane.clone_from(&self.plane);
+        still.planes.clone_from(&self.planes);
+        still.costs.clone_from(&self.costs);
         still.figures.clone_from(&self.figures);
         still.device.clone_from(&self.device);
+        still.bottleneck = Arc::clone(&self.bottleneck);
+        still.lessons = Arc::clone(&self.lessons);
+        still.learning = self.learning.as_ref().map(Learning::still);
         still.help = self.help;
         still
     }
@@ -162,8 +201,12 @@ impl App {
             picture_name: String::new(),
             evidence: None,
             columns: BTreeMap::new(),
+            planes: BTreeMap::new(),
+            pinned: None,
             known_truth: truth::Known::default(),
             plane: None,
+            bottleneck: Arc::default(),
+            learning: None,
             costs: Vec::new(),
             figures: None,
             problem: None,
@@ -175,12 +218,16 @@ impl App {
             help,
             palette_is_open: false,
             asks: Vec::new(),
+            lessons: Arc::default(),
             device: "auto".to_owned(),
+            following: false,
             history: History::default(),
             failed: false,
             generation: 0,
+            welcome: 0,
             asked: None,
             worker: None,
+            wake: None,
         }
     }
 
@@ -189,8 +236,10 @@ impl App {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(&mut self, wake: impl Fn() + Send + 'static) -> crate::Result<()> {
-        self.worker = Some(Worker::start(wake)?);
+    pub fn start(&mut self, wake: impl Fn() + Send + Sync + 'static) -> crate::Result<()> {
+        let wake: Wake = Arc::new(wake);
+        self.wake = Some(Arc::clone(&wake));
+        self.worker = Some(Worker::start(move || wake())?);
         self.refresh();
         Ok(())
     }
@@ -214,12 +263,31 @@ impl App {
         while let Some((generation, report)) = self.worker.as_ref().and_then(Worker::next) {
             self.take(generation, report);
         }
+        if let Some(learning) = &mut self.learning {
+            learning.receive();
+        }
+    }
+
+    /// Starts a training to be watched.
+    fn learn(&mut self, setting: learning::Setting) {
+        let blip = crate::models::builtin::folder().join("blip-retrieval");
+        let wake = self.wake.clone().unwrap_or_else(|| Arc::new(|| ()));
+        match Learning::start(setting, self.state.look.language, blip, wake) {
+            Ok(learning) => self.learning = Some(learning),
+            Err(error) => self.problem = Some(error.to_string()),
+        }
+    }
+
+    fn change_learning(&mut self, change: impl FnOnce(&mut Learning)) {
+        if let Some(learning) = &mut self.learning {
+            change(learning);
+        }
     }
 
     /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
         let again = command == Command::Recompute;
-        command::apply(self, command);
+        apply::apply(self, command);
         self.measure_pairs();
         self.find_truth();
         if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
@@ -328,6 +396,8 @@ impl App {
         let contrastive = method == "contrastive";
         Question {
             picture: state.picture.clone(),
+            changes: state.changes.clone(),
+            brief: self.following && method == layout::SIDE_BY_SIDE,
             sentence: state.sentence.clone(),
             words: state.selected.words,
             language: state.look.language,
@@ -344,7 +414,10 @@ impl App {
             hidden_layer: state.fusion.layer,
             dropped_queries: state.querying.dropped.clone(),
             compared_instruction: state.querying.compared.clone(),
-            cost_by_column: if method == "projector" { self.all_checkpoints() } else { Vec::new() },
+            cost_by_column: match method {
+                "projector" | layout::SIDE_BY_SIDE if !self.following => self.all_checkpoints(),
+                _ => Vec::new(),
+            },
             side_by_side: if method == layout::SIDE_BY_SIDE { self.all_checkpoints() } else { Vec::new() },
         }
     }
@@ -358,6 +431,10 @@ impl App {
     fn refresh(&mut self) {
         let question = self.question();
         self.generation += 1;
+        // While something is dragged, the answer to where it was a moment ago is better than none.
+        if !(question.brief && self.asked.as_ref().is_some_and(|asked| asked.brief)) {
+            self.welcome = self.generation;
+        }
         if let Some(worker) = &self.worker {
             worker.ask(Request { generation: self.generation, question: question.clone() });
             self.asked = Some(question);
@@ -372,17 +449,21 @@ impl App {
         }
         // What still comes of it is late.
         self.generation += 1;
+        self.welcome = self.generation;
         self.busy = false;
         self.progress = None;
     }
 
     fn take(&mut self, generation: u64, report: Report) {
-        if generation != self.generation {
+        let is_last = generation == self.generation;
+        if !is_last && (generation < self.welcome || !matches!(report, Report::Picture { .. } | Report::Column(_))) {
             return; // an answer to a question that nobody asks any more
         }
         match report {
             Report::Picture { picture, name } => {
-                self.last_good_picture = self.state.picture.clone();
+                if is_last {
+                    self.last_good_picture = self.state.picture.clone();
+                }
                 self.picture = Some(picture);
                 self.picture_name = name;
             }
@@ -401,6 +482,11 @@ impl App {
                 self.measure_pairs();
             }
             Report::Column(evidence) => {
+                // What is shown already stays until there is a map in its place.
+                let has_map = evidence.complete || looks::map_of_words(self, &evidence).is_some();
+                if !has_map && self.columns.contains_key(evidence.method) {
+                    return;
+                }
                 self.columns.insert(evidence.method, Arc::new(*evidence));
                 // Details are those of the first.
                 self.evidence = self.columns.values().next().cloned();
@@ -408,6 +494,9 @@ impl App {
                 self.figures = None;
             }
             Report::Plane(plane) => self.plane = Some(plane),
+            Report::ColumnPlane(method, plane) => {
+                self.planes.insert(method, plane);
+            }
             Report::Costs(costs) => self.costs = costs,
             Report::Progress(share) => {
                 if let Some(progress) = &mut self.progress {
@@ -473,7 +562,7 @@ impl App {
 }
 
 /// Whether `text` holds `words` as whole words; in scripts without spaces, anywhere.
-fn holds(text: &str, words: &str) -> bool {
+pub(crate) fn holds(text: &str, words: &str) -> bool {
     let is_letter = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
     text.match_indices(words).any(|(at, _)| {
         let before = text[..at].chars().next_back();

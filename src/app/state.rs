@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::layout::Layout;
+use super::lessons::LessonPlace;
+use super::retouch::{Change, MOST_CHANGES};
 use super::thing::{Selected, Thing, TowerName};
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
-use crate::world::Language;
+use crate::world::{Language, Scene};
 
 /// Everything that a person can choose, in parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,8 @@ use crate::world::Language;
 pub struct AppState {
     /// The picture.
     pub picture: PictureSource,
+    /// What was changed in it by hand since.
+    pub changes: Vec<Change>,
     /// The sentence; empty at the very first start, when the sample's caption is taken.
     pub sentence: String,
     /// What is selected in them.
@@ -41,6 +45,8 @@ pub struct AppState {
     pub querying: QueryingState,
     /// Patches that stand among words.
     pub projector: ProjectorState,
+    /// Where the person is in the lessons, while one is open.
+    pub lesson: Option<LessonPlace>,
     /// Which views are where.
     pub layout: Layout,
     /// Language, theme and size.
@@ -64,6 +70,13 @@ impl AppState {
         self.space.shift = within(self.space.shift, -MOST_SHIFT, MOST_SHIFT, 0.0);
         self.matrix.factor = self.matrix.factor.map(|factor| within(factor, LEAST_FACTOR, MOST_FACTOR, 1.0));
         self.comparison.truncate(MOST_COMPARED);
+        self.changes.truncate(MOST_CHANGES);
+        let compared = self.comparison.iter_mut().map(|compared| &mut compared.picture);
+        for source in compared.chain([&mut self.picture]) {
+            if let PictureSource::Scene(scene) = source {
+                scene.mend();
+            }
+        }
         let cut = |text: &mut String| {
             let end = (0..=LONGEST_SENTENCE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             if text.len() > LONGEST_SENTENCE {
@@ -85,6 +98,7 @@ impl AppState {
         if let Some(compared) = &mut self.querying.compared {
             cut(compared);
         }
+        super::lessons::mend(self);
         self.layout.mend();
     }
 }
@@ -121,6 +135,8 @@ pub enum PictureSource {
     Sample(String),
     /// A file.
     File(PathBuf),
+    /// A sticker scene that a person has arranged.
+    Scene(Box<Scene>),
 }
 
 impl Default for PictureSource {

@@ -10,6 +10,8 @@ use crate::taps::Tower;
 pub enum Thing {
     /// A patch of the picture.
     Patch(usize),
+    /// A sticker of the scene, by its place from the lowest to the topmost.
+    Object(usize),
     /// Words of the sentence, by their first byte and the byte behind them.
     Words(usize, usize),
     /// A picture of the comparison, by its place; the person's own is the last.
@@ -55,6 +57,8 @@ pub struct Selected {
     pub words: Option<(usize, usize)>,
     /// A patch.
     pub patch: Option<usize>,
+    /// A sticker.
+    pub object: Option<usize>,
     /// A picture, a text or a cell of the comparison.
     pub pair: Option<Thing>,
 }
@@ -63,7 +67,7 @@ impl Selected {
     /// Everything that is selected.
     pub fn things(self) -> impl Iterator<Item = Thing> {
         let words = self.words.map(|(start, end)| Thing::Words(start, end));
-        [words, self.patch.map(Thing::Patch), self.pair].into_iter().flatten()
+        [words, self.patch.map(Thing::Patch), self.object.map(Thing::Object), self.pair].into_iter().flatten()
     }
 }
 

@@ -89,46 +89,65 @@ impl Truth {
     }
 }
 
-/// What a truth was found for: the picture, and the words.
-type Asked = (PictureSource, String);
-
-/// The truth of what was asked last, so that it isn't drawn anew in every frame.
+/// The scene and the truth of what was asked last, so that they aren't read and drawn anew in every frame.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(Option<(Asked, Option<Arc<Truth>>)>);
+pub(super) struct Known {
+    scene: Option<(PictureSource, Option<Arc<Scene>>)>,
+    truth: Option<(PictureSource, String, Option<Arc<Truth>>)>,
+}
 
 impl App {
-    /// The objects that the selected words (or, where none are, the sentence) name, where the picture is a scene of the
-    /// sample menu, or one with its description beside it, and they name some.
+    /// What the picture shows, where it is a scene of the sample menu, one that a person has arranged, or one with its
+    /// description beside it, and wasn't changed as a picture.
+    #[must_use]
+    pub fn scene(&self) -> Option<&Scene> {
+        let (_, scene) = self.known_truth.scene.as_ref()?;
+        scene.as_deref().filter(|_| self.state.changes.is_empty())
+    }
+
+    /// The objects that the selected words (or, where none are, the sentence) name, where the scene is known and they name
+    /// some.
     #[must_use]
     pub fn truth(&self) -> Option<&Truth> {
-        self.known_truth.0.as_ref()?.1.as_deref()
+        let (.., truth) = self.known_truth.truth.as_ref()?;
+        truth.as_deref().filter(|_| self.state.changes.is_empty())
     }
 
-    /// Finds the truth anew where picture or words have changed.
+    /// Finds scene and truth anew where picture or words have changed.
     pub(super) fn find_truth(&mut self) {
-        let words = self.state.selected.words.and_then(|(start, end)| self.state.sentence.get(start..end));
-        let asked = (self.state.picture.clone(), words.unwrap_or(&self.state.sentence).to_owned());
-        if self.known_truth.0.as_ref().is_some_and(|(known, _)| *known == asked) {
+        let picture = &self.state.picture;
+        if self.known_truth.scene.as_ref().is_none_or(|(known, _)| known != picture) {
+            let scene = self.scene_in(picture).map(Arc::new);
+            self.known_truth = Known { scene: Some((picture.clone(), scene)), truth: None };
+        }
+        let selected = self.state.selected.words.and_then(|(start, end)| self.state.sentence.get(start..end));
+        let words = selected.unwrap_or(&self.state.sentence);
+        if self.known_truth.truth.as_ref().is_some_and(|(of, known, _)| of == picture && known == words) {
             return;
         }
-        let found = self.objects_named(&asked).map(Arc::new);
-        self.known_truth = Known(Some((asked, found)));
+        let scene = self.known_truth.scene.as_ref().and_then(|(_, scene)| scene.as_deref());
+        let truth = scene.and_then(|scene| objects_named(scene, words)).map(Arc::new);
+        self.known_truth.truth = Some((picture.clone(), words.to_owned(), truth));
     }
 
-    fn objects_named(&self, (picture, words): &Asked) -> Option<Truth> {
-        let scene = match picture {
+    fn scene_in(&self, picture: &PictureSource) -> Option<Scene> {
+        match picture {
             PictureSource::Sample(key) => {
                 let sample = self.samples.iter().find(|sample| sample.key == *key)?;
                 let SampleSource::Scene(scene) = &sample.source else { return None };
-                Scene::clone(scene)
+                Some(Scene::clone(scene))
             }
-            PictureSource::File(path) => scene_beside(path)?,
-        };
-        let things: Vec<_> = Language::ALL.iter().flat_map(|language| mentioned(words, *language)).collect();
-        let objects: Vec<usize> =
-            (0..scene.objects.len()).filter(|at| things.contains(&scene.objects[*at].thing)).collect();
-        (!objects.is_empty()).then(|| Truth::new(scene.mask_of(&objects)))
+            PictureSource::File(path) => scene_beside(path),
+            PictureSource::Scene(scene) => Some(Scene::clone(scene)),
+        }
     }
+}
+
+fn objects_named(scene: &Scene, words: &str) -> Option<Truth> {
+    let things: Vec<_> = Language::ALL.iter().flat_map(|language| mentioned(words, *language)).collect();
+    let objects: Vec<usize> =
+        (0..scene.objects.len()).filter(|at| things.contains(&scene.objects[*at].thing)).collect();
+    (!objects.is_empty()).then(|| Truth::new(scene.mask_of(&objects)))
 }
 
 /// The scene that `alignscope scenes` has written beside a picture.

@@ -145,7 +145,7 @@ fn next_request(shared: &Shared) -> Option<(Request, CancelToken)> {
 }
 
 /// Lets the window's thread go first where both want the processor.
-fn give_way() {
+pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     // SAFETY: a plain system call without pointers; 0 means the calling thread.
     #[expect(unsafe_code, reason = "the standard library can't set a thread's priority")]

@@ -4,7 +4,9 @@ mod board;
 mod eval;
 mod models;
 mod output;
+mod report;
 mod scenes;
+mod subject;
 mod trace;
 mod train;
 
@@ -21,6 +23,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Board(board::Board),
+    Report(report::Report),
     Trace(trace::TraceCommand),
     Train(train::Train),
     Eval(eval::Eval),
@@ -34,6 +37,7 @@ pub fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::Board(board)) => board.run(),
+        Some(Command::Report(report)) => report.run(),
         Some(Command::Trace(trace)) => trace.run(),
         Some(Command::Train(train)) => train.run(),
         Some(Command::Eval(eval)) => eval.run(),

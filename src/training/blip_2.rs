@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::blip::{BlipRecipe, LOGIT_SCALE};
 use super::folder::{config_head, write_checkpoint, write_tokenizer};
-use super::losses::{cosine_factor, info_nce, matching, next_token};
+use super::losses::{cosine_factor, info_nce, matching, next_token, share_on_diagonal};
 use super::optimizer::AdamWConfig;
 use super::run::{Batch, Plan, Recipe};
 use super::sentences::{Sentences, accidents};
@@ -30,6 +30,7 @@ use crate::models::blip_2::{Blip2Config, Blip2VisionConfig};
 use crate::models::blip_2_retrieval::Blip2Retrieval;
 use crate::models::blip_text::BlipTextConfig;
 use crate::models::checkpoint::Checkpoint;
+use crate::models::preprocess::ImageProcessor;
 use crate::models::q_former::{QFormerConfig, QFormerMask, QFormerText};
 use crate::models::tokenizer::{TextBatch, TextTokenizer};
 use crate::models::weights::Weights;
@@ -113,7 +114,45 @@ impl Blip2Recipe {
         Ok(Self { config, plan, tower, tokenizer, start })
     }
 
-    fn model(&self, variables: &Variables) -> Result<Blip2Retrieval> {
+    /// A recipe with four queries that starts from nothing, to be watched.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn four_queries(seed: u64, batch: usize, blip: &Path) -> Result<Self> {
+        let mut recipe = Self::new(seed, usize::MAX, batch, blip)?;
+        recipe.config.num_query_tokens = 4;
+        recipe.start.clear();
+        Ok(recipe)
+    }
+
+    /// From pictures to pixels.
+    pub(super) fn processor(&self) -> &ImageProcessor {
+        &self.tower.processor
+    }
+
+    /// Texts as the querying transformer reads them.
+    pub(super) fn texts(&self, texts: &[String]) -> Result<TextBatch> {
+        self.tokenizer.batch(texts, &Device::Cpu)
+    }
+
+    /// The contrast of sentences and phrases alone, with the share of sentences that are nearest to their own picture.
+    pub(super) fn contrast_loss(&self, batch: &Blip2Batch, variables: &Variables) -> Result<(Tensor, f64)> {
+        let model = self.model(variables)?;
+        let states = model.base().see(&batch.pixels, &mut Taps::none())?; // [pictures, 1 + patches, vision width]
+        let image = model.embed_image(&states, None, &mut Taps::none())?; // [pictures, queries, shared]
+        let factor = cosine_factor(&variables.get(LOGIT_SCALE, &[])?)?;
+        let contrast = |texts: &TextBatch| -> Result<Tensor> {
+            let text = model.embed_text(texts.into(), &mut Taps::none())?; // [pictures, shared]
+            Ok(Blip2Retrieval::contrast(&image, &text)?.max(1)?.broadcast_mul(&factor)?) // [pictures, texts]
+        };
+        let of_sentences = contrast(&batch.sentences.true_ones()?)?;
+        let of_phrases = contrast(&batch.phrases)?;
+        let loss = info_nce(&of_sentences, &batch.sentences.also_true)?;
+        let loss = (loss + info_nce(&of_phrases, &batch.phrases_also_true)?)?;
+        Ok((loss, share_on_diagonal(&of_sentences)?))
+    }
+
+    pub(super) fn model(&self, variables: &Variables) -> Result<Blip2Retrieval> {
         Blip2Retrieval::load(self.config.clone(), &Scope::root(variables))
     }
 

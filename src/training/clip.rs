@@ -7,7 +7,7 @@
 //! hold what is elsewhere in the picture, louder than the objects themselves (measured: the highest patch lay on the object
 //! in 37 % of the cases). Without the third, nothing that stands on the tower can say what is left of what.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use image::{RgbImage, imageops};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, write_checkpoint};
-use super::losses::{cosine_factor, info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
+use super::losses::{
+    cosine_factor, info_nce, phrase_cosines, phrase_scores, share_on_diagonal, sigmoid_cross_entropy, silence,
+};
 use super::optimizer::AdamWConfig;
 use super::places::{LastStates, PLACE_HEAD, place_head, place_loss};
 use super::run::{Batch, Plan, Recipe};
@@ -28,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::models::clip::{Clip, ClipConfig, ClipTextConfig};
 use crate::models::dual_encoder::DualEncoder;
 use crate::models::preprocess::{Class, ImageProcessor};
-use crate::models::tokenizer::TextTokenizer;
+use crate::models::tokenizer::{TextBatch, TextTokenizer};
 use crate::models::vision_tower::VisionTowerConfig;
 use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
@@ -134,6 +136,34 @@ impl ClipRecipe {
         let context = config.text_config.max_position_embeddings;
         let tokenizer = TextTokenizer::from_json(&super::tokenizer::tokenizer_json(), context)?;
         Ok(Self { processor: ImageProcessor::new(Class::Clip, 64), tokenizer, config, plan, grounded })
+    }
+
+    /// A recipe of the same build that is small enough to be watched: some hundred steps show what it learns.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn small(seed: u64, batch: usize) -> Result<Self> {
+        let mut recipe = Self::new(true, seed, usize::MAX, batch)?;
+        let ClipConfig { text_config, vision_config, projection_dim, .. } = &mut recipe.config;
+        (text_config.hidden_size, text_config.intermediate_size, text_config.num_hidden_layers) = (64, 192, 1);
+        (vision_config.hidden_size, vision_config.intermediate_size, vision_config.num_hidden_layers) = (64, 192, 2);
+        *projection_dim = 64;
+        Ok(recipe)
+    }
+
+    /// From pictures to pixels.
+    pub(super) fn processor(&self) -> &ImageProcessor {
+        &self.processor
+    }
+
+    /// Texts as the text tower reads them.
+    pub(super) fn texts(&self, texts: &[String]) -> Result<TextBatch> {
+        self.tokenizer.batch(texts, &Device::Cpu)
+    }
+
+    /// The model as it is now.
+    pub(super) fn model(&self, variables: &Variables) -> Result<Clip> {
+        Clip::load(self.config.clone(), &Scope::root(variables))
     }
 
     fn context(&self) -> usize {
@@ -255,7 +285,7 @@ impl Recipe for ClipRecipe {
     }
 
     fn loss(&self, batch: &ClipBatch, variables: &Variables) -> Result<(Tensor, f64)> {
-        let model = Clip::load(self.config.clone(), &Scope::root(variables))?;
+        let model = self.model(variables)?;
         let mut last = LastStates::new(self.config.vision_config.num_hidden_layers);
         let image = model.encode_image(&batch.pixels, &mut Taps::none().with(&mut last))?;
         let factor = cosine_factor(model.logit_scale())?;
@@ -311,13 +341,6 @@ fn erase(scene: &Scene, picture: &mut RgbImage, number: u64) -> Vec<f32> {
         (row..row + ERASED).contains(&here) && (column..column + ERASED).contains(&there)
     };
     (0..PATCHES * PATCHES).map(|at| f32::from(inside(at))).collect()
-}
-
-/// Share of rows whose highest score stands on the diagonal.
-fn share_on_diagonal(logits: &Tensor) -> Result<f64> {
-    let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
-    let hits = best.iter().enumerate().filter(|(row, best)| **best as usize == *row);
-    Ok(hits.count() as f64 / best.len().max(1) as f64)
 }
 
 /// Weights that only the phrase loss uses; they aren't part of the checkpoint.

@@ -34,6 +34,16 @@ pub fn cosine_factor(logit_scale: &Tensor) -> Result<Tensor> {
     Ok(logit_scale.minimum(HIGHEST)?.exp()?)
 }
 
+/// Share of rows whose highest score stands on the diagonal.
+///
+/// # Errors
+/// If the device can't be read.
+pub fn share_on_diagonal(logits: &Tensor) -> Result<f64> {
+    let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+    let hits = best.iter().enumerate().filter(|(row, best)| **best as usize == *row);
+    Ok(hits.count() as f64 / best.len().max(1) as f64)
+}
+
 fn identity(like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::eye(like.dim(0)?, like.dtype(), like.device())?)
 }

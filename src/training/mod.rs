@@ -12,6 +12,8 @@ pub mod clip;
 pub mod flamingo;
 mod fold;
 pub mod folder;
+mod latents;
+pub mod live;
 pub mod llava;
 pub mod lm;
 pub mod losses;

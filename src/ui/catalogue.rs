@@ -2,7 +2,7 @@
 
 use egui::{Key, KeyboardShortcut, Modifiers};
 
-use super::texts::{self, Text, name_of, querying};
+use super::texts::{self, Text, four_ways, lesson, name_of, querying};
 use super::views::{VIEWS, View};
 use crate::app::layout;
 use crate::app::state::{Colours, Drawn, MaskName, MethodName, Reading};
@@ -30,12 +30,14 @@ pub enum Menu {
     Querying,
     /// The similarity matrix and the embedding space.
     Space,
+    /// Lessons.
+    Learn,
 }
 
 impl Menu {
     /// All menus, from left to right.
-    pub const ALL: [Self; 7] =
-        [Self::File, Self::Edit, Self::View, Self::Map, Self::Fusion, Self::Querying, Self::Space];
+    pub const ALL: [Self; 8] =
+        [Self::File, Self::Edit, Self::View, Self::Map, Self::Fusion, Self::Querying, Self::Space, Self::Learn];
 
     /// Its name.
     #[must_use]
@@ -48,6 +50,7 @@ impl Menu {
             Self::Fusion => texts::FUSION,
             Self::Querying => querying::MENU,
             Self::Space => texts::SPACE,
+            Self::Learn => lesson::LEARN,
         }
     }
 }
@@ -118,6 +121,7 @@ pub fn catalogue(app: &App) -> Vec<Entry> {
     list.fusion();
     list.querying();
     list.space();
+    list.lessons();
     list.entries
 }
 
@@ -187,6 +191,26 @@ impl List<'_> {
         self.put(menu, texts::SAVE_SESSION, Command::Ask(Ask::SaveSession), |entry| entry.keys(CONTROL, Key::S));
     }
 
+    fn lessons(&mut self) {
+        let app = self.app;
+        let menu = Menu::Learn;
+        let place = app.state.lesson.as_ref();
+        for known in &app.lessons[app.language_index()] {
+            let title = format!("{} · {}", self.say(lesson::OPEN), known.title);
+            let chosen = place.is_some_and(|place| place.key == known.key);
+            self.put_named(menu, title, Command::OpenLesson(known.key.clone()), |entry| entry.chosen(chosen));
+        }
+        let step = place.map_or(0, |place| place.step);
+        let count = app.lesson().map_or(0, |(lesson, _)| lesson.steps.len());
+        self.put(menu, lesson::NEXT_STEP, Command::ShowStep(step + 1), |entry| {
+            entry.apart().keys(CONTROL, Key::ArrowRight).enabled(step + 1 < count)
+        });
+        self.put(menu, lesson::STEP_BEFORE, Command::ShowStep(step.saturating_sub(1)), |entry| {
+            entry.keys(CONTROL, Key::ArrowLeft).enabled(step > 0 && count > 0)
+        });
+        self.put(menu, lesson::CLOSE_LESSON, Command::CloseLesson, |entry| entry.enabled(count > 0));
+    }
+
     fn exports(&mut self) {
         let menu = Menu::File;
         let submenu = self.say(texts::EXPORT);
@@ -226,6 +250,11 @@ impl List<'_> {
             entry.apart().enabled(app.state.selected.words.is_some())
         });
         self.put(menu, texts::SELECT_NOTHING, Command::SelectNothing, |entry| entry.keys(Modifiers::NONE, Key::Escape));
+        let (pinned, together) = (app.pinned.is_some(), app.state.method.0 == layout::SIDE_BY_SIDE);
+        self.put(menu, four_ways::PIN_STATE, Command::Pin, |entry| {
+            entry.apart().keys(CONTROL, Key::P).enabled(together && !app.columns.is_empty())
+        });
+        self.put(menu, four_ways::UNPIN_STATE, Command::Unpin, |entry| entry.enabled(pinned));
         self.put(menu, texts::ADD_PRESENT, Command::AddPresent, Entry::apart);
         self.put(menu, texts::ADD_PICTURES, Command::Ask(Ask::Compared), |entry| entry);
         self.put(menu, texts::RESET_COMPARISON, Command::ResetComparison, |entry| entry);

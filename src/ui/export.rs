@@ -3,19 +3,20 @@
 use egui::vec2;
 use std::path::Path;
 
-use super::catalogue::title_key;
+use super::catalogue::{colours_key, title_key};
 use super::columns::alone;
 use super::textures::Textures;
 use super::views::{Brush, VIEWS, View, named};
 use super::{board, offscreen, texts, theme};
 use crate::app::layout::SIDE_BY_SIDE;
-use crate::app::{App, Export, Format, Theme};
+use crate::app::{App, Export, Format, Scale, Theme};
 use crate::error::{Error, Result};
 use crate::export::npz::npz;
 use crate::export::numbers::csv;
 use crate::export::page::{Page, Section, page};
 use crate::files;
 use crate::methods::Evidence;
+use crate::methods::reading::Weighting;
 
 /// The size of the board in a page and in files, in points.
 pub const BOARD: [f32; 2] = [1600.0, 1000.0];
@@ -57,6 +58,18 @@ fn bytes(app: &App, export: &Export) -> Result<Vec<u8>> {
     }
 }
 
+/// How maps are drawn, and where the models run.
+fn settings(app: &App) -> String {
+    let language = app.state.look.language;
+    let map = &app.state.map;
+    let scale = if map.scale == Scale::Shared { texts::SHARED_SCALE } else { texts::OWN_SCALE };
+    let weighting = if app.state.fusion.weighting == Weighting::Gradient { texts::WEIGHTED } else { texts::RAW };
+    let layer = format!("attribution-{}", map.layer.0);
+    let parts = [layer.as_str(), weighting.0, scale.0, colours_key(map.colours)];
+    let said: Vec<&str> = parts.iter().map(|key| texts::say(language, key)).collect();
+    format!("{} · {}", said.join(" · "), app.device)
+}
+
 fn nothing_yet() -> Error {
     Error::unusable("nothing is computed yet", "wait for the first map")
 }
@@ -84,12 +97,17 @@ fn html(app: &App) -> Result<Vec<u8>> {
     let mut sections = Vec::new();
     let column = app.shown_column(evidence);
     for view in VIEWS.iter().filter(|view| view.method() == column) {
+        let numbers = view.numbers(evidence, app);
+        // A view that has nothing to show has nothing to report.
+        if numbers.is_empty() {
+            continue;
+        }
         let title = say(&title_key(*view));
         sections.push(Section {
             picture: picture(app, *view, 2.0)?,
             alt: format!("{title} · {sentence}"),
             help: view.help(app)[app.language_index()],
-            csv: csv(&view.numbers(evidence, app))?,
+            csv: csv(&numbers)?,
             file_name: format!("alignscope-{}.csv", view.key()),
             title,
         });
@@ -110,6 +128,8 @@ fn html(app: &App) -> Result<Vec<u8>> {
             (say(texts::SENTENCE.0), sentence.to_owned()),
             (say(texts::SELECTED.0), evidence.phrase.clone()),
             (say(texts::MODEL.0), models),
+            (say(texts::MAP.0), settings(app)),
+            (say(texts::VERSION.0), format!("Alignscope {}", env!("CARGO_PKG_VERSION"))),
         ],
         board: &drawn,
         board_alt: &say(texts::THE_BOARD.0),

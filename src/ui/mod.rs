@@ -8,6 +8,7 @@ pub mod columns;
 pub mod dialogs;
 pub mod export;
 pub mod fonts;
+pub mod formulas;
 pub mod offscreen;
 pub mod palette;
 pub mod panels;

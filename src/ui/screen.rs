@@ -5,8 +5,9 @@ use egui_commonmark::CommonMarkCache;
 
 use super::catalogue::catalogue;
 use super::columns;
+use super::formulas::Formulas;
 use super::palette::Palette;
-use super::panels::{bar, inputs, inspector, notices, status};
+use super::panels::{bar, inputs, inspector, lesson, notices, status};
 use super::textures::Textures;
 use super::views::Brush;
 use crate::app::{App, Ask, Command, Theme};
@@ -16,6 +17,7 @@ use crate::app::{App, Ask, Command, Theme};
 pub struct Screen {
     textures: Textures,
     markdown: CommonMarkCache,
+    formulas: Formulas,
     palette: Palette,
     /// How wide the panels were when the pointer was last pressed.
     widths: [f32; 2],
@@ -47,7 +49,10 @@ impl Screen {
             .frame(side)
             .default_size(desk.inspector_width.min(usual))
             .size_range(150.0..=most)
-            .show(ui, |ui| inspector::show(ui, &mut brush, &mut self.markdown));
+            .show(ui, |ui| match app.lesson() {
+                Some(open) => lesson::show(ui, &mut brush, &mut self.markdown, &self.formulas, open),
+                None => inspector::show(ui, &mut brush, &mut self.markdown),
+            });
         let middle = Frame::new().fill(palette.ground).inner_margin(Margin::same(12));
         CentralPanel::default().frame(middle).show(ui, |ui| {
             notices::show(ui, &mut brush);

@@ -51,11 +51,18 @@ macro_rules! texts {
     };
 }
 
+pub mod bottleneck;
+pub mod editor;
 pub mod four_ways;
+pub mod ledger;
+pub mod lesson;
 pub mod projector;
 pub mod querying;
+pub mod watch;
 
 texts! {
+    /// Before the version of the program.
+    VERSION = "version";
     /// Steps on.
     NEXT_WORD = "next-word";
     /// Steps back.

@@ -172,6 +172,24 @@ pub fn veil(colours: Colours, value: f32, opacity: f32) -> Color32 {
     Color32::from_rgba_unmultiplied(colour.r(), colour.g(), colour.b(), (cover * 255.0).round() as u8)
 }
 
+/// The colour of a difference from -1 (purple) through 0 (pale) to 1 (orange); the two can be told apart with the common
+/// forms of colour blindness.
+#[must_use]
+pub fn signed_heat(value: f32) -> Color32 {
+    let value = if value.is_finite() { value.clamp(-1.0, 1.0) } else { 0.0 };
+    let colour = colorous::PURPLE_ORANGE.eval_continuous(f64::from((1.0 + value) / 2.0));
+    Color32::from_rgb(colour.r, colour.g, colour.b)
+}
+
+/// The colour of a difference laid over a patch: where nothing has changed the picture is seen as it is.
+#[must_use]
+pub fn signed_veil(value: f32, opacity: f32) -> Color32 {
+    let colour = signed_heat(value);
+    let strength = if value.is_finite() { value.abs().min(1.0).sqrt() } else { 0.0 };
+    let cover = (opacity * 1.2).min(1.0) * strength;
+    Color32::from_rgba_unmultiplied(colour.r(), colour.g(), colour.b(), (cover * 255.0).round() as u8)
+}
+
 /// Black or white, whichever can be read on `ground`.
 #[must_use]
 pub fn ink_on(ground: Color32) -> Color32 {

@@ -9,7 +9,7 @@ use image::RgbImage;
 use super::screen::Screen;
 use super::{dialogs, export, texts, theme};
 use crate::app::session::{self, Desk};
-use crate::app::{App, AppState, Ask, Command};
+use crate::app::{App, AppState, Ask, Command, lessons};
 use crate::error::{Error, Result};
 
 /// The name of the folder in which the state is kept between sessions.
@@ -34,6 +34,8 @@ struct Window {
 /// If there is no display or no graphics driver.
 pub fn open(commands: Vec<Command>) -> std::result::Result<(), eframe::Error> {
     let file = eframe::storage_dir(APP_ID).map(|folder| folder.join("state.json"));
+    // Who comes for the first time is shown around.
+    let is_first = file.as_deref().is_some_and(|file| !file.exists());
     let (state, desk, problem) =
         file.as_deref().map_or_else(|| (AppState::first(), Desk::default(), None), session::kept);
     let size = desk.window.unwrap_or([1600.0, 1000.0]);
@@ -51,6 +53,9 @@ pub fn open(commands: Vec<Command>) -> std::result::Result<(), eframe::Error> {
         let mut app = App::new(state);
         app.desk = desk;
         app.problem = problem;
+        if is_first {
+            app.apply(Command::OpenLesson(lessons::WELCOME.to_owned()));
+        }
         let mut window = Window::new(cc, app, file)?;
         commands.into_iter().for_each(|command| window.app.apply(command));
         Ok(Box::new(window))

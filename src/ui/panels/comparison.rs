@@ -63,6 +63,7 @@ fn line(ui: &mut Ui, brush: &mut Brush<'_>, at: usize) {
             brush.commands.push(match &compared.picture {
                 PictureSource::Sample(key) => Command::OpenSample(key.clone()),
                 PictureSource::File(path) => Command::OpenPicture(path.clone()),
+                PictureSource::Scene(scene) => Command::SetScene { scene: scene.clone(), dragging: false },
             });
         }
         let width = (ui.available_width() - 44.0).max(20.0);

@@ -158,9 +158,7 @@ fn chips(ui: &mut Ui, brush: &mut Brush<'_>) {
 /// Questions about a scene, whose answers are known, to be asked with a click.
 fn questions(ui: &mut Ui, brush: &mut Brush<'_>) {
     let app = brush.app;
-    let PictureSource::Sample(key) = &app.state.picture else { return };
-    let Some(sample) = app.samples.iter().find(|sample| sample.key == *key) else { return };
-    let SampleSource::Scene(scene) = &sample.source else { return };
+    let Some(scene) = app.scene() else { return };
     // Two encoders answer nothing.
     if app.state.method.0 == "contrastive" {
         return;
@@ -168,7 +166,7 @@ fn questions(ui: &mut Ui, brush: &mut Brush<'_>) {
     ui.label(RichText::new(brush.say(texts::QUESTIONS)).color(brush.palette().weak).small());
     ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
     let asked = scene.questions(app.state.look.language);
-    let caption = sample.captions[app.language_index()].clone();
+    let caption = scene.full_caption(app.state.look.language);
     for text in one_of_each(asked).into_iter().chain([caption]) {
         let chosen = app.state.sentence.trim() == text;
         let button = Button::selectable(chosen, RichText::new(&text).small()).wrap_mode(egui::TextWrapMode::Truncate);

@@ -10,7 +10,7 @@ use crate::methods::queries::figures::entropy;
 use crate::methods::queries::{Queries, QueryLook};
 use crate::methods::{Evidence, PointKind, named as named_method};
 use crate::ui::catalogue::title_key;
-use crate::ui::texts::{self, querying};
+use crate::ui::texts::{self, editor, querying};
 use crate::ui::theme::title_font;
 use crate::ui::views::{Brush, VIEWS, bar, best_words, head_facts, named, number};
 
@@ -124,7 +124,10 @@ fn details(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
         None => {
             let query = brush.app.state.querying.query.filter(|_| evidence.queries.is_some());
             let patch = selected.patch.map(Thing::Patch);
-            [query.map(Thing::Query), patch, selected.pair].into_iter().flatten().collect()
+            [query.map(Thing::Query), patch, selected.object.map(Thing::Object), selected.pair]
+                .into_iter()
+                .flatten()
+                .collect()
         }
     };
     if shown.is_empty() {
@@ -133,6 +136,7 @@ fn details(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
     for thing in shown {
         match thing {
             Thing::Patch(patch) => self::patch(ui, brush, evidence, patch),
+            Thing::Object(object) => self::object(ui, brush, object),
             Thing::Words(start, end) => words(ui, brush, evidence, start, end),
             Thing::Picture(pair) => point(ui, brush, evidence, (PointKind::Picture, pair)),
             Thing::Text(pair) => point(ui, brush, evidence, (PointKind::Text, pair)),
@@ -178,6 +182,14 @@ fn patch(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, patch: usize) {
         let own = word < evidence.patch_words.from_sentence;
         bar(ui, brush, &evidence.patch_words.words[word], score, &number(score), own);
     }
+}
+
+/// A sticker of the scene.
+fn object(ui: &mut Ui, brush: &Brush<'_>, object: usize) {
+    let Some(object) = brush.app.scene().and_then(|scene| scene.objects.get(object)) else { return };
+    ui.label(RichText::new(object.thing.phrase(brush.app.state.look.language)).strong());
+    row(ui, brush, "x · y", &format!("{} · {}", object.x, object.y));
+    row(ui, brush, brush.say(editor::SIZE), &object.size.to_string());
 }
 
 fn words(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, start: usize, end: usize) {

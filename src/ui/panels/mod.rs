@@ -4,5 +4,6 @@ pub mod bar;
 pub mod comparison;
 pub mod inputs;
 pub mod inspector;
+pub mod lesson;
 pub mod notices;
 pub mod status;

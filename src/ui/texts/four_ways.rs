@@ -15,6 +15,24 @@ texts! {
     ON_OBJECT = "on-object";
     /// Of the map's highest patches and the object's.
     OVERLAP = "overlap-of-patches";
+    /// Before the scale of differences.
+    DIFFERENCE = "difference-of-shares";
+    /// Keeps what is shown to compare with it.
+    PIN = "pin";
+    /// Compares with nothing any more.
+    UNPIN = "unpin";
+    /// The same in the menu.
+    PIN_STATE = "pin-state";
+    /// The same in the menu.
+    UNPIN_STATE = "unpin-state";
+    /// What pinning does.
+    PIN_HINT = "pin-hint";
+    /// Before the cosine of picture and sentence.
+    SIMILAR = "said-similar";
+    /// Where a method has no cloud.
+    NO_CLOUD = "no-cloud";
+    /// Points that are words.
+    WORDS = "words-in-cloud";
     /// Where a method has no map of the words.
     NO_MAP = "no-map";
     /// What a map is: that of a query.

@@ -211,7 +211,13 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
                 let one_scale = brush.app.state.map.scale == Scale::Shared && tower == TowerName::Vision;
                 let top = shared.filter(|_| one_scale).unwrap_or_else(|| own.iter().copied().fold(1e-9, f32::max));
                 let grid = grid(brush, stack, tower);
-                plain(ui, brush, Overlay { values: own, top, name: &format!("head {layer} {head}") }, grid, rect);
+                plain(
+                    ui,
+                    brush,
+                    Overlay { values: own, top, signed: false, name: &format!("head {layer} {head}") },
+                    grid,
+                    rect,
+                );
             }
             let at = layer * heads + head;
             let (entropy, distance) = (stack.entropy.get(at), stack.distance.get(at));
@@ -287,7 +293,7 @@ fn enlarged(
                 let caption = ui.text_style_height(&egui::TextStyle::Small) + 8.0;
                 let height = (room.y - caption).min(room.x * shape(brush)).max(40.0);
                 let (outer, _) = ui.allocate_exact_size(vec2(room.x, height), Sense::hover());
-                let overlay = Overlay { values: own, top, name: "attention" };
+                let overlay = Overlay { values: own, top, signed: false, name: "attention" };
                 if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                     interact(ui, evidence, brush, placed, overlay.name, &name);
                 }
@@ -324,7 +330,7 @@ fn tokens(
     let small = egui::FontId::proportional(usual.min(side));
     let (outer, _) = ui.allocate_exact_size(Vec2::splat(labels + side * count as f32), Sense::hover());
     let cells = Rect::from_min_size(outer.min + Vec2::splat(labels), Vec2::splat(side * count as f32));
-    plain(ui, brush, Overlay { values: own, top, name: "tokens" }, (count, count), cells);
+    plain(ui, brush, Overlay { values: own, top, signed: false, name: "tokens" }, (count, count), cells);
     let response = ui.interact(cells, ui.scope_id().with("tokens"), Sense::click());
     let name = brush.say(texts::TEXT_TOWER);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));

@@ -2,17 +2,17 @@
 
 use egui::{Align, Align2, Layout, Rect, RichText, Sense, Ui, UiBuilder, pos2, vec2};
 
-use super::fusion::{asked, map_of_all, place};
 use super::map_picture::{Overlay, draw, interact};
-use super::parts::colour_bar;
-use super::querying::{best_query, cosine};
+use super::parts::{colour_bar, signed_bar};
+use super::querying::cosine;
 use super::{Brush, View, number};
 use crate::app::layout::SIDE_BY_SIDE;
+use crate::app::looks::{Landed, MapKind};
 use crate::app::state::MethodName;
 use crate::app::truth::Fares;
 use crate::app::{App, Command, Scale};
 use crate::export::numbers::{Axis, Numbers};
-use crate::methods::queries::QueryLook;
+use crate::methods::evidence::Said;
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::{Evidence, METHODS, MethodEntry};
 use crate::ui::texts::{self, four_ways};
@@ -24,7 +24,7 @@ pub struct FourWaysView;
 /// Words of a patch that are named.
 const NAMED: usize = 4;
 /// Height of the lines under a picture.
-const FOOT: f32 = 46.0;
+const FOOT: f32 = 58.0;
 
 impl View for FourWaysView {
     fn key(&self) -> &'static str {
@@ -44,9 +44,9 @@ impl View for FourWaysView {
     }
 
     fn show(&self, ui: &mut Ui, _evidence: &Evidence, brush: &mut Brush<'_>) {
-        let landed: Vec<(&MethodEntry, Option<Landed>)> =
-            METHODS.iter().map(|method| (method, Landed::new(brush, method.key))).collect();
-        let top = landed.iter().filter_map(|(_, landed)| landed.as_ref()).map(Landed::highest).fold(1e-9, f32::max);
+        let cards: Vec<(&MethodEntry, Option<Card>)> =
+            METHODS.iter().map(|method| (method, Card::new(brush.app, method.key))).collect();
+        let top = cards.iter().filter_map(|(_, card)| card.as_ref()).map(Card::highest).fold(1e-9, f32::max);
         head(ui, brush, top);
         ui.add_space(SMALL_GAP);
         let space = ui.available_rect_before_wrap();
@@ -57,14 +57,14 @@ impl View for FourWaysView {
             (space.width() - GAP * (columns - 1) as f32) / columns as f32,
             (space.height() - GAP * (rows - 1) as f32) / rows as f32,
         );
-        for (at, (method, landed)) in landed.iter().enumerate() {
+        for (at, (method, shown)) in cards.iter().enumerate() {
             let (row, column) = ((at / columns) as f32, (at % columns) as f32);
             let corner = space.min + vec2(column * (size.x + GAP), row * (size.y + GAP));
             let builder = UiBuilder::new()
                 .id_salt(method.key)
                 .max_rect(Rect::from_min_size(corner, size))
                 .layout(Layout::top_down(Align::Min));
-            card(&mut ui.new_child(builder), brush, method, landed.as_ref(), top);
+            card(&mut ui.new_child(builder), brush, method, shown.as_ref(), top);
         }
         ui.advance_cursor_after_rect(space);
     }
@@ -73,93 +73,133 @@ impl View for FourWaysView {
         let of = |method: &MethodEntry| {
             let evidence = app.columns.get(method.key)?;
             let axes = vec![Axis::numbered("row", evidence.grid.0), Axis::numbered("column", evidence.grid.1)];
-            Some(Numbers::new(method.key, axes, map_of(app, evidence)?.0))
+            Some(Numbers::new(method.key, axes, app.landed(method.key)?.values))
         };
         METHODS.iter().filter_map(of).collect()
     }
 }
 
-/// Where the words land in the eyes of one method.
-struct Landed {
-    /// The share of the map's positive mass on each patch.
-    shares: Vec<f32>,
-    /// The sum of the map.
-    mass: f32,
-    /// What the map is.
-    what: String,
-    /// How it fares, where the truth is known.
-    fares: Option<Fares>,
+/// What is drawn of one method: where the words land now, and how that differs from the pinned state.
+struct Card {
+    now: Landed,
+    pinned: Option<Pinned>,
 }
 
-impl Landed {
-    fn new(brush: &Brush<'_>, method: &str) -> Option<Self> {
-        let evidence = brush.app.columns.get(method)?;
-        let (values, what) = map_of(brush.app, evidence)?;
-        let positive: f32 = values.iter().map(|value| value.max(0.0)).sum();
-        let what = what.iter().map(|key| brush.word(key)).collect::<Vec<_>>().join(" · ");
-        Some(Self {
-            shares: values.iter().map(|value| value.max(0.0) / positive.max(1e-12)).collect(),
-            mass: values.iter().sum(),
-            what,
-            fares: brush.app.truth().and_then(|truth| truth.fares(&values, evidence.seen, evidence.grid)),
-        })
+/// What a method said in the pinned state.
+struct Pinned {
+    landed: Landed,
+    said: Option<Said>,
+    /// The shares now less those then, where both have the same patches.
+    difference: Option<Vec<f32>>,
+}
+
+impl Card {
+    fn new(app: &App, method: &str) -> Option<Self> {
+        let now = app.landed(method)?;
+        let pinned = app.pinned.as_deref().and_then(|then| {
+            let landed = then.landed(method)?;
+            let grid = |app: &App| app.columns.get(method).map(|evidence| evidence.grid);
+            let difference = || now.shares.iter().zip(&landed.shares).map(|(now, then)| now - then).collect();
+            let difference = (grid(app) == grid(then)).then(difference);
+            Some(Pinned { said: then.said(method), landed, difference })
+        });
+        Some(Self { now, pinned })
+    }
+
+    /// The numbers on the patches, and whether they are differences.
+    fn shown(&self) -> (&[f32], bool) {
+        match self.pinned.as_ref().and_then(|pinned| pinned.difference.as_deref()) {
+            Some(difference) => (difference, true),
+            None => (&self.now.shares, false),
+        }
     }
 
     fn highest(&self) -> f32 {
-        self.shares.iter().copied().fold(0.0, f32::max)
+        self.shown().0.iter().fold(0.0, |highest, value| highest.max(value.abs()))
     }
 }
 
-/// The map of the selected words in the eyes of a method, and the keys of what it is called.
-fn map_of(app: &App, evidence: &Evidence) -> Option<(Vec<f32>, Vec<String>)> {
-    if let Some(queries) = &evidence.queries {
-        let query = best_query(app, queries)?;
-        return Some((queries.map(query, QueryLook::default())?, vec![four_ways::MAP_OF_QUERY.0.to_owned()]));
+/// What a map is called.
+fn kind_of(brush: &Brush<'_>, kind: MapKind) -> String {
+    match kind {
+        MapKind::Attribution(key) => brush.word(&format!("attribution-{key}")),
+        MapKind::Query => brush.say(four_ways::MAP_OF_QUERY).to_owned(),
+        MapKind::Attention(weighting, place) => {
+            let how = if weighting == Weighting::Gradient { texts::WEIGHTED } else { texts::RAW };
+            let when = if place == Place::Predict { texts::WHILE_PREDICTED } else { texts::WHILE_READ };
+            format!("{} · {}", brush.say(how), brush.say(when))
+        }
     }
-    if let Some(reading) = &evidence.reading {
-        let (line, steps, _) = asked(app, reading)?;
-        let weighting = app.state.fusion.weighting;
-        let how = if weighting == Weighting::Gradient { texts::WEIGHTED } else { texts::RAW };
-        let when = if place(app, line) == Place::Predict { texts::WHILE_PREDICTED } else { texts::WHILE_READ };
-        return Some((map_of_all(app, reading, line, &steps, weighting)?, vec![how.0.to_owned(), when.0.to_owned()]));
-    }
-    let map = evidence.maps.get(app.phrase(evidence))?.get(app.layer().0)?;
-    Some((map.values.clone(), vec![format!("attribution-{}", app.layer().0)]))
 }
 
-/// The words, and what the colours mean.
-fn head(ui: &mut Ui, brush: &Brush<'_>, top: f32) {
+/// What a method answers.
+fn answer(brush: &Brush<'_>, said: &Said) -> String {
+    match said {
+        Said::Similar(cosine) => format!("{} {}", brush.say(four_ways::SIMILAR), number(*cosine)),
+        Said::Matches(share) => format!("{} {:.0} %", brush.say(texts::MATCHING), share * 100.0),
+        Said::Text(text) => format!("“{text}”"),
+    }
+}
+
+/// The words, a button that pins them, and what the colours mean.
+fn head(ui: &mut Ui, brush: &mut Brush<'_>, top: f32) {
     let palette = brush.palette();
-    let words = brush.app.state.selected.words.and_then(|(start, end)| brush.app.state.sentence.get(start..end));
-    let words = words.unwrap_or(&brush.app.state.sentence).trim();
+    let words = words_of(brush.app);
+    let pinned = brush.app.pinned.as_deref().map(words_of);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 24.0), Sense::hover());
     let small = egui::TextStyle::Small.resolve(ui.style());
-    let painter = ui.painter_at(rect);
-    let high = match brush.app.state.map.scale {
-        Scale::Shared => format!("{:.0} %", top * 100.0),
-        Scale::Own => brush.say(texts::OWN_SCALE).to_owned(),
+    let own = brush.app.state.map.scale == Scale::Own;
+    let (low, high, what) = match (own, pinned.is_some()) {
+        (true, _) => (String::new(), brush.say(texts::OWN_SCALE).to_owned(), four_ways::SHARE_OF_MAP),
+        (false, false) => ("0".to_owned(), format!("{:.0} %", top * 100.0), four_ways::SHARE_OF_MAP),
+        (false, true) => {
+            let bound = format!("{:.0} %", top * 100.0);
+            (format!("−{bound}"), format!("+{bound}"), four_ways::DIFFERENCE)
+        }
     };
-    let high = painter.layout_no_wrap(high, small.clone(), palette.weak);
-    let mut right = rect.right() - high.size().x;
+    let painter = ui.painter_at(rect);
     let middle = rect.center().y;
-    painter.galley(pos2(right, middle - high.size().y / 2.0), high, palette.weak);
-    let bar = Rect::from_min_max(pos2(right - 126.0, middle - 5.0), pos2(right - 6.0, middle + 5.0));
-    colour_bar(&painter, brush.app.state.map.colours, bar);
-    right = bar.left() - 6.0;
-    for text in ["0", brush.say(four_ways::SHARE_OF_MAP)] {
+    let mut right = rect.right();
+    let put = |right: &mut f32, text: &str| {
         let galley = painter.layout_no_wrap(text.to_owned(), small.clone(), palette.weak);
-        right -= galley.size().x;
-        painter.galley(pos2(right, middle - galley.size().y / 2.0), galley, palette.weak);
-        right -= 6.0;
+        *right -= galley.size().x;
+        painter.galley(pos2(*right, middle - galley.size().y / 2.0), galley, palette.weak);
+        *right -= 6.0;
+    };
+    put(&mut right, &high);
+    let bar = Rect::from_min_max(pos2(right - 120.0, middle - 5.0), pos2(right, middle + 5.0));
+    match pinned {
+        Some(_) => signed_bar(&painter, bar),
+        None => colour_bar(&painter, brush.app.state.map.colours, bar),
     }
-    let mut job = egui::text::LayoutJob::simple_singleline(format!("“{words}”"), title_font(16.0), palette.accent);
-    job.wrap = egui::text::TextWrapping::truncate_at_width((right - rect.left() - GAP).max(1.0));
+    right = bar.left() - 6.0;
+    put(&mut right, &low);
+    put(&mut right, brush.say(what));
+    let (text, command) =
+        if pinned.is_some() { (four_ways::UNPIN, Command::Unpin) } else { (four_ways::PIN, Command::Pin) };
+    let button = Rect::from_min_max(pos2(right - 76.0, rect.top()), pos2(right - 4.0, rect.bottom()));
+    let response = ui.put(button, egui::Button::new(RichText::new(brush.say(text)).small()));
+    if response.on_hover_text(brush.say(four_ways::PIN_HINT)).clicked() {
+        brush.commands.push(command);
+    }
+    let said = match pinned {
+        Some(pinned) if pinned != words => format!("“{words}” − “{pinned}”"),
+        _ => format!("“{words}”"),
+    };
+    let mut job = egui::text::LayoutJob::simple_singleline(said, title_font(16.0), palette.accent);
+    job.wrap = egui::text::TextWrapping::truncate_at_width((button.left() - rect.left() - GAP).max(1.0));
     let galley = painter.layout_job(job);
     painter.galley(pos2(rect.left(), middle - galley.size().y / 2.0), galley, palette.accent);
 }
 
+/// The selected words, or the whole sentence.
+fn words_of(app: &App) -> String {
+    let words = app.state.selected.words.and_then(|(start, end)| app.state.sentence.get(start..end));
+    words.unwrap_or(&app.state.sentence).trim().to_owned()
+}
+
 /// One method: its name, the picture under its map, and how that fares.
-fn card(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry, landed: Option<&Landed>, top: f32) {
+fn card(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry, shown: Option<&Card>, top: f32) {
     let palette = brush.palette();
     let name = brush.word(&format!("method-{}", method.key));
     let evidence = brush.app.columns.get(method.key).cloned();
@@ -174,22 +214,23 @@ fn card(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry, landed
             ui.add(egui::Label::new(model).truncate());
         }
     });
-    let (Some(evidence), Some(landed)) = (evidence, landed) else {
+    let (Some(evidence), Some(shown)) = (evidence, shown) else {
         let missing = brush.app.checkpoint(method.key).is_none();
         let text = if missing { brush.word(&format!("method-{}-missing", method.key)) } else { waiting(brush) };
         ui.add(egui::Label::new(RichText::new(text).color(palette.weak)).wrap());
         return;
     };
-    ui.add(egui::Label::new(RichText::new(&landed.what).color(palette.weak).small()).truncate());
+    ui.add(egui::Label::new(RichText::new(kind_of(brush, shown.now.kind)).color(palette.weak).small()).truncate());
     let space = ui.available_size();
     let (outer, _) = ui.allocate_exact_size(vec2(space.x, (space.y - FOOT).max(40.0)), Sense::hover());
-    let top = if brush.app.state.map.scale == Scale::Own { landed.highest().max(1e-9) } else { top };
-    let overlay = Overlay { values: &landed.shares, top, name: &format!("four ways {}", method.key) };
+    let top = if brush.app.state.map.scale == Scale::Own { shown.highest().max(1e-9) } else { top };
+    let (values, signed) = shown.shown();
+    let overlay = Overlay { values, top, signed, name: &format!("four ways {}", method.key) };
     if let Some(placed) = draw(ui, &evidence, brush, overlay, outer) {
         let label = format!("{} · {name}", brush.say(texts::MAP_PICTURE));
         interact(ui, &evidence, brush, placed, method.key, &label);
     }
-    foot(ui, brush, &evidence, landed);
+    foot(ui, brush, &evidence, shown);
 }
 
 /// Why nothing is there yet.
@@ -198,23 +239,29 @@ fn waiting(brush: &Brush<'_>) -> String {
     brush.say(text).to_owned()
 }
 
-/// How the map fares, its mass, and the words of the selected patch.
-fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, landed: &Landed) {
+/// How the map fares, its mass, what the method answers, and the words of the selected patch; what it was in the pinned state
+/// stands before what it is now.
+fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, card: &Card) {
     let palette = brush.palette();
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), FOOT - 6.0), Sense::hover());
     let painter = ui.painter_at(rect);
     let small = egui::TextStyle::Small.resolve(ui.style());
     let mut x = rect.left();
     let mut facts = Vec::new();
-    if let Some(Fares { hit, on_objects, overlap }) = landed.fares {
+    let pinned = card.pinned.as_ref();
+    if let Some(Fares { hit, on_objects, overlap }) = card.now.fares {
         let (word, colour) = if hit { (four_ways::HIT, palette.accent) } else { (four_ways::MISS, palette.warning) };
         let text = format!("{} {}", if hit { "●" } else { "○" }, brush.say(word));
         let font = title_font(13.0);
         x = painter.text(pos2(x, rect.top()), Align2::LEFT_TOP, text, font, colour).right() + GAP;
-        facts.push(format!("{} {:.0} %", brush.say(four_ways::ON_OBJECT), on_objects * 100.0));
+        let before = pinned.and_then(|pinned| pinned.landed.fares);
+        let share = |value: f32| format!("{:.0} %", value * 100.0);
+        let on_objects = changed(before.map(|before| share(before.on_objects)), share(on_objects));
+        facts.push(format!("{} {on_objects}", brush.say(four_ways::ON_OBJECT)));
         facts.push(format!("{} {overlap:.2}", brush.say(four_ways::OVERLAP)));
     }
-    facts.push(format!("{} {}", brush.say(texts::MASS), number(landed.mass)));
+    let mass = changed(pinned.map(|pinned| number(pinned.landed.mass())), number(card.now.mass()));
+    facts.push(format!("{} {mass}", brush.say(texts::MASS)));
     let line = |text: String, room: f32, colour| {
         let mut job = egui::text::LayoutJob::simple_singleline(text, small.clone(), colour);
         job.wrap = egui::text::TextWrapping::truncate_at_width(room.max(1.0));
@@ -222,18 +269,32 @@ fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, landed: &Landed) {
     };
     let facts = facts.join("   ");
     painter.galley(pos2(x, rect.top() + 1.0), line(facts.clone(), rect.right() - x, palette.text), palette.text);
+    let before = pinned.and_then(|pinned| pinned.said.as_ref()).map(|said| answer(brush, said));
+    let said = evidence.said().map(|said| changed(before, answer(brush, &said))).unwrap_or_default();
     let patch = match brush.app.hovered {
         Some(crate::app::Thing::Patch(patch)) => Some(patch),
         _ => brush.app.state.selected.patch,
     };
-    let words = patch.map(|patch| said(brush, evidence, patch)).unwrap_or_default();
-    let said = line(words.clone(), rect.width(), palette.text);
-    painter.galley(pos2(rect.left(), rect.top() + 20.0), said, palette.text);
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{facts} {words}")));
+    let words = patch.map(|patch| said_of(brush, evidence, patch)).unwrap_or_default();
+    for (at, text) in [&said, &words].into_iter().enumerate() {
+        let galley = line(text.clone(), rect.width(), palette.text);
+        painter.galley(pos2(rect.left(), rect.top() + 18.0 + 16.0 * at as f32), galley, palette.text);
+    }
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{facts} {said} {words}")));
+    // A long answer is cut above; here it can be read.
+    response.on_hover_text(said);
+}
+
+/// What something was in the pinned state, if there is one and it was something else, and what it is.
+fn changed(before: Option<String>, now: String) -> String {
+    match before {
+        Some(before) if before != now => format!("{before} → {now}"),
+        _ => now,
+    }
 }
 
 /// The words that a method gives a patch, best first.
-fn said(brush: &Brush<'_>, evidence: &Evidence, patch: usize) -> String {
+fn said_of(brush: &Brush<'_>, evidence: &Evidence, patch: usize) -> String {
     if patch >= evidence.grid.0 * evidence.grid.1 {
         return String::new();
     }

@@ -76,7 +76,12 @@ impl View for HeatmapView {
                     ui.label(RichText::new(&name).color(brush.palette().weak));
                     let (outer, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
                     let top = scale_of(evidence, brush.app, attribution, map);
-                    let overlay = Overlay { values: &map.values, top, name: &format!("large {}", attribution.key) };
+                    let overlay = Overlay {
+                        values: &map.values,
+                        top,
+                        signed: false,
+                        name: &format!("large {}", attribution.key),
+                    };
                     if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                         let label = format!("{} {phrase} · {name}", brush.say(texts::MAP_PICTURE));
                         interact(ui, evidence, brush, placed, attribution.key, &label);
@@ -212,7 +217,7 @@ fn small_map(
     let place = Rect::from_min_size(pos2(rect.center().x - picture.x / 2.0, rect.top()), picture);
     let top = scale_of(evidence, brush.app, attribution, map);
     let name = format!("small {}", attribution.key);
-    draw(ui, evidence, brush, Overlay { values: &map.values, top, name: &name }, place);
+    draw(ui, evidence, brush, Overlay { values: &map.values, top, signed: false, name: &name }, place);
     let colour = if selected { palette.text } else { palette.weak };
     let font = egui::TextStyle::Small.resolve(ui.style());
     let mut job = egui::text::LayoutJob::simple_singleline(title.clone(), font, colour);

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::Brush;
 use crate::app::{Command, Thing};
 use crate::methods::Evidence;
-use crate::ui::theme::{heat, veil};
+use crate::ui::theme::{heat, signed_veil, veil};
 
 /// A map over the picture.
 #[derive(Clone, Copy)]
@@ -17,6 +17,8 @@ pub struct Overlay<'a> {
     pub values: &'a [f32],
     /// The value that gets the brightest colour; zero and less get the darkest.
     pub top: f32,
+    /// Whether the values are differences, of which those below zero have colours of their own.
+    pub signed: bool,
     /// A name for its texture.
     pub name: &'a str,
 }
@@ -56,11 +58,14 @@ pub fn draw(ui: &Ui, evidence: &Evidence, brush: &mut Brush<'_>, overlay: Overla
         return Some(Placed { picture, seen });
     }
     let make = || {
-        let colour = |value: &f32| veil(state.colours, value / overlay.top, state.opacity);
+        let colour = |value: &f32| {
+            let share = value / overlay.top;
+            if overlay.signed { signed_veil(share, state.opacity) } else { veil(state.colours, share, state.opacity) }
+        };
         ColorImage::new([columns, rows], overlay.values.iter().map(colour).collect())
     };
     let look = [overlay.top, state.opacity, f32::from(u8::from(state.smooth)), f32::from(state.colours as u8)];
-    let key = format!("map {}", overlay.name);
+    let key = format!("map {} {}", overlay.name, overlay.signed);
     let overlay = brush.textures.get(ui.ctx(), &key, fingerprint(overlay.values, &look), options, make);
     let inside = seen.intersect(picture);
     let part = Rect::from_min_max(

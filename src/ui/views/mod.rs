@@ -1,10 +1,13 @@
 //! The views: each draws one part of the evidence.
 
 mod attention;
+mod bottleneck;
 mod embedding;
+mod four_clouds;
 mod four_ways;
 mod fusion;
 mod heatmap;
+mod ledger;
 mod map_picture;
 mod matrix;
 mod parts;
@@ -12,6 +15,8 @@ mod projector;
 mod querying;
 mod ranking;
 mod scatter;
+mod scene_editor;
+mod watch;
 
 pub(in crate::ui) use attention::facts as head_facts;
 pub(in crate::ui) use parts::{bar, number};
@@ -95,6 +100,11 @@ pub trait View: Sync {
 /// Every view, in the order of their keys on the keyboard.
 pub const VIEWS: &[&dyn View] = &[
     &four_ways::FourWaysView,
+    &scene_editor::SceneEditorView,
+    &four_clouds::FourCloudsView,
+    &ledger::LedgerView,
+    &bottleneck::BottleneckView,
+    &watch::WatchView,
     &heatmap::HeatmapView,
     &attention::AttentionView,
     &embedding::EmbeddingView,

@@ -5,7 +5,7 @@ use egui::{EventFilter, Key, Label, Modifiers, Painter, Pos2, Rect, Response, Se
 
 use super::Brush;
 use crate::app::state::Colours;
-use crate::ui::theme::heat;
+use crate::ui::theme::{heat, signed_heat};
 
 /// Where the pointer is over something, or where it has just clicked: a finger is gone with its tap.
 #[must_use]
@@ -68,11 +68,21 @@ pub fn fact(ui: &Ui, brush: &Brush<'_>, name: &str, value: &str) -> Label {
 
 /// The colours of a colour map, from left to right.
 pub fn colour_bar(painter: &Painter, colours: Colours, rect: Rect) {
+    bar_of(painter, rect, |share| heat(colours, share));
+}
+
+/// The colours of differences, from left to right.
+pub fn signed_bar(painter: &Painter, rect: Rect) {
+    bar_of(painter, rect, |share| signed_heat(2.0 * share - 1.0));
+}
+
+/// Colours from left to right, by how far along they lie.
+fn bar_of(painter: &Painter, rect: Rect, colour: impl Fn(f32) -> egui::Color32) {
     const STEPS: usize = 48;
     let width = rect.width() / STEPS as f32;
     for step in 0..STEPS {
         let part = Rect::from_min_size(rect.min + vec2(width * step as f32, 0.0), vec2(width + 0.5, rect.height()));
-        painter.rect_filled(part.intersect(rect), 0.0, heat(colours, step as f32 / (STEPS - 1) as f32));
+        painter.rect_filled(part.intersect(rect), 0.0, colour(step as f32 / (STEPS - 1) as f32));
     }
 }
 

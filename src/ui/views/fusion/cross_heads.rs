@@ -109,7 +109,7 @@ fn heads(ui: &mut Ui, brush: &mut Brush<'_>, reading: &Reading, grid: (usize, us
                 let own = values.iter().copied().fold(1e-9, f32::max);
                 let top = if brush.app.state.map.scale == Scale::Own { own } else { shared };
                 let key = format!("cross {layer} {head}");
-                plain(ui, brush, Overlay { values: &values, top, name: &key }, grid, rect);
+                plain(ui, brush, Overlay { values: &values, top, signed: false, name: &key }, grid, rect);
             }
             let score = reading.grounding.as_ref().and_then(|scores| scores.get(layer * heads + head)).copied();
             if let Some(score) = score {

@@ -62,7 +62,7 @@ impl View for LatentsView {
                 let name = format!("{} {}", brush.say(texts::LATENT), latent + 1);
                 response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
                 let key = format!("latent {latent}");
-                plain(ui, brush, Overlay { values: map, top, name: &key }, (rows, columns), rect);
+                plain(ui, brush, Overlay { values: map, top, signed: false, name: &key }, (rows, columns), rect);
                 let peak = (0..patches).max_by(|a, b| map[*a].total_cmp(&map[*b])).unwrap_or(0);
                 let foot = pos2(rect.center().x, rect.bottom() + 1.0);
                 painter.text(foot, Align2::CENTER_TOP, (latent + 1).to_string(), small.clone(), palette.weak);

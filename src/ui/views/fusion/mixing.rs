@@ -62,7 +62,7 @@ impl View for MixingView {
             pos2(inner.left() + inner.width() * across as f32, inner.bottom() - inner.height() * up as f32)
         };
         let small = egui::TextStyle::Small.resolve(ui.style());
-        let words = words(evidence);
+        let words = words_in(evidence);
         let thing = |at: usize| match points[at].kind {
             PointKind::Patch => Some(Thing::Patch(at)),
             _ => words.iter().find(|(point, _)| *point == at).map(|(_, (start, end))| Thing::Words(*start, *end)),
@@ -118,7 +118,7 @@ impl View for MixingView {
 }
 
 /// The points that are words of the text, with their spans. Other words may lie among them.
-fn words(evidence: &Evidence) -> Vec<(usize, (usize, usize))> {
+pub(in crate::ui::views) fn words_in(evidence: &Evidence) -> Vec<(usize, (usize, usize))> {
     let tokens = evidence.tokens.texts.iter().zip(&evidence.tokens.spans);
     let mut left: Vec<(&str, (usize, usize))> =
         tokens.filter_map(|(text, span)| Some((text.trim(), (*span)?))).collect();
@@ -132,7 +132,7 @@ fn words(evidence: &Evidence) -> Vec<(usize, (usize, usize))> {
 }
 
 /// The mean colour of a patch, so that it can be told which it is.
-fn colour_of(app: &App, evidence: &Evidence, patch: usize) -> Color32 {
+pub(in crate::ui::views) fn colour_of(app: &App, evidence: &Evidence, patch: usize) -> Color32 {
     let fallback = Color32::GRAY;
     let Some(picture) = &app.picture else { return fallback };
     let (rows, columns) = evidence.grid;

@@ -13,15 +13,16 @@ pub use expected::ExpectedView;
 pub use gates::GatesView;
 pub use latents::LatentsView;
 pub use mixing::MixingView;
+pub(in crate::ui::views) use mixing::{colour_of, words_in};
 pub use word_patches::WordPatchesView;
 pub use words::WordsView;
-pub(in crate::ui::views) use words::joined;
 
 use egui::{Button, RichText, Role, Slider, Ui, WidgetInfo};
 
 use super::Brush;
-use crate::app::{App, Command, Scale, Thing};
-use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
+use crate::app::looks::{added, asked, map_of, map_of_all, place, shown};
+use crate::app::{App, Command, Scale};
+use crate::methods::reading::{Place, Reading, Step, Weighting};
 use crate::ui::texts::{self, projector};
 
 /// The key of the method in whose column those stand that no other has.
@@ -49,69 +50,6 @@ impl Of {
     fn method(self) -> &'static str {
         self.pick(METHOD, "projector")
     }
-}
-
-/// The word that is shown: its line and its place in it.
-fn shown<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, usize, &'a Step)> {
-    let (line, at) = reading.step(app.step(reading)?)?;
-    Some((line, at, line.steps.get(at)?))
-}
-
-/// What is looked at together: the words of the selected phrase, or the one word that is shown. Their line, their places in
-/// it, and what they are called.
-pub(super) fn asked<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, Vec<usize>, String)> {
-    let (line, at, step) = shown(app, reading)?;
-    let steps_alone = app.state.fusion.step.is_some() || matches!(app.hovered, Some(Thing::Words(..)));
-    if let Some((start, end)) = app.state.selected.words.filter(|_| !steps_alone) {
-        let inside = |step: &Step| step.span.is_some_and(|(from, to)| from < end && to > start);
-        let places: Vec<usize> = (0..line.steps.len()).filter(|at| inside(&line.steps[*at])).collect();
-        if places.len() > 1 && places.contains(&at) {
-            let phrase = app.state.sentence.get(start..end).unwrap_or_default();
-            return Some((line, places, phrase.trim().to_owned()));
-        }
-    }
-    Some((line, vec![at], name(step).to_owned()))
-}
-
-/// The sum of the maps of several words, by the chosen head or the mean of all.
-pub(super) fn map_of_all(
-    app: &App,
-    reading: &Reading,
-    line: &Line,
-    steps: &[usize],
-    weighting: Weighting,
-) -> Option<Vec<f32>> {
-    added(steps.iter().map(|at| map_of(app, reading, line, *at, weighting)))
-}
-
-/// The sum of maps, if all of them are there.
-fn added(maps: impl Iterator<Item = Option<Vec<f32>>>) -> Option<Vec<f32>> {
-    let mut sum: Option<Vec<f32>> = None;
-    for map in maps {
-        let map = map?;
-        match &mut sum {
-            Some(sum) => sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value),
-            None => sum = Some(map),
-        }
-    }
-    sum
-}
-
-/// Where a word of this line is looked at: an answer's words are only predicted, a text that isn't predicted only read.
-pub(super) fn place(app: &App, line: &Line) -> Place {
-    let asked = app.state.fusion.place;
-    let there = |place: Place| line.maps.iter().any(|(known, ..)| *known == place);
-    match asked {
-        Place::Predict if !there(Place::Predict) && there(Place::Read) => Place::Read,
-        Place::Read if !there(Place::Read) && there(Place::Predict) => Place::Predict,
-        _ => asked,
-    }
-}
-
-/// The map of a step by the chosen head, or the mean of all.
-fn map_of(app: &App, reading: &Reading, line: &Line, at: usize, weighting: Weighting) -> Option<Vec<f32>> {
-    let head = app.state.fusion.head.filter(|(layer, head)| *layer < reading.layers && *head < reading.heads);
-    line.map(at, (place(app, line), weighting), head, (reading.layers, reading.heads))
 }
 
 /// The value with the brightest colour: the highest of the map, or of the maps of all words.

@@ -98,7 +98,13 @@ fn matrix(ui: &mut Ui, brush: &mut Brush<'_>, rows: &[Row], patches: usize, heig
         let cells = Rect::from_min_max(pos2(outer.left() + LABELS, outer.top()), outer.max);
         let values: Vec<f32> = rows.iter().flat_map(|row| row.map.iter().copied()).collect();
         let top = values.iter().copied().fold(1e-9, f32::max);
-        plain(ui, brush, Overlay { values: &values, top, name: "word patches" }, (rows.len(), patches), cells);
+        plain(
+            ui,
+            brush,
+            Overlay { values: &values, top, signed: false, name: "word patches" },
+            (rows.len(), patches),
+            cells,
+        );
         let response = ui.interact(cells, ui.scope_id().with("cells"), Sense::click());
         let label = brush.say(texts::WORD_PATCHES);
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, label));

@@ -7,8 +7,8 @@ use super::super::{Brush, View, number};
 use super::{Of, asked, choices, is_word, map_of_all, name, place, shown, top_of};
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
-use crate::methods::Evidence;
 use crate::methods::reading::{LineKind, Place, Reading, Weighting};
+use crate::methods::{Evidence, joined};
 use crate::ui::texts;
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
@@ -81,20 +81,6 @@ fn facts(ui: &mut Ui, brush: &Brush<'_>, reading: &Reading) {
         let text = format!("{} {guess}", brush.say(texts::GUESS));
         ui.label(RichText::new(text).color(palette.second));
     }
-}
-
-/// Words as a text: Chinese ones without spaces, signs without a space before them.
-pub(in crate::ui::views) fn joined(words: &[&str]) -> String {
-    let mut text = String::new();
-    for word in words {
-        let first = word.chars().next().unwrap_or(' ');
-        let close = first >= '\u{2e80}' || ",.?!".contains(first);
-        if !text.is_empty() && !close {
-            text.push(' ');
-        }
-        text.push_str(word);
-    }
-    text
 }
 
 /// The texts as chips.
@@ -234,7 +220,7 @@ fn maps(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, reading: &Readi
             };
             let top = top_of(brush.app, reading, weighting, &map);
             let key = if weighting == Weighting::Gradient { "words weighted" } else { "words raw" };
-            let overlay = Overlay { values: &map, top, name: key };
+            let overlay = Overlay { values: &map, top, signed: false, name: key };
             if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                 interact(ui, evidence, brush, placed, key, &format!("{title} · {}", brush.say(text)));
             }

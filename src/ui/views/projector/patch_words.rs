@@ -96,7 +96,7 @@ fn picture(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, depth: &Dept
     let patches = evidence.grid.0 * evidence.grid.1;
     let scores: Vec<f32> =
         (0..patches).map(|patch| depth.words(patch, reading).first().map_or(0.0, |near| near.1)).collect();
-    let overlay = Overlay { values: &scores, top: 1.0, name: "patch words" };
+    let overlay = Overlay { values: &scores, top: 1.0, signed: false, name: "patch words" };
     let Some(placed) = draw(ui, evidence, brush, overlay, outer) else { return };
     let name = brush.say(projector::PATCH_WORDS);
     interact(ui, evidence, brush, placed, "patch words", name);

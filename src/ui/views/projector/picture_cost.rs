@@ -129,6 +129,7 @@ fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
         width: cost.width,
         seeing: cost.seeing,
         reading: cost.with_picture,
+        ..PictureCost::default()
     };
     let notes = [
         ("projector", projector::COST_PROJECTOR),

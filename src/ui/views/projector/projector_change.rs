@@ -89,7 +89,7 @@ fn map(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, values: &[f32], 
     let space = ui.available_size();
     let height = (space.y - LEGEND).min(space.x * shape(brush)).max(40.0);
     let (outer, _) = ui.allocate_exact_size(vec2(space.x, height), Sense::hover());
-    let overlay = Overlay { values, top: 1.0, name: text.0 };
+    let overlay = Overlay { values, top: 1.0, signed: false, name: text.0 };
     if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
         let label = format!("{} · {}", brush.word("view-projector-change"), brush.say(text));
         interact(ui, evidence, brush, placed, text.0, &label);

@@ -22,10 +22,11 @@ use egui::{Button, ComboBox, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
 use super::parts::colour_bar;
 use super::{Brush, number};
+use crate::app::looks::{chosen, query_step, similar, winner};
 use crate::app::{App, Command, Scale, Thing};
 use crate::export::numbers::Axis;
 use crate::methods::Evidence;
-use crate::methods::queries::{Queries, QueryLook, QueryOrder, highest};
+use crate::methods::queries::{Queries, QueryLook, QueryOrder};
 use crate::ui::catalogue::order_text;
 use crate::ui::texts::{self, Text, querying};
 use crate::ui::theme::SMALL_GAP;
@@ -51,7 +52,7 @@ impl Shown {
         let map = |place: usize| queries.map(place, look).unwrap_or_default();
         let maps: Vec<Vec<f32>> = (0..queries.kept.len()).map(map).collect();
         let top = maps.iter().flatten().copied().fold(1e-9, f32::max);
-        Self { order: queries.order(app.state.querying.order, look, step(app, queries)), maps, top }
+        Self { order: queries.order(app.state.querying.order, look, query_step(app, queries)), maps, top }
     }
 
     /// The value of a map with the brightest colour: one for all maps, or the map's own highest.
@@ -72,34 +73,6 @@ fn look(app: &App, queries: &Queries) -> QueryLook {
     }
 }
 
-/// The word of what was written that queries are compared with: the one that was stepped to, else the first that the model
-/// wrote.
-fn step(app: &App, queries: &Queries) -> Option<usize> {
-    let last = queries.written.len().checked_sub(1)?;
-    let first = || queries.written.iter().position(|step| step.is_written);
-    app.state.fusion.step.map(|step| step.min(last)).or_else(first)
-}
-
-/// How like the words under the pointer each query is, else how like the selected ones.
-fn similar<'a>(app: &App, queries: &'a Queries) -> Option<&'a [f32]> {
-    if let (Some(Thing::Words(start, end)), Some(contrast)) = (app.hovered, &queries.contrast)
-        && let Some((_, cosines)) = contrast.words.iter().find(|(span, _)| *span == (start, end))
-    {
-        return Some(cosines);
-    }
-    queries.similarity(step(app, queries))
-}
-
-/// The place of the query that is most like those words.
-fn winner(app: &App, queries: &Queries) -> Option<usize> {
-    highest(similar(app, queries)?)
-}
-
-/// The query whose map stands for the selected words: the one that is most like them, else the selected one, else the first.
-pub(in crate::ui::views) fn best_query(app: &App, queries: &Queries) -> Option<usize> {
-    winner(app, queries).or_else(|| chosen(app, queries))
-}
-
 /// The words that queries are compared with.
 fn compared(app: &App, evidence: &Evidence, queries: &Queries) -> String {
     if queries.contrast.is_some() {
@@ -111,7 +84,7 @@ fn compared(app: &App, evidence: &Evidence, queries: &Queries) -> String {
         }
         return evidence.phrase.clone();
     }
-    let step = step(app, queries).and_then(|step| queries.written.get(step));
+    let step = query_step(app, queries).and_then(|step| queries.written.get(step));
     step.map_or_else(String::new, |step| step.text.trim().to_owned())
 }
 
@@ -130,17 +103,6 @@ fn similarity_text(queries: &Queries, value: f32) -> String {
 /// A cosine, or a share.
 pub(in crate::ui::views) fn cosine(value: f32) -> String {
     format!("{value:.2}").replace("-0.00", "0.00")
-}
-
-/// The place of the query that is shown large: under the pointer, else selected, else most like the words, else the first.
-fn chosen(app: &App, queries: &Queries) -> Option<usize> {
-    let hovered = match app.hovered {
-        Some(Thing::Query(query)) => queries.place_of(query),
-        _ => None,
-    };
-    let selected = app.state.querying.query.and_then(|query| queries.place_of(query));
-    let first = || (!queries.kept.is_empty()).then_some(0);
-    hovered.or(selected).or_else(|| winner(app, queries)).or_else(first)
 }
 
 /// The words that a query stands for, with their cosines, nearest first: those that it says to the language model, or those

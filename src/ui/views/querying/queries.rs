@@ -2,7 +2,6 @@
 
 use egui::{Button, Label, Layout, Rect, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
-use super::super::fusion::joined;
 use super::super::map_picture::{Overlay, draw, interact, shape};
 use super::super::parts::fact;
 use super::super::{Brush, View};
@@ -124,7 +123,7 @@ fn scores(ui: &mut Ui, brush: &Brush<'_>, queries: &Queries) {
     let written: Vec<&str> =
         queries.written.iter().filter(|step| step.is_written).map(|step| step.text.trim()).collect();
     if !written.is_empty() {
-        ui.add(Label::new(large(joined(&written))).wrap());
+        ui.add(Label::new(large(crate::methods::joined(&written))).wrap());
     }
 }
 
@@ -154,7 +153,7 @@ fn large(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, (queries, show
     let (Some(query), Some(map)) = (queries.kept.get(place).copied(), shown.maps.get(place)) else { return };
     ui.spacing_mut().item_spacing.x = LARGE_GAP;
     let (outer, _) = ui.allocate_exact_size(vec2(width, width * shape(brush)), Sense::hover());
-    let overlay = Overlay { values: map, top: shown.top_of(brush.app, map), name: "query large" };
+    let overlay = Overlay { values: map, top: shown.top_of(brush.app, map), signed: false, name: "query large" };
     let label = format!("{} {}", brush.say(texts::MAP_PICTURE), name(brush, query));
     if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
         interact(ui, evidence, brush, placed, overlay.name, &label);

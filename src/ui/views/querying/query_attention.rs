@@ -133,7 +133,7 @@ fn matrix(
     let cell = Vec2::splat(side);
     let frame = Frame { rows: names, columns: names, count, ends: &[], cell, labels: LABELS };
     let cells = frame.place(ui);
-    plain(ui, brush, Overlay { values, top, name: "query attention" }, (count, count), cells);
+    plain(ui, brush, Overlay { values, top, signed: false, name: "query attention" }, (count, count), cells);
     let selected = brush.app.state.querying.query.and_then(|query| queries.place_of(query));
     frame.names(ui, brush, cells, (selected, selected));
     let painter = ui.painter().clone();

@@ -52,7 +52,7 @@ impl Cells<'_> {
         // What is scrolled out of sight needs no texture.
         if ui.is_rect_visible(rect) {
             let top = self.shown.top_of(brush.app, map);
-            let overlay = Overlay { values: map, top, name: &format!("query {query}") };
+            let overlay = Overlay { values: map, top, signed: false, name: &format!("query {query}") };
             if draw(ui, self.evidence, brush, overlay, rect).is_none() {
                 plain(ui, brush, overlay, self.evidence.grid, rect);
             }

@@ -102,7 +102,7 @@ fn matrix(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, queries: &Que
     let values: Vec<f32> = maps().flat_map(scaled).collect();
     let top = if is_own { 1.0 } else { shown.top };
     let size = (shown.order.len(), patches);
-    plain(ui, brush, Overlay { values: &values, top, name: "query patches" }, size, cells);
+    plain(ui, brush, Overlay { values: &values, top, signed: false, name: "query patches" }, size, cells);
     let large = chosen(brush.app, queries).and_then(|place| shown.order.iter().position(|other| *other == place));
     let patch = match brush.app.hovered {
         Some(Thing::Patch(patch)) => Some(patch),

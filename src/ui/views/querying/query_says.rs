@@ -7,7 +7,7 @@ use egui::{
 };
 
 use super::super::{Brush, View};
-use super::{METHOD, NAMED, axis, best_words, cosine, look, name, number_at, percent, step};
+use super::{METHOD, NAMED, axis, best_words, cosine, look, name, number_at, percent, query_step};
 use crate::app::{App, Command, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -54,7 +54,8 @@ impl View for QuerySaysView {
         }
         let bars = bars(brush, &queries);
         heads(ui, brush, &queries, bars.as_ref());
-        let order = queries.order(brush.app.state.querying.order, look(brush.app, &queries), step(brush.app, &queries));
+        let order =
+            queries.order(brush.app.state.querying.order, look(brush.app, &queries), query_step(brush.app, &queries));
         ScrollArea::vertical().id_salt("rows").auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             for place in order {

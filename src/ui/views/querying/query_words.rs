@@ -5,7 +5,7 @@ use egui::{RichText, ScrollArea, StrokeKind, Ui, Vec2, vec2};
 use super::super::map_picture::{Overlay, plain};
 use super::super::{Brush, View};
 use super::table::{ENDS, Frame, head};
-use super::{METHOD, axis, chosen, look, name, number_at, percent, scale, similarity_text, step};
+use super::{METHOD, axis, chosen, look, name, number_at, percent, query_step, scale, similarity_text};
 use crate::app::{App, Command, Scale, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
@@ -61,7 +61,7 @@ impl View for QueryWordsView {
             return;
         }
         let state = &brush.app.state.querying;
-        let order = queries.order(state.order, look(brush.app, &queries), step(brush.app, &queries));
+        let order = queries.order(state.order, look(brush.app, &queries), query_step(brush.app, &queries));
         let columns: Vec<String> = order.iter().map(|place| number_at(&queries, *place)).collect();
         let space = ui.available_size();
         let height = (space.y - SCALE).max(80.0);
@@ -129,8 +129,14 @@ fn matrix(
         order.iter().map(value).collect::<Vec<f32>>()
     };
     let values: Vec<f32> = rows.iter().flat_map(scaled).collect();
-    plain(ui, brush, Overlay { values: &values, top: 1.0, name: "query words" }, (rows.len(), count), cells);
-    let at = step(brush.app, queries);
+    plain(
+        ui,
+        brush,
+        Overlay { values: &values, top: 1.0, signed: false, name: "query words" },
+        (rows.len(), count),
+        cells,
+    );
+    let at = query_step(brush.app, queries);
     let selected = brush.app.state.selected.words;
     let is_chosen = |row: &Row| {
         if by_cosine { row.words.is_some() && row.words == selected } else { row.step == at }

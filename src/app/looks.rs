@@ -1,0 +1,208 @@
+//! What is looked at, of all that the evidence holds: the words, the place and the query that the state asks for, and where
+//! the selected words land in the eyes of each method.
+
+use super::layout::SIDE_BY_SIDE;
+use super::truth::Fares;
+use super::{App, Thing};
+use crate::methods::Evidence;
+use crate::methods::evidence::Said;
+use crate::methods::queries::{Queries, QueryLook, highest};
+use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
+
+/// Where the selected words land in the eyes of one method.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Landed {
+    /// What the map is.
+    pub kind: MapKind,
+    /// The map, `[patches]`, in units of its own.
+    pub values: Vec<f32>,
+    /// The share of the map's positive mass on each patch, `[patches]`.
+    pub shares: Vec<f32>,
+    /// How it fares, where the truth is known.
+    pub fares: Option<Fares>,
+}
+
+/// What a map of words is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// An attribution, by its key.
+    Attribution(&'static str),
+    /// Attention of the words.
+    Attention(Weighting, Place),
+    /// Where the query looks that is most like them.
+    Query,
+}
+
+impl Landed {
+    /// The sum of the map.
+    #[must_use]
+    pub fn mass(&self) -> f32 {
+        self.values.iter().sum()
+    }
+
+    /// The highest share.
+    #[must_use]
+    pub fn highest(&self) -> f32 {
+        self.shares.iter().copied().fold(0.0, f32::max)
+    }
+}
+
+impl App {
+    /// What a method says: of the column that is shown, or of those that stand side by side.
+    #[must_use]
+    pub fn evidence_of(&self, method: &str) -> Option<&Evidence> {
+        if self.state.method.0 == SIDE_BY_SIDE {
+            return self.columns.get(method).map(|evidence| &**evidence);
+        }
+        self.evidence.as_deref().filter(|evidence| evidence.method == method)
+    }
+
+    /// Where the selected words land in the eyes of a method.
+    #[must_use]
+    pub fn landed(&self, method: &str) -> Option<Landed> {
+        let evidence = self.evidence_of(method)?;
+        let (kind, values) = map_of_words(self, evidence)?;
+        let positive: f32 = values.iter().map(|value| value.max(0.0)).sum();
+        Some(Landed {
+            kind,
+            shares: values.iter().map(|value| value.max(0.0) / positive.max(1e-12)).collect(),
+            fares: self.truth().and_then(|truth| truth.fares(&values, evidence.seen, evidence.grid)),
+            values,
+        })
+    }
+
+    /// What a method answers to picture and sentence.
+    #[must_use]
+    pub fn said(&self, method: &str) -> Option<Said> {
+        self.evidence_of(method)?.said()
+    }
+}
+
+/// The map of the selected words in the eyes of a method.
+pub(super) fn map_of_words(app: &App, evidence: &Evidence) -> Option<(MapKind, Vec<f32>)> {
+    if let Some(queries) = &evidence.queries {
+        let query = best_query(app, queries)?;
+        return Some((MapKind::Query, queries.map(query, QueryLook::default())?));
+    }
+    if let Some(reading) = &evidence.reading {
+        let (line, steps, _) = asked(app, reading)?;
+        let weighting = app.state.fusion.weighting;
+        let kind = MapKind::Attention(weighting, place(app, line));
+        return Some((kind, map_of_all(app, reading, line, &steps, weighting)?));
+    }
+    let map = evidence.maps.get(app.phrase(evidence))?.get(app.layer().0)?;
+    Some((MapKind::Attribution(app.layer().0), map.values.clone()))
+}
+
+/// The word that is shown: its line and its place in it.
+#[must_use]
+pub fn shown<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, usize, &'a Step)> {
+    let (line, at) = reading.step(app.step(reading)?)?;
+    Some((line, at, line.steps.get(at)?))
+}
+
+/// What is looked at together: the words of the selected phrase, or the one word that is shown. Their line, their places in
+/// it, and what they are called.
+#[must_use]
+pub fn asked<'a>(app: &App, reading: &'a Reading) -> Option<(&'a Line, Vec<usize>, String)> {
+    let (line, at, step) = shown(app, reading)?;
+    let steps_alone = app.state.fusion.step.is_some() || matches!(app.hovered, Some(Thing::Words(..)));
+    if let Some((start, end)) = app.state.selected.words.filter(|_| !steps_alone) {
+        let inside = |step: &Step| step.span.is_some_and(|(from, to)| from < end && to > start);
+        let places: Vec<usize> = (0..line.steps.len()).filter(|at| inside(&line.steps[*at])).collect();
+        if places.len() > 1 && places.contains(&at) {
+            let phrase = app.state.sentence.get(start..end).unwrap_or_default();
+            return Some((line, places, phrase.trim().to_owned()));
+        }
+    }
+    Some((line, vec![at], step.text.trim().to_owned()))
+}
+
+/// The sum of the maps of several words, by the chosen head or the mean of all.
+#[must_use]
+pub fn map_of_all(
+    app: &App,
+    reading: &Reading,
+    line: &Line,
+    steps: &[usize],
+    weighting: Weighting,
+) -> Option<Vec<f32>> {
+    added(steps.iter().map(|at| map_of(app, reading, line, *at, weighting)))
+}
+
+/// The sum of maps, if all of them are there.
+#[must_use]
+pub fn added(maps: impl Iterator<Item = Option<Vec<f32>>>) -> Option<Vec<f32>> {
+    let mut sum: Option<Vec<f32>> = None;
+    for map in maps {
+        let map = map?;
+        match &mut sum {
+            Some(sum) => sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value),
+            None => sum = Some(map),
+        }
+    }
+    sum
+}
+
+/// Where a word of this line is looked at: an answer's words are only predicted, a text that isn't predicted only read.
+#[must_use]
+pub fn place(app: &App, line: &Line) -> Place {
+    let asked = app.state.fusion.place;
+    let there = |place: Place| line.maps.iter().any(|(known, ..)| *known == place);
+    match asked {
+        Place::Predict if !there(Place::Predict) && there(Place::Read) => Place::Read,
+        Place::Read if !there(Place::Read) && there(Place::Predict) => Place::Predict,
+        _ => asked,
+    }
+}
+
+/// The map of a step by the chosen head, or the mean of all.
+#[must_use]
+pub fn map_of(app: &App, reading: &Reading, line: &Line, at: usize, weighting: Weighting) -> Option<Vec<f32>> {
+    let head = app.state.fusion.head.filter(|(layer, head)| *layer < reading.layers && *head < reading.heads);
+    line.map(at, (place(app, line), weighting), head, (reading.layers, reading.heads))
+}
+
+/// The word of what was written that queries are compared with: the one that was stepped to, else the first that the model
+/// wrote.
+#[must_use]
+pub fn query_step(app: &App, queries: &Queries) -> Option<usize> {
+    let last = queries.written.len().checked_sub(1)?;
+    let first = || queries.written.iter().position(|step| step.is_written);
+    app.state.fusion.step.map(|step| step.min(last)).or_else(first)
+}
+
+/// How like the words under the pointer each query is, else how like the selected ones.
+#[must_use]
+pub fn similar<'a>(app: &App, queries: &'a Queries) -> Option<&'a [f32]> {
+    if let (Some(Thing::Words(start, end)), Some(contrast)) = (app.hovered, &queries.contrast)
+        && let Some((_, cosines)) = contrast.words.iter().find(|(span, _)| *span == (start, end))
+    {
+        return Some(cosines);
+    }
+    queries.similarity(query_step(app, queries))
+}
+
+/// The place of the query that is most like those words.
+#[must_use]
+pub fn winner(app: &App, queries: &Queries) -> Option<usize> {
+    highest(similar(app, queries)?)
+}
+
+/// The query whose map stands for the selected words: the one that is most like them, else the selected one, else the first.
+#[must_use]
+pub fn best_query(app: &App, queries: &Queries) -> Option<usize> {
+    winner(app, queries).or_else(|| chosen(app, queries))
+}
+
+/// The place of the query that is shown large: under the pointer, else selected, else most like the words, else the first.
+#[must_use]
+pub fn chosen(app: &App, queries: &Queries) -> Option<usize> {
+    let hovered = match app.hovered {
+        Some(Thing::Query(query)) => queries.place_of(query),
+        _ => None,
+    };
+    let selected = app.state.querying.query.and_then(|query| queries.place_of(query));
+    let first = || (!queries.kept.is_empty()).then_some(0);
+    hovered.or(selected).or_else(|| winner(app, queries)).or_else(first)
+}
