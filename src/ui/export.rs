@@ -96,18 +96,13 @@ fn html(app: &App) -> Result<Vec<u8>> {
     let drawn = files::png(&board::draw(app, BOARD[0], BOARD[1], 1.0).into())?;
     let mut sections = Vec::new();
     let column = app.shown_column(evidence);
-    for view in VIEWS.iter().filter(|view| view.method() == column) {
-        let numbers = view.numbers(evidence, app);
-        // A view that has nothing to show has nothing to report.
-        if numbers.is_empty() {
-            continue;
-        }
+    for view in VIEWS.iter().filter(|view| view.method() == column && view.has_something(app)) {
         let title = say(&title_key(*view));
         sections.push(Section {
             picture: picture(app, *view, 2.0)?,
             alt: format!("{title} · {sentence}"),
             help: view.help(app)[app.language_index()],
-            csv: csv(&numbers)?,
+            csv: csv(&view.numbers(evidence, app))?,
             file_name: format!("alignscope-{}.csv", view.key()),
             title,
         });

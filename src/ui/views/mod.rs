@@ -93,6 +93,10 @@ pub trait View: Sync {
     }
     /// Draws it into the space that `ui` has.
     fn show(&self, ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>);
+    /// Whether there is anything to report of it.
+    fn has_something(&self, _app: &App) -> bool {
+        true
+    }
     /// The numbers that it shows.
     fn numbers(&self, evidence: &Evidence, app: &App) -> Vec<Numbers>;
 }

@@ -70,8 +70,12 @@ impl View for WatchView {
         ui.advance_cursor_after_rect(space);
     }
 
+    fn has_something(&self, app: &App) -> bool {
+        app.learning.is_some()
+    }
+
     fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
-        let Some(learning) = &app.learning else { return Vec::new() };
+        let Some(learning) = &app.learning else { return vec![Numbers::single("steps", 0.0)] };
         let steps = Axis::labelled("step", learning.steps.iter().map(|step| step.step.to_string()));
         let values = learning.steps.iter().flat_map(|step| [step.loss, step.accuracy]).collect();
         let mut arrays = vec![Numbers::new("learning", [steps, Axis::labelled("what", ["loss", "accuracy"])], values)];
