@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::App;
 use crate::error::{Error, Result};
 use crate::training::live::{Learner, LearnerKind, Look, Stage, Stepped};
 use crate::world::Language;
@@ -15,7 +16,7 @@ const STACK: usize = 64 << 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
 /// Reports that may wait for the window.
 const REPORTS: usize = 8;
-/// Looks that are kept to go back to; the older half is thinned out beyond that.
+/// Looks that are kept to go back to; beyond that every other one goes.
 const MOST_LOOKS: usize = 240;
 
 /// What a person sets.
@@ -217,6 +218,24 @@ impl Learning {
 impl Drop for Learning {
     fn drop(&mut self) {
         self.change(|desk| desk.closed = true);
+    }
+}
+
+impl App {
+    /// Starts a training to be watched.
+    pub(super) fn learn(&mut self, setting: Setting) {
+        let blip = crate::models::builtin::folder().join("blip-retrieval");
+        let wake = self.wake.clone().unwrap_or_else(|| Arc::new(|| ()));
+        match Learning::start(setting, self.state.look.language, blip, wake) {
+            Ok(learning) => self.learning = Some(learning),
+            Err(error) => self.problem = Some(error.to_string()),
+        }
+    }
+
+    pub(super) fn change_learning(&mut self, change: impl FnOnce(&mut Learning)) {
+        if let Some(learning) = &mut self.learning {
+            change(learning);
+        }
     }
 }
 

@@ -76,6 +76,37 @@ impl App {
     pub fn said(&self, method: &str) -> Option<Said> {
         self.evidence_of(method)?.said()
     }
+
+    /// The phrase whose map is shown: that under the pointer, where its map is there, or the one that was asked for.
+    #[must_use]
+    pub fn phrase<'a>(&'a self, evidence: &'a Evidence) -> &'a str {
+        if let Some(Thing::Words(start, end)) = self.hovered
+            && let Some(word) = self.state.sentence.get(start..end)
+            && let Some((known, _)) = evidence.maps.get_key_value(word.trim())
+        {
+            return known;
+        }
+        &evidence.phrase
+    }
+
+    /// The word whose map is shown, counted over all texts: the one that was stepped to, else the last selected one, else
+    /// the first of the answer to a question, else the first that a person wrote.
+    #[must_use]
+    pub fn step(&self, reading: &Reading) -> Option<usize> {
+        let count = reading.steps().count();
+        let stepped = self.state.fusion.step.map(|step| step.min(count.saturating_sub(1)));
+        let hovered = match self.hovered {
+            Some(Thing::Words(start, end)) => reading.step_of((start, end)),
+            _ => None,
+        };
+        let selected = self.state.selected.words.and_then(|words| reading.last_step_of(words));
+        let first = || {
+            let asked = self.state.sentence.trim_end().ends_with(['?', '？']);
+            let written = reading.steps().position(|(_, _, step)| step.is_written);
+            written.filter(|_| asked).or_else(|| reading.steps().position(|(_, _, step)| step.span.is_some()))
+        };
+        hovered.or(stepped).or(selected).or_else(first).filter(|_| count > 0)
+    }
 }
 
 /// The map of the selected words in the eyes of a method.

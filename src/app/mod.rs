@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 
 use crate::methods::cost::PictureCost;
 use crate::methods::pairs::PairFigures;
-use crate::methods::reading::Reading;
 use crate::methods::{Evidence, METHODS};
 use crate::reduction::Plane;
 use crate::world::Language;
@@ -268,22 +267,6 @@ impl App {
         }
     }
 
-    /// Starts a training to be watched.
-    fn learn(&mut self, setting: learning::Setting) {
-        let blip = crate::models::builtin::folder().join("blip-retrieval");
-        let wake = self.wake.clone().unwrap_or_else(|| Arc::new(|| ()));
-        match Learning::start(setting, self.state.look.language, blip, wake) {
-            Ok(learning) => self.learning = Some(learning),
-            Err(error) => self.problem = Some(error.to_string()),
-        }
-    }
-
-    fn change_learning(&mut self, change: impl FnOnce(&mut Learning)) {
-        if let Some(learning) = &mut self.learning {
-            change(learning);
-        }
-    }
-
     /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
         let again = command == Command::Recompute;
@@ -355,37 +338,6 @@ impl App {
         let PictureSource::Sample(key) = &compared.picture else { return String::new() };
         let sample = self.samples.iter().find(|sample| sample.key == *key);
         sample.map(|sample| sample.captions[self.language_index()].clone()).unwrap_or_default()
-    }
-
-    /// The phrase whose map is shown: that under the pointer, where its map is there, or the one that was asked for.
-    #[must_use]
-    pub fn phrase<'a>(&'a self, evidence: &'a Evidence) -> &'a str {
-        if let Some(Thing::Words(start, end)) = self.hovered
-            && let Some(word) = self.state.sentence.get(start..end)
-            && let Some((known, _)) = evidence.maps.get_key_value(word.trim())
-        {
-            return known;
-        }
-        &evidence.phrase
-    }
-
-    /// The word whose map is shown, counted over all texts: the one that was stepped to, else the last selected one, else
-    /// the first of the answer to a question, else the first that a person wrote.
-    #[must_use]
-    pub fn step(&self, reading: &Reading) -> Option<usize> {
-        let count = reading.steps().count();
-        let stepped = self.state.fusion.step.map(|step| step.min(count.saturating_sub(1)));
-        let hovered = match self.hovered {
-            Some(Thing::Words(start, end)) => reading.step_of((start, end)),
-            _ => None,
-        };
-        let selected = self.state.selected.words.and_then(|words| reading.last_step_of(words));
-        let first = || {
-            let asked = self.state.sentence.trim_end().ends_with(['?', '？']);
-            let written = reading.steps().position(|(_, _, step)| step.is_written);
-            written.filter(|_| asked).or_else(|| reading.steps().position(|(_, _, step)| step.span.is_some()))
-        };
-        hovered.or(stepped).or(selected).or_else(first).filter(|_| count > 0)
     }
 
     fn question(&self) -> Question {

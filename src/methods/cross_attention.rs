@@ -322,18 +322,14 @@ impl Method for CrossAttention {
             Some(known) if known.answers(input, &self.closed(input)) => known,
             _ => self.read(&image, input, cancel)?,
         };
-        if input.brief {
-            let done = self.glance(&image, &mut known, input, cancel);
-            if done.is_ok() {
-                emit(News::Evidence(Box::new(self.evidence_of(&image, &known, input, false))));
-            }
-            self.image = Some(image);
-            return done;
-        }
-        let done = self.complete(&image, &mut known, input, cancel, emit);
+        let done = if input.brief {
+            self.glance(&image, &mut known, input, cancel)
+        } else {
+            self.complete(&image, &mut known, input, cancel, emit)
+        };
         if done.is_ok() {
-            emit(News::Evidence(Box::new(self.evidence_of(&image, &known, input, true))));
-            self.known = Some(known);
+            emit(News::Evidence(Box::new(self.evidence_of(&image, &known, input, !input.brief))));
+            self.known = Some(known).filter(|_| !input.brief);
         }
         self.image = Some(image);
         done

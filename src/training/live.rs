@@ -21,7 +21,7 @@ use crate::world::{Language, Scene, Split, Thing};
 pub const PAIRS: u64 = 10;
 /// Pictures in a step.
 const BATCH: usize = 32;
-/// The token of a query looks at these keys before the patches: the class token.
+/// Keys that stand before those of the patches: the class token.
 const LEADING: usize = 1;
 
 /// What learns.
@@ -152,7 +152,7 @@ trait Watched: Recipe {
     const LOGIT_SCALE: &'static str;
     /// Looks at the stage.
     fn look(&self, variables: &Variables, stage: &Stage) -> Result<Look>;
-    /// Makes a batch and learns from less than the whole of it, where that shows more in little time.
+    /// What is learned here: less than the whole recipe, where that shows more in little time.
     fn watched_loss(&self, batch: &Self::Batch, variables: &Variables) -> Result<(Tensor, f64)> {
         self.loss(batch, variables)
     }

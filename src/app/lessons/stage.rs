@@ -88,9 +88,9 @@ pub(super) fn commands(app: &App, line: &str) -> Result<Vec<Command>> {
             _ => Err(wrong("write open or closed")),
         },
         "queries" => {
-            let (kept, count) = (numbers()?, 16);
+            let kept = numbers()?;
             let dropped = |query: &usize| !kept.is_empty() && !kept.contains(query);
-            one(Command::DropQueries((0..count).filter(dropped).collect()))
+            one(Command::DropQueries((0..QUERIES).filter(dropped).collect()))
         }
         "mask" => match rest {
             "contrast" => one(Command::SetMask(MaskName::Contrast)),
@@ -108,5 +108,7 @@ pub(super) fn commands(app: &App, line: &str) -> Result<Vec<Command>> {
     }
 }
 
+/// Queries of the built-in checkpoints.
+const QUERIES: usize = 16;
 /// Patches on a side of the built-in checkpoints' grid.
 const SIDE: usize = 8;

@@ -5,7 +5,7 @@ use egui::{
 };
 
 use super::fusion::{colour_of, words_in};
-use super::parts::pointed;
+use super::parts::{diamond, fitted, pointed};
 use super::{Brush, View};
 use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::{App, Command, Light, Thing};
@@ -95,21 +95,6 @@ impl Points {
         let places = cloud.places().into_iter().map(|place| plane.points[place].map(|value| value as f32)).collect();
         Some(Self { places, things })
     }
-
-    /// Where each point lies in `rect`, which all of them fill.
-    fn within(&self, rect: Rect) -> Vec<Pos2> {
-        let bounds = |axis: usize| {
-            let values = self.places.iter().map(|place| place[axis]);
-            let (low, high) = values.fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(value), high.max(value)));
-            (low, (high - low).max(1e-9))
-        };
-        let (x, y) = (bounds(0), bounds(1));
-        let place = |place: &[f32; 2]| {
-            let (across, up) = ((place[0] - x.0) / x.1, (place[1] - y.0) / y.1);
-            pos2(rect.left() + rect.width() * across, rect.bottom() - rect.height() * up)
-        };
-        self.places.iter().map(place).collect()
-    }
 }
 
 /// The cloud of one method.
@@ -133,7 +118,7 @@ fn cloud(ui: &mut Ui, brush: &mut Brush<'_>, method: &MethodEntry) {
         ui.painter_at(rect).text(rect.center(), Align2::CENTER_CENTER, brush.say(text), font, palette.weak);
         return;
     };
-    let places = points.within(rect.shrink2(vec2(28.0, 20.0)));
+    let places = fitted(&points.places, rect.shrink2(vec2(28.0, 20.0)));
     paint(ui, brush, &evidence, &points, &places, rect);
     let nearest = pointed(&response).and_then(|pointer| {
         let reach = |at: &usize| places[*at].distance(pointer);
@@ -203,10 +188,7 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, evidence: &Evidence, points: &Points, p
                 let square = Rect::from_center_size(place, vec2(8.0, 8.0));
                 painter.rect(square, 1.0, palette.accent, stroke, StrokeKind::Outside);
             }
-            (PointKind::Text, _) => {
-                let corners = [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)].map(|(x, y)| place + vec2(x, y));
-                painter.add(egui::Shape::convex_polygon(corners.to_vec(), palette.second, stroke));
-            }
+            (PointKind::Text, _) => diamond(&painter, place, palette.second, stroke),
             (PointKind::Word, _) => {
                 painter.circle_filled(place, 3.5, if lit { palette.strong } else { palette.second });
             }

@@ -1,7 +1,9 @@
 //! Small parts that several views and panels draw.
 
 use egui::text::{LayoutJob, TextFormat};
-use egui::{EventFilter, Key, Label, Modifiers, Painter, Pos2, Rect, Response, Sense, Ui, pos2, vec2};
+use egui::{
+    Color32, EventFilter, Key, Label, Modifiers, Painter, Pos2, Rect, Response, Sense, Shape, Stroke, Ui, pos2, vec2,
+};
 
 use super::Brush;
 use crate::app::state::Colours;
@@ -66,6 +68,28 @@ pub fn fact(ui: &Ui, brush: &Brush<'_>, name: &str, value: &str) -> Label {
     Label::new(job)
 }
 
+/// Where points of a plane lie in `rect`, which all of them together fill; the second axis leads up.
+#[must_use]
+pub fn fitted(points: &[[f32; 2]], rect: Rect) -> Vec<Pos2> {
+    let bounds = |axis: usize| {
+        let values = points.iter().map(|point| point[axis]);
+        let (low, high) = values.fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(value), high.max(value)));
+        (low, (high - low).max(1e-9))
+    };
+    let (x, y) = (bounds(0), bounds(1));
+    let place = |point: &[f32; 2]| {
+        let (across, up) = ((point[0] - x.0) / x.1, (point[1] - y.0) / y.1);
+        pos2(rect.left() + rect.width() * across, rect.bottom() - rect.height() * up)
+    };
+    points.iter().map(place).collect()
+}
+
+/// The sign of a text among points.
+pub fn diamond(painter: &Painter, at: Pos2, fill: Color32, stroke: Stroke) {
+    let corners = [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)].map(|(x, y)| at + vec2(x, y)).to_vec();
+    painter.add(Shape::convex_polygon(corners, fill, stroke));
+}
+
 /// The colours of a colour map, from left to right.
 pub fn colour_bar(painter: &Painter, colours: Colours, rect: Rect) {
     bar_of(painter, rect, |share| heat(colours, share));
@@ -77,7 +101,7 @@ pub fn signed_bar(painter: &Painter, rect: Rect) {
 }
 
 /// Colours from left to right, by how far along they lie.
-fn bar_of(painter: &Painter, rect: Rect, colour: impl Fn(f32) -> egui::Color32) {
+fn bar_of(painter: &Painter, rect: Rect, colour: impl Fn(f32) -> Color32) {
     const STEPS: usize = 48;
     let width = rect.width() / STEPS as f32;
     for step in 0..STEPS {

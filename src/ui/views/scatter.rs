@@ -5,6 +5,7 @@ use egui_plot::{Line, Plot, PlotPoint, Points};
 use std::sync::Arc;
 
 use super::Brush;
+use super::parts::diamond;
 use crate::app::state::Drawn;
 use crate::app::{Command, Light, Thing};
 use crate::methods::PointKind;
@@ -180,11 +181,6 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
 
 fn font_of(ui: &Ui) -> egui::FontId {
     egui::TextStyle::Small.resolve(ui.style())
-}
-
-fn diamond(painter: &egui::Painter, at: Pos2, fill: Color32, stroke: Stroke) {
-    let corners = [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)].map(|(x, y)| at + vec2(x, y)).to_vec();
-    painter.add(egui::Shape::convex_polygon(corners, fill, stroke));
 }
 
 /// What is a picture and what a text, in the corner.

@@ -101,7 +101,9 @@ fn scene_to_edit(ui: &mut Ui, brush: &mut Brush<'_>, scene: &Scene) {
         ui.spacing_mut().slider_width = (ui.available_width() - 90.0).clamp(60.0, 160.0);
         let slider = ui.add(Slider::new(&mut size, SIZES).text(brush.say(editor::SIZE)).show_value(false));
         if slider.changed() {
-            drag(brush, scene.with_size(at, size));
+            // By keys, each step stands for itself: nothing is released behind it.
+            let change = if slider.dragged() { drag } else { set };
+            change(brush, scene.with_size(at, size));
         }
     });
     if let Thing::Shape { shape, colour } = object.thing {

@@ -6,7 +6,7 @@ use egui::{
 };
 use egui_plot::{Line, Plot};
 
-use super::parts::colour_bar;
+use super::parts::{colour_bar, diamond, fitted};
 use super::{Brush, View, number};
 use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::learning::{Learning, Seen, Setting};
@@ -264,21 +264,7 @@ fn clouds(ui: &mut Ui, brush: &mut Brush<'_>, stage: &Stage, seen: &Seen) {
     let painter = ui.painter_at(rect);
     painter.rect_stroke(rect, 4.0, Stroke::new(1.0, palette.line), egui::StrokeKind::Inside);
     let inner = rect.shrink(18.0);
-    let bounds = |axis: usize| {
-        let values = seen.plane.iter().map(|place| place[axis]);
-        let (low, high) = values.fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(value), high.max(value)));
-        (low, (high - low).max(1e-6))
-    };
-    let (x, y) = (bounds(0), bounds(1));
-    let places: Vec<egui::Pos2> = seen
-        .plane
-        .iter()
-        .map(|place| {
-            let across = (place[0] - x.0) / x.1;
-            let up = (place[1] - y.0) / y.1;
-            pos2(inner.left() + inner.width() * across, inner.bottom() - inner.height() * up)
-        })
-        .collect();
+    let places = fitted(&seen.plane, inner);
     if places.len() != 2 * count {
         return;
     }
@@ -290,9 +276,7 @@ fn clouds(ui: &mut Ui, brush: &mut Brush<'_>, stage: &Stage, seen: &Seen) {
         let texture = brush.textures.picture(ui.ctx(), &name, &stage.pictures[at]);
         let square = Rect::from_center_size(places[at], vec2(24.0, 24.0));
         painter.image(texture, square, Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0)), Color32::WHITE);
-        let text = places[count + at];
-        let corners = [(0.0, -5.0), (5.0, 0.0), (0.0, 5.0), (-5.0, 0.0)].map(|(x, y)| text + vec2(x, y));
-        painter.add(egui::Shape::convex_polygon(corners.to_vec(), palette.second, Stroke::NONE));
+        diamond(&painter, places[count + at], palette.second, Stroke::NONE);
     }
 }
 

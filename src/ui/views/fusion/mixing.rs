@@ -1,7 +1,8 @@
 //! Hidden states of words and patches, layer by layer: watch them mix.
 
-use egui::{Align2, Color32, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Color32, Rect, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
+use super::super::parts::{fitted, pointed};
 use super::super::{Brush, View};
 use super::{Of, depth_slider};
 use crate::app::{App, Command, Light, Thing};
@@ -49,18 +50,10 @@ impl View for MixingView {
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, label));
         let painter = ui.painter_at(rect);
         let inner = rect.shrink2(vec2(36.0, 18.0));
-        let bounds = |axis: usize| {
-            let values = plane.points.iter().map(|point| point[axis]);
-            let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
-            (low, (high - low).max(1e-9))
-        };
-        let (x, y) = (bounds(0), bounds(1));
         #[expect(clippy::cast_possible_truncation, reason = "places on the screen")]
-        let place = |at: usize| {
-            let point = plane.points[at];
-            let (across, up) = ((point[0] - x.0) / x.1, (point[1] - y.0) / y.1);
-            pos2(inner.left() + inner.width() * across as f32, inner.bottom() - inner.height() * up as f32)
-        };
+        let points_of_plane: Vec<[f32; 2]> = plane.points.iter().map(|point| point.map(|value| value as f32)).collect();
+        let places = fitted(&points_of_plane, inner);
+        let place = |at: usize| places[at];
         let small = egui::TextStyle::Small.resolve(ui.style());
         let words = words_in(evidence);
         let thing = |at: usize| match points[at].kind {
@@ -86,7 +79,7 @@ impl View for MixingView {
                 taken.push(label);
             }
         }
-        let nearest = super::super::parts::pointed(&response).and_then(|pointer| {
+        let nearest = pointed(&response).and_then(|pointer| {
             let near =
                 (0..points.len()).min_by(|a, b| place(*a).distance(pointer).total_cmp(&place(*b).distance(pointer)))?;
             (place(near).distance(pointer) < 18.0).then_some(near)
