@@ -206,3 +206,11 @@ fn clouds_and_costs_are_there_for_all_four() {
         assert!(cost.operations.iter().all(|count| *count > 1_000_000), "{}: {:?}", method.key, cost.operations);
     }
 }
+
+#[test]
+fn a_question_as_a_whole_is_no_hit_and_no_miss() {
+    let mut app = app(AppState { sentence: "what is below the cat?".into(), ..together(Language::English) });
+    assert!(METHODS.iter().all(|method| app.landed(method.key).is_none_or(|landed| landed.fares.is_none())));
+    select(&mut app, "cat");
+    assert!(METHODS.iter().all(|method| app.landed(method.key).is_some_and(|landed| landed.fares.is_some())));
+}

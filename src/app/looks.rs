@@ -4,10 +4,10 @@
 use super::layout::SIDE_BY_SIDE;
 use super::truth::Fares;
 use super::{App, Thing};
-use crate::methods::Evidence;
 use crate::methods::evidence::Said;
 use crate::methods::queries::{Queries, QueryLook, highest};
 use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
+use crate::methods::{Evidence, is_question};
 
 /// Where the selected words land in the eyes of one method.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +101,7 @@ impl App {
         };
         let selected = self.state.selected.words.and_then(|words| reading.last_step_of(words));
         let first = || {
-            let asked = self.state.sentence.trim_end().ends_with(['?', '？']);
+            let asked = is_question(&self.state.sentence);
             let written = reading.steps().position(|(_, _, step)| step.is_written);
             written.filter(|_| asked).or_else(|| reading.steps().position(|(_, _, step)| step.span.is_some()))
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::samples::SampleSource;
 use super::{App, PictureSource};
 use crate::evaluation::pointing::{MARGIN, centres_in, is_near};
+use crate::methods::is_question;
 use crate::world::{Language, Scene, mentioned, read_scene};
 
 /// Bytes of a scene's description, of which those written have a few thousand.
@@ -121,7 +122,8 @@ impl App {
             self.known_truth = Known { scene: Some((picture.clone(), scene)), truth: None };
         }
         let selected = self.state.selected.words.and_then(|(start, end)| self.state.sentence.get(start..end));
-        let words = selected.unwrap_or(&self.state.sentence);
+        // A question as a whole names what it asks about; but its map is that of the answer, which may lie elsewhere.
+        let words = selected.unwrap_or(if is_question(&self.state.sentence) { "" } else { &self.state.sentence });
         if self.known_truth.truth.as_ref().is_some_and(|(of, known, _)| of == picture && known == words) {
             return;
         }

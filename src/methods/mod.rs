@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
-pub use words::joined;
+pub use words::{is_question, joined};
 
 /// What the person gave.
 #[derive(Clone)]

@@ -30,6 +30,12 @@ pub(super) fn different(tokens: &Tokens) -> Vec<String> {
     words
 }
 
+/// Whether a text asks for an answer: models that write answer it then, and else caption.
+#[must_use]
+pub fn is_question(text: &str) -> bool {
+    text.trim_end().ends_with(['?', '？'])
+}
+
 /// Words as a text: Chinese ones without spaces, signs without a space before them.
 #[must_use]
 pub fn joined(words: &[&str]) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::reading::{Line, LineKind, Place, Step, Weighting};
 use super::{CrossAttention, Image, Input, Known};
 use crate::error::Result;
+use crate::methods::is_question;
 use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::Task;
 use crate::models::generate::Greedy;
@@ -67,7 +68,7 @@ impl CrossAttention {
         if let Some(blip) = self.opened.blip().filter(|_| self.opened.task() == Task::Answer) {
             return Ok(vec![blip.config().text_config.bos_token_id]);
         }
-        if known.sentence.ends_with(['?', '？']) {
+        if is_question(&known.sentence) {
             return Ok(known.tokens.ids.clone());
         }
         let prompt = self.opened.tokens(input.language.caption_prompt())?;

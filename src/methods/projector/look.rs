@@ -9,6 +9,7 @@ use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
 use crate::methods::evidence::outliers;
 use crate::methods::expected::expect;
+use crate::methods::is_question;
 use crate::methods::reading::{Line, LineKind, Place, Step, Weighting};
 use crate::methods::spliced::Share;
 use crate::methods::vectors::length;
@@ -206,8 +207,11 @@ impl Projector {
         let prompt = known.language.caption_prompt();
         // Published models are asked whatever the person writes.
         let is_ours = self.familiarity.is_some() && self.opened.tokens(prompt)?.known.iter().all(|known| *known);
-        let is_question = known.sentence.trim().ends_with(['?', '？']);
-        known.written = if is_ours && !is_question { self.row_not_theirs(prompt)? } else { self.row(&known.sentence)? };
+        known.written = if is_ours && !is_question(&known.sentence) {
+            self.row_not_theirs(prompt)?
+        } else {
+            self.row(&known.sentence)?
+        };
         let steps = known.written.steps();
         known.reading.lines.truncate(1);
         known.reading.lines.push(Line { kind: LineKind::Written, steps, maps: Vec::new(), of_question: None });

@@ -8,6 +8,7 @@ use super::watch::LooksAtQueries;
 use super::{Asked, Image, Input, Known, News, Querying, behind_blanks, rows};
 use crate::error::Result;
 use crate::methods::expected::expect;
+use crate::methods::is_question;
 use crate::methods::reading::Step;
 use crate::methods::vectors::{check_finite, dot, length, unit};
 use crate::models::generate::Greedy;
@@ -48,7 +49,7 @@ impl Querying {
         let sentence = asked.sentence.trim();
         let prompt = asked.language.caption_prompt();
         let is_ours = self.familiarity.is_some() && self.opened.tokens(prompt)?.known.iter().all(|known| *known);
-        let own = sentence.ends_with(['?', '？']) || (writer.instructed() && !is_ours);
+        let own = is_question(sentence) || (writer.instructed() && !is_ours);
         let text = match (own, is_ours) {
             (true, _) => sentence,
             (false, true) => prompt,
