@@ -8,6 +8,8 @@
 mod common;
 #[path = "common/display.rs"]
 mod display;
+#[path = "common/film.rs"]
+mod film;
 #[path = "common/interface.rs"]
 mod interface;
 
@@ -17,14 +19,16 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use alignscope::app::{App, AppState, Command, PictureSource, Theme, session};
 use alignscope::ui::screen::Screen;
 use alignscope::world::Language;
 use display::{Program, xdotool};
-use egui::{Event, Key, Modifiers, PointerButton, Pos2, UiBuilder};
+use egui::{Event, Key, Modifiers, PointerButton, Pos2, UiBuilder, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
+use film::Camera;
 use image::RgbImage;
 use interface::{app, builder, settle};
 use tempfile::TempDir;
@@ -38,24 +42,86 @@ const TILE: usize = 16;
 /// By how many of 255 levels a tile differs visibly, and how many tiles may: a text cursor blinks.
 const VISIBLE: usize = 3;
 const MOST_UNLIKE: usize = 6;
+/// Steps in which something is dragged.
+const STEPS: usize = 12;
+/// How long a model is watched.
+const LEARNING: Duration = Duration::from_secs(8);
 
 #[test]
 #[ignore = "it takes mouse and keys of a display; .ci/window runs it on one of its own"]
 fn a_person_can_work_in_the_window() {
     let home = TempDir::new().expect("a temporary folder");
+    a_first_visit(home.path());
     let (left, look) = a_day_of_work(home.path());
     everything_is_back(home.path(), &left, &look);
     damage_and_sudden_death_are_survived(home.path());
+}
+
+/// The welcome at the very first start, step by step; dragging a sticker, comparing with a pinned state, watching a model
+/// learn. The variable `ALIGNSCOPE_FILM` names a file that a film of it is written to.
+fn a_first_visit(home: &Path) {
+    let mut tour = Tour::start(home, None);
+    let size = tour.program.size();
+    let camera = std::env::var_os("ALIGNSCOPE_FILM").map(|path| Camera::start(path.into(), size));
+    assert!(tour.state().lesson.is_some(), "nobody is shown around");
+    // What it looked like, to be seen by people.
+    let first = tour.agree("the first start");
+    save(&first, "window.png");
+    is_not_blank(&first);
+
+    tour.click("Next", Modifiers::NONE);
+    tour.agree("the second step");
+    let ball = |tour: &Tour| tour.twin.get_by_label_contains("red ball · ").rect();
+    tour.drag(ball(&tour).center(), ball(&tour).center() + vec2(70.0, 60.0));
+    let moved = tour.agree("the ball elsewhere");
+    tour.press(Modifiers::COMMAND, Key::P);
+    tour.agree("the pinned state");
+    tour.drag(ball(&tour).center(), ball(&tour).center() - vec2(110.0, 40.0));
+    let compared = tour.agree("the differences");
+    assert!(!alike(&moved, &compared), "a pinned state changes nothing");
+    tour.press(Modifiers::COMMAND, Key::P);
+    tour.agree("nothing to compare with");
+
+    tour.click("Next", Modifiers::NONE);
+    tour.agree("the third step");
+    tour.click("yellow", Modifiers::NONE);
+    tour.agree("a wrong guess");
+    tour.click("Close", Modifiers::NONE);
+    tour.agree("the end of the lesson");
+
+    tour.click("Side by side", Modifiers::NONE);
+    tour.agree("all four");
+    tour.click("Watch it learn", Modifiers::NONE);
+    tour.agree("what can be watched");
+    tour.click("Two encoders (CLIP)", Modifiers::NONE);
+    let before = tour.program.photograph().expect("a photograph");
+    tour.program.wait_for("something learned", |program| {
+        program.photograph().filter(|now| !alike(now, &before)).map(|_| std::thread::sleep(LEARNING))
+    });
+    tour.click("Pause", Modifiers::NONE);
+    // A step that has begun is done.
+    std::thread::sleep(LEARNING / 4);
+    let paused = tour.program.photograph().expect("a photograph");
+    std::thread::sleep(LEARNING / 4);
+    assert!(alike(&paused, &tour.program.photograph().expect("a photograph")), "it goes on learning");
+    tour.click("End", Modifiers::NONE);
+    tour.agree("the end of learning");
+    tour.click("Recorded training of clip-grounded", Modifiers::NONE);
+    tour.agree("a recorded run");
+    let state = tour.state();
+    drop(camera);
+    tour.program.close();
+    assert_eq!(kept(home), Some(state));
+    // What comes next begins as if one had never been there, but without a guide.
+    session::write(&file(home), &AppState::first()).expect("a file");
 }
 
 /// Opens a file, selects a phrase, switches the language and back, walks over the map, exports and closes; gives the state
 /// that was left, and how it looked.
 fn a_day_of_work(home: &Path) -> (AppState, RgbImage) {
     let mut tour = Tour::start(home, None);
-    // What it looked like, to be seen by people.
-    let first = tour.agree("the first start");
-    save(&first, "window.png");
-    is_not_blank(&first);
+    assert!(tour.state().lesson.is_none(), "who was shown around once is shown around again");
+    tour.agree("the second visit");
 
     let coffee = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample-data/coffee.jpg");
     tour.give_path(&coffee);
@@ -178,10 +244,17 @@ impl Tour {
     /// Starts the program, and its twin from the same state; `problem` is what the twin says at once.
     fn start(home: &Path, problem: Option<String>) -> Self {
         let state = kept(home).unwrap_or_else(AppState::first);
+        // Before the window writes it.
+        let is_first = !file(home).exists();
         let program = Program::start(home);
         let [width, height] = program.size();
-        let app = Rc::new(RefCell::new(app(state)));
-        app.borrow_mut().problem = problem;
+        let mut app = app(state);
+        app.problem = problem;
+        if is_first {
+            app.welcome();
+            settle(&mut app);
+        }
+        let app = Rc::new(RefCell::new(app));
         let twin = twin(&app, [width.into(), height.into()]);
         let mut tour = Self { home: home.to_path_buf(), program, twin, app };
         tour.twin.run_steps(REST);
@@ -223,6 +296,31 @@ impl Tour {
             self.twin.event(Event::PointerButton { pos: at, button: PointerButton::Primary, pressed, modifiers: held });
         }
         self.twin.event(Event::ModifiersChanged(Modifiers::NONE));
+        self.twin.run_steps(REST);
+    }
+
+    /// Takes what lies at `from` to `to`.
+    fn drag(&mut self, from: Pos2, to: Pos2) {
+        let [from, to] = [from, to].map(Pos2::round);
+        let button = |pos, pressed| Event::PointerButton {
+            pos,
+            button: PointerButton::Primary,
+            pressed,
+            modifiers: Modifiers::NONE,
+        };
+        self.program.point([from.x as i32, from.y as i32]);
+        xdotool(["mousedown", "1"]);
+        self.twin.hover_at(from);
+        self.twin.event(button(from, true));
+        self.twin.run_steps(1);
+        for step in 1..=STEPS {
+            let at = (from + (to - from) * (step as f32 / STEPS as f32)).round();
+            self.program.point([at.x as i32, at.y as i32]);
+            self.twin.hover_at(at);
+            self.twin.run_steps(1);
+        }
+        xdotool(["mouseup", "1"]);
+        self.twin.event(button(to, false));
         self.twin.run_steps(REST);
     }
 

@@ -135,6 +135,37 @@ fn the_page_holds_what_stands_side_by_side() {
 }
 
 #[test]
+fn a_sticker_goes_where_the_pointer_is_released() {
+    let (mut harness, app) = screen(app(together(Language::English)));
+    let places = |app: &App| app.scene().expect("a scene").objects.iter().map(|object| object.x).collect::<Vec<_>>();
+    let before = places(&app.borrow());
+    let sticker = harness.get_all_by_label_contains("ball · ").next().expect("the ball").rect();
+    let button = |pos, pressed| {
+        let (button, modifiers) = (egui::PointerButton::Primary, egui::Modifiers::NONE);
+        egui::Event::PointerButton { pos, button, pressed, modifiers }
+    };
+    let [from, over, to] = [0.0, -15.0, -40.0].map(|left| sticker.center() + egui::vec2(left, 0.0));
+    let frames = [
+        vec![egui::Event::PointerMoved(from), button(from, true)],
+        vec![egui::Event::PointerMoved(over)],
+        // A quick hand, or a slow machine.
+        vec![egui::Event::PointerMoved(to), button(to, false)],
+    ];
+    for events in frames {
+        harness.input_mut().events.extend(events);
+        harness.run_steps(1);
+    }
+    harness.run_steps(2);
+    let after = places(&app.borrow());
+    let side = harness.get_all_by_label_contains("ball · ").next().expect("the ball").rect();
+    assert!(
+        (side.center().x - to.x).abs() < 2.0,
+        "it lies at {:?} in place of {to:?}: {before:?} {after:?}",
+        side.center()
+    );
+}
+
+#[test]
 fn a_sticker_that_is_dragged_is_followed_by_all_four() {
     let mut app = app(together(Language::English));
     select(&mut app, "red ball");

@@ -202,6 +202,7 @@ fn change(app: &mut App, command: Command) {
         }
         Command::Unpin => app.pinned = None,
         Command::Learn(setting) => app.learn(setting),
+        Command::ShowRecording(name) => app.show_recording(&name),
         Command::EndLearning => app.learning = None,
         Command::RunLearning(runs) => app.change_learning(|learning| learning.set_running(runs)),
         Command::StepLearning => app.change_learning(Learning::step),

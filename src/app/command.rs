@@ -217,6 +217,8 @@ pub enum Command {
     CloseLesson,
     /// Start a training from scratch to watch it, in place of the one that runs.
     Learn(Setting),
+    /// Show the recorded run of this name in place of a training.
+    ShowRecording(String),
     /// Let the watched training go on, or wait.
     RunLearning(bool),
     /// Let the watched training do one step.

@@ -5,9 +5,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::App;
+use super::{App, recordings};
 use crate::error::{Error, Result};
 use crate::training::live::{Learner, LearnerKind, Look, Stage, Stepped};
+use crate::training::recorded::{Head, Recording};
 use crate::world::Language;
 
 /// Deep enough for candle, which walks and drops its graph recursively.
@@ -62,6 +63,8 @@ pub struct Learning {
     pub looks: Vec<Seen>,
     /// The look that is shown, if it isn't the last.
     pub shown: Option<usize>,
+    /// The run that this is the recording of, if nothing is learned here and now.
+    pub recorded: Option<Head>,
     /// What went wrong, if anything did.
     pub problem: Option<String>,
     shared: Arc<Shared>,
@@ -131,6 +134,7 @@ impl Learning {
             steps: Vec::new(),
             looks: Vec::new(),
             shown: None,
+            recorded: None,
             problem: None,
             shared,
             reports,
@@ -161,6 +165,24 @@ impl Learning {
         }
     }
 
+    /// A recorded run, shown from its beginning; nothing learns.
+    #[must_use]
+    pub fn recorded(recording: Recording, language: Language) -> Self {
+        let (_, reports) = sync_channel(1);
+        let looks = recordings::seen(&recording, recordings::looks_in(&recording, language));
+        Self {
+            setting: Setting { runs: false, ..Setting::default() },
+            stage: Some(Arc::new(recording.stage(language))),
+            looks,
+            shown: Some(0),
+            steps: recording.steps,
+            recorded: Some(recording.head),
+            problem: None,
+            shared: Arc::default(),
+            reports,
+        }
+    }
+
     /// A copy to draw from on another thread, which learns nothing.
     #[must_use]
     pub fn still(&self) -> Self {
@@ -171,6 +193,7 @@ impl Learning {
             steps: self.steps.clone(),
             looks: self.looks.clone(),
             shown: self.shown,
+            recorded: self.recorded.clone(),
             problem: self.problem.clone(),
             shared: Arc::default(),
             reports,
@@ -240,7 +263,7 @@ impl App {
 }
 
 /// The plane of a look, turned as that before it: the direction of an axis says nothing, and would flicker.
-fn plane_of(look: &Look, before: Option<&Seen>) -> Vec<[f32; 2]> {
+pub(super) fn plane_of(look: &Look, before: Option<&Seen>) -> Vec<[f32; 2]> {
     let rows: Vec<&[f32]> = look.pictures.iter().chain(&look.texts).map(Vec::as_slice).collect();
     let reduced = crate::reduction::named("pca").map(|pca| (pca.reduce)(&rows, 0, &mut |_| true));
     let Some(Ok(plane)) = reduced else { return Vec::new() };

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod learning;
 pub mod lessons;
 pub mod looks;
+mod recordings;
 pub mod retouch;
 pub mod samples;
 pub mod session;
@@ -86,6 +87,8 @@ pub struct App {
     pub bottleneck: Arc<Vec<bottleneck::Connector>>,
     /// The training that the person watches.
     pub learning: Option<Learning>,
+    /// The names of the recorded runs.
+    pub recordings: Arc<Vec<String>>,
     /// What the picture costs in each column, by the key of their method, as far as that was measured.
     pub costs: Vec<(&'static str, PictureCost)>,
     /// What the pairs of the comparison say, with the texts moved as the state asks for.
@@ -160,6 +163,7 @@ impl App {
             Ok(connectors) => app.bottleneck = Arc::new(connectors),
             Err(error) => app.problem = Some(error.to_string()),
         }
+        app.recordings = Arc::new(recordings::names());
         app.find_truth();
         app
     }
@@ -182,6 +186,7 @@ impl App {
         still.device.clone_from(&self.device);
         still.bottleneck = Arc::clone(&self.bottleneck);
         still.lessons = Arc::clone(&self.lessons);
+        still.recordings = Arc::clone(&self.recordings);
         still.learning = self.learning.as_ref().map(Learning::still);
         still.help = self.help;
         still
@@ -206,6 +211,7 @@ impl App {
             plane: None,
             bottleneck: Arc::default(),
             learning: None,
+            recordings: Arc::default(),
             costs: Vec::new(),
             figures: None,
             problem: None,

@@ -1,6 +1,6 @@
 //! `alignscope train`: trains a built-in checkpoint from scratch.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -17,15 +17,18 @@ use crate::models::opened::Opened;
 use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
 use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
 use crate::taps::CancelToken;
+use crate::training::Variables;
 use crate::training::blip::BlipRecipe;
 use crate::training::blip_2::Blip2Recipe;
 use crate::training::blip_answers::BlipAnswersRecipe;
 use crate::training::bottleneck::BottleneckRecipe;
 use crate::training::clip::ClipRecipe;
 use crate::training::flamingo::FlamingoRecipe;
+use crate::training::live::Watched;
 use crate::training::llava::{LlavaRecipe, LlavaStage};
 use crate::training::lm::LmRecipe;
 use crate::training::querying_writer::QueryingWriterRecipe;
+use crate::training::recorded::Recording;
 use crate::training::run::{self, Outcome, Recipe};
 
 /// Train a built-in checkpoint from scratch on the sticker world.
@@ -77,6 +80,10 @@ pub struct Train {
     /// taken in any order, so no two trainings are the same to the last digit.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Also writes what the run looks like to this file, now and then: the panel "Watch it learn" can go through it without
+    /// waiting. For clip, clip-grounded and blip2, on the processor.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Folder for the checkpoint and its snapshots [default: checkpoints/<recipe>-seed-<seed>].
     #[arg(short, long)]
     output: Option<PathBuf>,
@@ -130,11 +137,15 @@ impl RecipeName {
 
 impl Train {
     pub fn run(&self) -> Result<()> {
+        let can_be_recorded = matches!(self.recipe, RecipeName::Clip | RecipeName::ClipGrounded | RecipeName::Blip2);
+        if self.record.is_some() && !(can_be_recorded && self.device == "cpu") {
+            bail!("--record is for clip, clip-grounded and blip2 with --device cpu; leave it out");
+        }
         let (seed, steps) = (self.seed, self.steps as usize);
         let batch = self.batch.map_or(self.recipe.batch(), |batch| batch as usize);
         match self.recipe {
-            RecipeName::Clip => self.train(&ClipRecipe::new(false, seed, steps, batch)?),
-            RecipeName::ClipGrounded => self.train(&ClipRecipe::new(true, seed, steps, batch)?),
+            RecipeName::Clip => self.train_watched(&ClipRecipe::new(false, seed, steps, batch)?),
+            RecipeName::ClipGrounded => self.train_watched(&ClipRecipe::new(true, seed, steps, batch)?),
             RecipeName::Blip => self.train(&BlipRecipe::new(seed, steps, batch, Some(&self.tower()))?),
             RecipeName::BlipAnswers => {
                 let folder = self.blip.clone().unwrap_or_else(|| self.trained("blip"));
@@ -162,7 +173,7 @@ impl Train {
             }
             RecipeName::Blip2 => {
                 let folder = self.blip.clone().unwrap_or_else(builtin::folder).join("blip-retrieval");
-                self.train(&Blip2Recipe::new(seed, steps, batch, &folder)?)
+                self.train_watched(&Blip2Recipe::new(seed, steps, batch, &folder)?)
             }
             RecipeName::Blip2Captioning | RecipeName::InstructBlip => {
                 let instructed = matches!(self.recipe, RecipeName::InstructBlip);
@@ -193,8 +204,34 @@ impl Train {
         self.train_into(recipe, self.trained(recipe.plan().name))
     }
 
+    /// Trains as [`Train::train`], and writes the recording if one is asked for.
+    fn train_watched<R: Watched>(&self, recipe: &R) -> Result<()> {
+        let usual = self.trained(recipe.plan().name);
+        let Some(path) = &self.record else { return self.train_into(recipe, usual) };
+        let mut recording: Option<Recording> = None;
+        self.train_with(recipe, usual, |variables, progress| {
+            let plan = recipe.plan();
+            let recording = match &mut recording {
+                Some(recording) => recording,
+                none => none.insert(Recording::resumed(path, plan, progress.step)?),
+            };
+            recording.note(recipe, variables, progress)?;
+            recording.write(path)
+        })
+    }
+
     /// Trains in the folder that was asked for, or else in `usual`.
     fn train_into<R: Recipe>(&self, recipe: &R, usual: PathBuf) -> Result<()> {
+        self.train_with(recipe, usual, |_, _| Ok(()))
+    }
+
+    /// Trains, and calls `watch` every few steps.
+    fn train_with<R: Recipe>(
+        &self,
+        recipe: &R,
+        usual: PathBuf,
+        mut watch: impl FnMut(&Variables, &run::Progress) -> crate::Result<()> + Send,
+    ) -> Result<()> {
         let plan = recipe.plan();
         let folder = self.output.clone().unwrap_or(usual);
         let stop = CancelToken::default();
@@ -212,7 +249,11 @@ impl Train {
             folder.display()
         ))?;
         let bar = bar(plan.steps as u64, "{bar:30} {pos}/{len} {msg}")?;
+        let mut unwatched = Ok(());
         let mut report = |progress: &run::Progress| {
+            if unwatched.is_ok() {
+                unwatched = watch(&variables, progress);
+            }
             let line = format!(
                 "loss {:.3}  rate {:.1e}  {} {:.2}  {:.0} pictures/s  {} left",
                 progress.loss,
@@ -231,6 +272,7 @@ impl Train {
         };
         let outcome = crate::cli::on_deep_stack(|| run::run(recipe, &variables, &folder, &stop, &mut report))?;
         bar.finish_and_clear();
+        unwatched?;
         // What was learned so far can be looked at, too.
         let written = recipe.write(&variables, &folder)?;
         if let Outcome::Stopped(step) = outcome {

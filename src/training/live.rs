@@ -105,7 +105,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn new(language: Language) -> Self {
+    /// The scenes that a training is looked at on.
+    pub(super) fn usual_scenes() -> Vec<Scene> {
         // Scenes of one or two things, each thing in one of them.
         let mut scenes: Vec<Scene> = Vec::new();
         let mut taken: Vec<Thing> = Vec::new();
@@ -122,17 +123,23 @@ impl Stage {
         }
         // The first has two things, so that a map has something to choose from.
         scenes.sort_by_key(|scene| std::cmp::Reverse(scene.things().len()));
+        scenes
+    }
+
+    /// These scenes with their texts; there is at least one.
+    pub(super) fn of(scenes: Vec<Scene>, language: Language) -> Self {
+        let phrases = scenes.first().map(|scene| scene.phrases(language)).unwrap_or_default();
         Self {
             pictures: scenes.iter().map(|scene| Arc::new(scene.draw())).collect(),
             texts: scenes.iter().map(|scene| scene.full_caption(language)).collect(),
-            phrase: scenes[0].phrases(language).first().map(|phrase| phrase.text.clone()).unwrap_or_default(),
+            phrase: phrases.first().map(|phrase| phrase.text.clone()).unwrap_or_default(),
             scenes,
         }
     }
 }
 
 /// What a model has learned, on the stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
     /// The cosine of each picture with each text, `[pairs, pairs]`, pictures by row.
     pub cosines: Vec<f32>,
@@ -147,12 +154,18 @@ pub struct Look {
 }
 
 /// A recipe whose model can be looked at.
-trait Watched: Recipe {
+pub trait Watched: Recipe {
     /// The name of the logarithm of the factor between cosine and logit.
     const LOGIT_SCALE: &'static str;
     /// Looks at the stage.
+    ///
+    /// # Errors
+    /// If the pass fails.
     fn look(&self, variables: &Variables, stage: &Stage) -> Result<Look>;
     /// What is learned here: less than the whole recipe, where that shows more in little time.
+    ///
+    /// # Errors
+    /// If the pass fails.
     fn watched_loss(&self, batch: &Self::Batch, variables: &Variables) -> Result<(Tensor, f64)> {
         self.loss(batch, variables)
     }
@@ -171,7 +184,7 @@ impl<R: Watched> Live<R> {
     fn new(recipe: R, language: Language) -> Result<Self> {
         let variables = recipe.variables(&Device::Cpu)?;
         let optimizer = AdamW::new(recipe.plan().optimizer, R::decays);
-        Ok(Self { recipe, variables, optimizer, stage: Stage::new(language), step: 0 })
+        Ok(Self { recipe, variables, optimizer, stage: Stage::of(Stage::usual_scenes(), language), step: 0 })
     }
 }
 

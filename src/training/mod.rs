@@ -20,6 +20,7 @@ pub mod losses;
 mod optimizer;
 mod places;
 pub mod querying_writer;
+pub mod recorded;
 pub mod run;
 mod sentences;
 mod shown;

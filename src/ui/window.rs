@@ -9,7 +9,7 @@ use image::RgbImage;
 use super::screen::Screen;
 use super::{dialogs, export, texts, theme};
 use crate::app::session::{self, Desk};
-use crate::app::{App, AppState, Ask, Command, lessons};
+use crate::app::{App, AppState, Ask, Command};
 use crate::error::{Error, Result};
 
 /// The name of the folder in which the state is kept between sessions.
@@ -54,7 +54,7 @@ pub fn open(commands: Vec<Command>) -> std::result::Result<(), eframe::Error> {
         app.desk = desk;
         app.problem = problem;
         if is_first {
-            app.apply(Command::OpenLesson(lessons::WELCOME.to_owned()));
+            app.welcome();
         }
         let mut window = Window::new(cc, app, file)?;
         commands.into_iter().for_each(|command| window.app.apply(command));

@@ -116,10 +116,16 @@ impl Program {
 
     /// Clicks at a pixel of the window.
     pub fn click(&self, [x, y]: [i32; 2]) {
+        self.point([x, y]);
+        xdotool(["click", "1"]);
+    }
+
+    /// Moves the pointer to a pixel of the window.
+    pub fn point(&self, [x, y]: [i32; 2]) {
         let place = self.display.translate_coordinates(self.window, self.root, 0, 0);
         let place = place.expect("a request").reply().expect("a window");
         let (x, y) = (i32::from(place.dst_x) + x, i32::from(place.dst_y) + y);
-        xdotool(["mousemove", &x.to_string(), &y.to_string(), "click", "1"]);
+        xdotool(["mousemove", &x.to_string(), &y.to_string()]);
     }
 
     /// Takes the pointer out of the window, to the last pixel of the screen.

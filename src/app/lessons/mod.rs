@@ -17,7 +17,7 @@ use super::{App, AppState};
 use crate::world::Language;
 
 /// The lesson that is shown at the very first start.
-pub const WELCOME: &str = "00-welcome";
+const WELCOME: &str = "00-welcome";
 
 /// Where a person is in the lessons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,11 @@ impl App {
         let place = self.state.lesson.as_ref()?;
         let lesson = self.lessons[self.language_index()].iter().find(|lesson| lesson.key == place.key)?;
         Some((lesson, lesson.steps.get(place.step)?))
+    }
+
+    /// Shows around who comes for the first time.
+    pub fn welcome(&mut self) {
+        self.apply(Command::OpenLesson(WELCOME.to_owned()));
     }
 
     /// What the open lesson's step asks the person to predict, and the option that is right by what the models say now.

@@ -9,6 +9,12 @@ texts! {
     CONTRAST = "watch-contrast";
     /// Four queries.
     QUERIES = "watch-queries";
+    /// Before the name of a recorded run.
+    RECORDED = "watch-recorded";
+    /// How long that run was, with `{steps}` and `{pictures}`.
+    OF_A_RUN = "watch-of-a-run";
+    /// Lets a recorded run play.
+    PLAY = "watch-play";
     /// Lets it wait.
     PAUSE = "watch-pause";
     /// Lets it go on.

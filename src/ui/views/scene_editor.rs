@@ -160,15 +160,19 @@ fn move_by_pointer(ui: &Ui, brush: &mut Brush<'_>, scene: &Scene, at: usize, res
         response.request_focus();
     }
     if response.drag_started() {
-        ui.data_mut(|data| data.insert_temp(start, [object.x, object.y]));
+        let pressed = ui.input(|input| input.pointer.press_origin());
+        ui.data_mut(|data| data.insert_temp(start, pressed.map(|at| ([object.x, object.y], at))));
     }
-    if !response.dragged() {
+    if response.dragged() {
+        ui.ctx().set_cursor_icon(egui::CursorIcon::Grabbing);
+    }
+    // The pointer may have moved on in the very frame in which it is released.
+    if !response.dragged() && !response.drag_stopped() {
         return;
     }
-    ui.ctx().set_cursor_icon(egui::CursorIcon::Grabbing);
-    let (from, by) = (ui.data(|data| data.get_temp::<[i32; 2]>(start)), response.total_drag_delta());
-    let (Some([x, y]), Some(by)) = (from, by) else { return };
-    let by = by / zoom;
+    let from = ui.data(|data| data.get_temp::<Option<([i32; 2], Pos2)>>(start)).flatten();
+    let (Some(([x, y], pressed)), Some(pointer)) = (from, response.interact_pointer_pos()) else { return };
+    let by = (pointer - pressed) / zoom;
     let moved = scene.with_place(at, x + by.x.round() as i32, y + by.y.round() as i32);
     if moved != *scene {
         drag(brush, moved);
@@ -211,7 +215,7 @@ fn resize(ui: &Ui, brush: &mut Brush<'_>, scene: &Scene, at: usize, rect: Rect, 
     if response.hovered() || response.dragged() {
         ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeNwSe);
     }
-    if response.dragged()
+    if (response.dragged() || response.drag_stopped())
         && let Some(pointer) = response.interact_pointer_pos()
     {
         let middle = rect.min + (vec2(object.x as f32, object.y as f32) + Vec2::splat(object.size as f32 / 2.0)) * zoom;

@@ -4,7 +4,7 @@ use egui::{
     Align2, Button, Color32, ColorImage, Rect, RichText, Role, Sense, Slider, Stroke, TextureOptions, Ui, UiBuilder,
     WidgetInfo, pos2, vec2,
 };
-use egui_plot::{Line, Plot};
+use egui_plot::{Line, Plot, VLine};
 
 use super::parts::{colour_bar, diamond, fitted};
 use super::{Brush, View, number};
@@ -14,12 +14,15 @@ use crate::app::{App, Command};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
 use crate::training::live::{LearnerKind, Stage};
+use crate::training::recorded::Head;
 use crate::ui::texts::{self, Text, watch};
 use crate::ui::theme::{GAP, SMALL_GAP, heat, title_font, veil};
 
 /// The view.
 pub struct WatchView;
 
+/// How long each look of a recorded run is shown while it plays, in seconds.
+const FRAME: f64 = 0.2;
 /// Learning rates and temperatures that the sliders offer.
 const RATES: std::ops::RangeInclusive<f64> = 1e-5..=2e-2;
 const TEMPERATURES: std::ops::RangeInclusive<f32> = 0.01..=1.0;
@@ -47,7 +50,10 @@ impl View for WatchView {
             begin(ui, brush);
             return;
         };
-        controls(ui, brush, learning);
+        match &learning.recorded {
+            Some(run) => recorded_controls(ui, brush, learning, run),
+            None => controls(ui, brush, learning),
+        }
         if let Some(problem) = &learning.problem {
             ui.label(RichText::new(problem).color(brush.palette().warning));
         }
@@ -63,7 +69,7 @@ impl View for WatchView {
         let mut within = |rect: Rect, salt: &str, draw: &mut dyn FnMut(&mut Ui, &mut Brush<'_>)| {
             draw(&mut ui.new_child(UiBuilder::new().id_salt(salt).max_rect(rect)), brush);
         };
-        within(cell(0.0, 0.0), "loss", &mut |ui, brush| loss(ui, brush, learning));
+        within(cell(0.0, 0.0), "loss", &mut |ui, brush| loss(ui, brush, learning, seen));
         within(cell(1.0, 0.0), "matrix", &mut |ui, brush| matrix(ui, brush, stage, seen));
         within(cell(0.0, 1.0), "clouds", &mut |ui, brush| clouds(ui, brush, stage, seen));
         within(cell(1.0, 1.0), "map", &mut |ui, brush| map(ui, brush, stage, seen));
@@ -104,6 +110,53 @@ fn begin(ui: &mut Ui, brush: &mut Brush<'_>) {
             brush.commands.push(Command::Learn(setting));
         }
     }
+    ui.add_space(GAP);
+    for name in brush.app.recordings.iter() {
+        if ui.button(format!("{} {name}", brush.say(watch::RECORDED))).clicked() {
+            brush.commands.push(Command::ShowRecording(name.clone()));
+        }
+    }
+}
+
+/// What can be done with a recorded run: play it, or leave it.
+fn recorded_controls(ui: &mut Ui, brush: &mut Brush<'_>, learning: &Learning, run: &Head) {
+    let id = ui.scope_id().with("playing since");
+    let last = learning.looks.len().saturating_sub(1);
+    let at = learning.shown.unwrap_or(last);
+    let mut since = ui.data(|data| data.get_temp::<Option<f64>>(id)).flatten();
+    ui.horizontal_wrapped(|ui| {
+        if ui
+            .button(RichText::new(brush.say(if since.is_some() { watch::PAUSE } else { watch::PLAY })).strong())
+            .clicked()
+        {
+            since = if since.is_some() { None } else { Some(ui.input(|input| input.time)) };
+            if since.is_some() && at == last {
+                brush.commands.push(Command::ShowLook(Some(0)));
+            }
+        }
+        for name in brush.app.recordings.iter() {
+            if ui.add(Button::selectable(*name == run.recipe, name)).clicked() {
+                brush.commands.push(Command::ShowRecording(name.clone()));
+            }
+        }
+        if ui.button(brush.say(watch::END)).clicked() {
+            brush.commands.push(Command::EndLearning);
+        }
+        let [steps, pictures] = [run.steps, run.batch].map(|count| count.to_string());
+        let of = brush.say(watch::OF_A_RUN).replace("{steps}", &steps).replace("{pictures}", &pictures);
+        ui.label(RichText::new(of).color(brush.palette().weak).small());
+    });
+    if let Some(then) = since {
+        let now = ui.input(|input| input.time);
+        if at >= last && then < now {
+            since = None;
+        } else if now - then >= FRAME {
+            brush.commands.push(Command::ShowLook(Some(at + 1)));
+            since = Some(now);
+        }
+        ui.ctx().request_repaint_after_secs(FRAME as f32);
+    }
+    ui.data_mut(|data| data.insert_temp(id, since));
 }
 
 /// Start, pause, step, begin anew; rate and temperature.
@@ -163,7 +216,7 @@ fn scrub(ui: &mut Ui, brush: &mut Brush<'_>, learning: &Learning, seen: &Seen) {
             brush.commands.push(Command::ShowLook((at < last).then_some(at)));
         }
         ui.label(format!("{} {}", brush.say(watch::STEPS), seen.step));
-        if learning.shown.is_some() && ui.small_button(brush.say(watch::NOW)).clicked() {
+        if learning.recorded.is_none() && learning.shown.is_some() && ui.small_button(brush.say(watch::NOW)).clicked() {
             brush.commands.push(Command::ShowLook(None));
         }
     });
@@ -177,9 +230,10 @@ fn heading(ui: &mut Ui, brush: &Brush<'_>, text: Text, value: &str) {
 }
 
 /// The loss, step by step.
-fn loss(ui: &mut Ui, brush: &Brush<'_>, learning: &Learning) {
+fn loss(ui: &mut Ui, brush: &Brush<'_>, learning: &Learning, seen: &Seen) {
     let palette = brush.palette();
-    let last = learning.steps.last().map_or_else(String::new, |step| {
+    let shown = learning.steps.iter().rev().find(|step| step.step <= seen.step);
+    let last = shown.map_or_else(String::new, |step| {
         format!("{} · {} {:.0} %", number(step.loss), brush.say(watch::RIGHT), step.accuracy * 100.0)
     });
     heading(ui, brush, watch::LOSS, &last);
@@ -204,6 +258,7 @@ fn loss(ui: &mut Ui, brush: &Brush<'_>, learning: &Learning) {
         .allow_drag(false)
         .allow_zoom(false);
     plot.show(ui, |plot| {
+        plot.vline(VLine::new("", seen.step as f64).color(palette.line));
         plot.line(Line::new("", points(0.0)).color(palette.accent.gamma_multiply(0.35)).width(1.0));
         plot.line(Line::new("", points(0.9)).color(palette.accent).width(2.0));
     });
