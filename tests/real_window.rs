@@ -94,11 +94,16 @@ fn a_first_visit(home: &Path) {
     tour.click("Watch it learn", Modifiers::NONE);
     tour.agree("what can be watched");
     tour.click("Two encoders (CLIP)", Modifiers::NONE);
+    let pause = tour.twin.get_by_label("Pause").rect().center();
+    // The window alone learns: both together would take turns.
+    let twin_waits = |tour: &mut Tour| tour.app.borrow_mut().apply(Command::RunLearning(false));
+    twin_waits(&mut tour);
     let before = tour.program.photograph().expect("a photograph");
-    tour.program.wait_for("something learned", |program| {
-        program.photograph().filter(|now| !alike(now, &before)).map(|_| std::thread::sleep(LEARNING))
-    });
-    tour.click("Pause", Modifiers::NONE);
+    tour.program
+        .wait_for("something learned", |program| program.photograph().filter(|now| !alike(now, &before)).map(|_| ()));
+    std::thread::sleep(if camera.is_some() { 3 * LEARNING } else { LEARNING });
+    tour.click_at(pause, Modifiers::NONE);
+    twin_waits(&mut tour);
     // A step that has begun is done.
     std::thread::sleep(LEARNING / 4);
     let paused = tour.program.photograph().expect("a photograph");

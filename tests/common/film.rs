@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use gif::{Encoder, Frame, Repeat};
 use image::imageops::{FilterType, resize};
-use image::{Rgb, RgbImage};
+use image::{Rgb, RgbImage, Rgba, RgbaImage};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{ConnectionExt, ImageFormat};
 
 /// Pictures a second, at most.
-const RATE: u32 = 6;
+const RATE: u32 = 4;
 /// What stands still longer than this is cut.
-const LONGEST: Duration = Duration::from_millis(1200);
+const LONGEST: Duration = Duration::from_millis(1000);
+/// By how many levels, over red, green and blue, a pixel has to change to be seen to change.
+const VISIBLE: u32 = 24;
 /// Width of the film, in pixels.
-const WIDTH: u32 = 1000;
+const WIDTH: u32 = 880;
 /// The pointer: an arrow, its tip first, in pixels of the window.
 const ARROW: [&str; 14] = [
     "#",
@@ -69,7 +71,9 @@ fn film(path: &PathBuf, [width, height]: [u16; 2], ends: &AtomicBool) {
     let mut encoder =
         Encoder::new(File::create(path).expect("a file"), small[0] as u16, small[1] as u16, &[]).expect("a film");
     encoder.set_repeat(Repeat::Infinite).expect("a film");
-    let mut shown: Option<(RgbImage, Instant)> = None;
+    // What a viewer of the film sees so far.
+    let mut shown = RgbImage::new(small[0], small[1]);
+    let mut since = Instant::now();
     let mut waiting: Option<Frame<'static>> = None;
     while !ends.load(Ordering::Relaxed) {
         let begin = Instant::now();
@@ -83,18 +87,13 @@ fn film(path: &PathBuf, [width, height]: [u16; 2], ends: &AtomicBool) {
                 point(&mut picture, [at.root_x.into(), at.root_y.into()]);
             }
             let picture = resize(&picture, small[0], small[1], FilterType::Triangle);
-            let changed = match &shown {
-                Some((before, _)) => difference(before, &picture),
-                None => Some([0, 0, small[0], small[1]]),
-            };
-            if let Some(part) = changed {
+            if let Some(changed) = changes(&mut shown, &picture) {
                 // A frame is written once it is known how long it was seen.
-                if let (Some(mut frame), Some((_, since))) = (waiting.take(), &shown) {
+                if let Some(mut frame) = waiting.replace(changed) {
                     frame.delay = (since.elapsed().min(LONGEST).as_millis() / 10) as u16;
                     encoder.write_frame(&frame).expect("a frame");
                 }
-                waiting = Some(frame(&picture, part));
-                shown = Some((picture, Instant::now()));
+                since = Instant::now();
             }
         }
         sleep((Duration::from_secs(1) / RATE).saturating_sub(begin.elapsed()));
@@ -122,21 +121,25 @@ fn point(picture: &mut RgbImage, [x, y]: [i32; 2]) {
     }
 }
 
-/// The part in which two pictures differ, as left, top, width and height.
-fn difference(before: &RgbImage, now: &RgbImage) -> Option<[u32; 4]> {
-    let differ = before.enumerate_pixels().zip(now.pixels());
-    let mut differ = differ.filter(|((_, _, one), other)| one != other).map(|((x, y, _), _)| (x, y));
-    let (x, y) = differ.next()?;
-    let [left, top, right, bottom] = differ.fold([x, y, x, y], |[left, top, right, bottom], (x, y)| {
-        [left.min(x), top.min(y), right.max(x), bottom.max(y)]
-    });
-    Some([left, top, right - left + 1, bottom - top + 1])
-}
-
-/// A part of a picture as a frame, in colours of its own.
-fn frame(picture: &RgbImage, [left, top, width, height]: [u32; 4]) -> Frame<'static> {
-    let part = image::imageops::crop_imm(picture, left, top, width, height).to_image();
-    let mut frame = Frame::from_rgb_speed(width as u16, height as u16, part.as_raw(), 10);
+/// What changes `shown` into `now` as far as one sees it, as a frame that lets the rest shine through; it is done to `shown`,
+/// too.
+fn changes(shown: &mut RgbImage, now: &RgbImage) -> Option<Frame<'static>> {
+    let [mut left, mut top, mut right, mut bottom] = [u32::MAX, u32::MAX, 0, 0];
+    let mut overlay = RgbaImage::new(now.width(), now.height());
+    for ((x, y, to), from) in now.enumerate_pixels().zip(shown.pixels_mut()) {
+        let apart = to.0.iter().zip(from.0).map(|(one, other)| u32::from(one.abs_diff(other))).sum::<u32>();
+        if apart > VISIBLE {
+            *from = *to;
+            overlay.put_pixel(x, y, Rgba([to[0], to[1], to[2], 255]));
+            (left, top, right, bottom) = (left.min(x), top.min(y), right.max(x), bottom.max(y));
+        }
+    }
+    if left > right {
+        return None;
+    }
+    let (width, height) = (right - left + 1, bottom - top + 1);
+    let mut part = image::imageops::crop_imm(&overlay, left, top, width, height).to_image();
+    let mut frame = Frame::from_rgba_speed(width as u16, height as u16, &mut part, 10);
     (frame.left, frame.top) = (left as u16, top as u16);
-    frame
+    Some(frame)
 }
