@@ -19,6 +19,7 @@ const KNOWN_ANSWERS: &[(&str, Case)] = &[
     ("class-attention", class_attention_by_hand),
     ("rollout", |attribution| equals_the_reference(attribution, "rollout.image")),
     ("relevancy", |attribution| equals_the_reference(attribution, "relevancy.image")),
+    ("gradient-input", gradient_input_by_hand),
     ("relevancy-last", |attribution| equals_the_reference(attribution, "relevancy.image.last")),
 ];
 
@@ -103,6 +104,16 @@ fn class_attention_by_hand(attribution: &Attribution) {
     close(&(attribution.map)(&subject(&clip, 1, 1, 4)).expect("a map"), &[0.4, 0.3], "class row");
     let siglip = recording(pooler(), &[1, 2, 1, 2], &[0.9, 0.1, 0.3, 0.7], &[]);
     close(&(attribution.map)(&subject(&siglip, 0, 0, 4)).expect("a map"), &[0.6, 0.4], "pooling head");
+}
+
+fn gradient_input_by_hand(attribution: &Attribution) {
+    // Two pairs, a class token and two patches, vectors of two numbers; only the second pair is asked for.
+    let site = Site::new(Tower::Vision, 0, Point::Embed);
+    let values = [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 5.0, 5.0, 1.0, 2.0, -1.0, 0.5];
+    let gradients = [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 7.0, 7.0, 3.0, -1.0, 2.0, 4.0];
+    let both = recording(site, &[2, 3, 2], &values, &gradients);
+    close(&(attribution.map)(&subject(&both, 1, 1, 1)).expect("a map"), &[1.0, 0.0], "gradient x input");
+    assert!((attribution.map)(&subject(&Recording::default(), 0, 1, 1)).is_err());
 }
 
 #[test]

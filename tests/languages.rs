@@ -8,7 +8,7 @@ use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::methods::METHODS;
 use alignscope::ui::catalogue::{colours_key, title_key};
 use alignscope::ui::texts::{
-    ALL, bottleneck, editor, four_ways, keys, ledger, lesson, projector, querying, say, watch,
+    ALL, bottleneck, editor, faithful, four_ways, keys, ledger, lesson, projector, querying, say, watch,
 };
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
@@ -20,6 +20,7 @@ fn asked() -> BTreeSet<String> {
         .chain(projector::ALL)
         .chain(four_ways::ALL)
         .chain(editor::ALL)
+        .chain(faithful::ALL)
         .chain(lesson::ALL)
         .chain(ledger::ALL)
         .chain(watch::ALL)

@@ -195,6 +195,8 @@ fn change(app: &mut App, command: Command) {
             app.desk.window = window.or(app.desk.window);
             app.desk.mend();
         }
+        Command::TestMaps => app.test_maps(),
+        Command::SetFill(fill) => app.state.fill = fill,
         Command::Pin => {
             // Of what was pinned before, nothing is kept.
             app.pinned = None;

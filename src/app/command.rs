@@ -11,6 +11,7 @@ use super::retouch::Change;
 use super::state::{Colours, Compared, Drawn, Layer, MaskName, MethodName, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
 use super::{AppState, Scale, Theme};
+use crate::methods::faithful::Fill;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
@@ -231,6 +232,10 @@ pub enum Command {
     ShowLook(Option<usize>),
     /// End the watched training.
     EndLearning,
+    /// Test whether the maps are true that are shown.
+    TestMaps,
+    /// What stands in the place of patches that are hidden for a test.
+    SetFill(Fill),
     /// Keep what is shown now as what later maps and answers are compared with.
     Pin,
     /// Compare with nothing any more.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::retouch::{Change, retouched};
 use super::samples::Sample;
 use super::state::PictureSource;
+use super::testing::{MapTest, Tested};
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
 use crate::methods::{self, Cloud, Evidence, Input, METHODS, Method, News, Pair, pairs};
@@ -55,6 +56,8 @@ pub struct Question {
     pub compared_instruction: Option<String>,
     /// The checkpoints of all columns, by the key of their method, of which it is asked what the picture costs there.
     pub cost_by_column: Vec<(&'static str, PathBuf)>,
+    /// Maps to be tested; then that is all that is asked.
+    pub tests: Vec<MapTest>,
     /// The checkpoints of all columns, where they stand side by side; then that is all that is asked.
     pub side_by_side: Vec<(&'static str, PathBuf)>,
 }
@@ -110,6 +113,8 @@ pub enum Report {
     ColumnPlane(&'static str, Arc<Plane>),
     /// What the picture costs in each column, by the key of their method.
     Costs(Vec<(&'static str, PictureCost)>),
+    /// A map was tested.
+    Tested(Arc<Tested>),
     /// How far the work is, from 0 to 1.
     Progress(f32),
     /// Something went wrong.
@@ -192,6 +197,9 @@ impl Computer {
             dropped_queries: question.dropped_queries.clone(),
             compared_instruction: question.compared_instruction.clone(),
         };
+        if !question.tests.is_empty() {
+            return self.test_maps(&question.tests, &question.device, &input, cancel, emit).map_err(other);
+        }
         let Some(folder) = &question.checkpoint else {
             self.side_by_side(question, &input, cancel, emit).map_err(other)?;
             return self.cost_by_column(question, &picture, cancel, emit).map_err(other);
@@ -309,7 +317,7 @@ impl Computer {
         Ok((Arc::new(pairs), unreadable))
     }
 
-    fn method(&mut self, folder: &Path, device: &str) -> Result<&mut Box<dyn Method>> {
+    pub(super) fn method(&mut self, folder: &Path, device: &str) -> Result<&mut Box<dyn Method>> {
         let known = self.methods.iter().find(|(_, (known, _))| known.as_path() == folder).map(|(key, _)| *key);
         let key = match known {
             Some(key) => key,

@@ -132,7 +132,7 @@ pub fn named(key: &str) -> Option<&'static Usual> {
 const USUAL: &[Usual] = &[
     Usual {
         key: SIDE_BY_SIDE,
-        sides: [&[&["scene-editor"]], &[&["four-ways", "four-clouds", "ledger", "bottleneck", "watch"]]],
+        sides: [&[&["scene-editor"]], &[&["four-ways", "four-clouds", "ledger", "faithful", "bottleneck", "watch"]]],
         widths: [0.3, 0.7],
         shares: [1.0, 0.0],
     },

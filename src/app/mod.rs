@@ -18,6 +18,7 @@ pub mod retouch;
 pub mod samples;
 pub mod session;
 pub mod state;
+pub mod testing;
 pub mod thing;
 pub mod truth;
 pub mod worker;
@@ -85,6 +86,8 @@ pub struct App {
     pub plane: Option<Arc<Plane>>,
     /// The figures of the bottleneck experiment.
     pub bottleneck: Arc<Vec<bottleneck::Connector>>,
+    /// The maps that were tested last, by the key of their method.
+    pub tested: BTreeMap<&'static str, Arc<testing::Tested>>,
     /// The training that the person watches.
     pub learning: Option<Learning>,
     /// The names of the recorded runs.
@@ -133,6 +136,8 @@ pub struct App {
     last_good_picture: PictureSource,
     last_good_checkpoints: BTreeMap<String, String>,
     known_truth: truth::Known,
+    /// The maps that are being tested.
+    tests: Vec<testing::MapTest>,
     worker: Option<Worker>,
     /// Tells the window that there is something to [`App::receive`].
     wake: Option<Wake>,
@@ -186,6 +191,7 @@ impl App {
         still.device.clone_from(&self.device);
         still.bottleneck = Arc::clone(&self.bottleneck);
         still.lessons = Arc::clone(&self.lessons);
+        still.tested.clone_from(&self.tested);
         still.recordings = Arc::clone(&self.recordings);
         still.learning = self.learning.as_ref().map(Learning::still);
         still.help = self.help;
@@ -210,6 +216,8 @@ impl App {
             known_truth: truth::Known::default(),
             plane: None,
             bottleneck: Arc::default(),
+            tested: BTreeMap::new(),
+            tests: Vec::new(),
             learning: None,
             recordings: Arc::default(),
             costs: Vec::new(),
@@ -276,11 +284,26 @@ impl App {
     /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
         let again = command == Command::Recompute;
+        let tests = command == Command::TestMaps;
         apply::apply(self, command);
+        if !tests {
+            self.give_up_tests();
+        }
         self.measure_pairs();
         self.find_truth();
         if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
             self.refresh();
+        }
+    }
+
+    /// Maps whose question has changed aren't tested any more.
+    fn give_up_tests(&mut self) {
+        if self.tests.is_empty() {
+            return;
+        }
+        let now = self.question();
+        if self.asked.as_ref() != Some(&now) {
+            self.tests.clear();
         }
     }
 
@@ -376,6 +399,7 @@ impl App {
                 "projector" | layout::SIDE_BY_SIDE if !self.following => self.all_checkpoints(),
                 _ => Vec::new(),
             },
+            tests: self.tests.clone(),
             side_by_side: if method == layout::SIDE_BY_SIDE { self.all_checkpoints() } else { Vec::new() },
         }
     }
@@ -456,6 +480,9 @@ impl App {
                 self.planes.insert(method, plane);
             }
             Report::Costs(costs) => self.costs = costs,
+            Report::Tested(tested) => {
+                self.tested.insert(tested.test.method, tested);
+            }
             Report::Progress(share) => {
                 if let Some(progress) = &mut self.progress {
                     progress.share = share;
@@ -475,6 +502,11 @@ impl App {
                 self.asked = Some(self.question());
             }
             Report::Done(elapsed) => {
+                if !self.tests.is_empty() {
+                    // The evidence is the same without them.
+                    self.tests.clear();
+                    self.asked = Some(self.question());
+                }
                 self.busy = false;
                 self.progress = None;
                 self.elapsed = Some(elapsed);

@@ -8,6 +8,7 @@ use super::layout::Layout;
 use super::lessons::LessonPlace;
 use super::retouch::{Change, MOST_CHANGES};
 use super::thing::{Selected, Thing, TowerName};
+use crate::methods::faithful::Fill;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
@@ -21,6 +22,8 @@ pub struct AppState {
     pub picture: PictureSource,
     /// What was changed in it by hand since.
     pub changes: Vec<Change>,
+    /// What stands in the place of patches that are hidden to test a map.
+    pub fill: Fill,
     /// The sentence; empty at the very first start, when the sample's caption is taken.
     pub sentence: String,
     /// What is selected in them.

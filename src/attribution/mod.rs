@@ -7,6 +7,7 @@ pub mod class_attention;
 pub mod cosine;
 pub mod cosine_corrected;
 pub mod fusion;
+pub mod gradient_input;
 mod matrix;
 pub mod relevancy;
 pub mod relevancy_last;
@@ -19,7 +20,7 @@ use crate::taps::Recording;
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The vision tower's attention patterns, `[batch, heads, queries, keys]`, without a class token also the pooling
-    /// head's; with [`Attribution::needs_gradients`] also the gradient there of the pair's score. Recorded over a batch
+    /// head's, and what enters its first block; with [`Attribution::needs_gradients`] also the gradient there of the pair's score. Recorded over a batch
     /// of pairs, the score is the sum over the pairs: a row's gradient belongs to its pair alone.
     pub recording: &'a Recording,
     /// Which entry of the batch.
@@ -63,6 +64,7 @@ pub const ATTRIBUTIONS: &[Attribution] = &[
     rollout::ROLLOUT,
     relevancy::RELEVANCY,
     relevancy_last::LAST,
+    gradient_input::GRADIENT_INPUT,
 ];
 
 /// The attribution with this key.

@@ -20,7 +20,7 @@ pub struct Board {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The view that fills the board alone, by its name: four-ways, scene-editor, ledger; heatmap, attention, embedding,
+    /// The view that fills the board alone, by its name: four-ways, scene-editor, ledger, faithful; heatmap, attention, embedding,
     /// matrix, ranking; words, cross-heads, word-patches, expected, gates, latents, mixing; queries, query-patches,
     /// query-attention, query-says, query-words, query-masks, query-space; patch-words, row, row-words, row-heads,
     /// row-patches, row-shares, row-space, row-expected, projector-change, picture-cost.
@@ -29,6 +29,9 @@ pub struct Board {
     /// The lesson that is open, by its name, and its step: 01-contrastive:2.
     #[arg(long, value_name = "NAME:STEP")]
     lesson: Option<String>,
+    /// Also test whether the maps are true that are shown.
+    #[arg(long)]
+    test_maps: bool,
     /// Width in points.
     #[arg(long, default_value_t = 1600, value_parser = clap::value_parser!(u16).range(900..=8000))]
     width: u16,
@@ -62,6 +65,10 @@ impl Board {
             }
             app.apply(Command::ToggleMaximised(view.method(), view.key()));
             app.apply(Command::ShowHelp(view.key()));
+        }
+        if self.test_maps {
+            compute(&mut app)?;
+            app.apply(Command::TestMaps);
         }
         draw(&mut app, &self.output, f32::from(self.width), f32::from(self.height), self.scale.clamp(1, 4))
     }

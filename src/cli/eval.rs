@@ -12,8 +12,11 @@ use crate::cli::output::{bar, say};
 use crate::error::Error;
 use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
+use crate::evaluation::faithfulness::{self, FaithfulPlan};
 use crate::evaluation::{self, fusion, projector, querying};
 use crate::files;
+use crate::methods::METHODS;
+use crate::methods::faithful::Fill;
 use crate::models::bottleneck::{self, OpenedBottleneck};
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
@@ -56,6 +59,14 @@ pub struct Eval {
     /// Checkpoint folders [default: the built-in ones].
     #[arg(long, value_name = "DIR", num_args = 1..)]
     checkpoint: Vec<PathBuf>,
+    /// In place of all that: whether the maps are true of their model. Patches are hidden (deletion) or shown (insertion) in
+    /// the order of each map; printed are the areas under the model's own score, beside random orders and the object's
+    /// patches. Without --checkpoint, of the usual checkpoint of each method.
+    #[arg(long)]
+    faithfulness: bool,
+    /// What stands in the place of patches that are hidden for --faithfulness.
+    #[arg(long, value_enum, default_value_t = FillName::Mean)]
+    fill: FillName,
     /// Seed of the scenes.
     #[arg(long, default_value_t = 0)]
     seed: u32,
@@ -68,6 +79,14 @@ pub struct Eval {
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FillName {
+    /// The picture's mean colour.
+    Mean,
+    /// The picture, blurred.
+    Blur,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -86,6 +105,9 @@ enum Method {
 
 impl Eval {
     pub fn run(&self) -> Result<()> {
+        if self.faithfulness {
+            return self.measure_faithfulness();
+        }
         let plan = Plan { seed: self.seed, scenes: self.scenes as usize };
         match self.method {
             Method::Contrastive => self.measure("contrastive", &contrastive::CLASSES, |folder, device, progress| {
@@ -111,6 +133,23 @@ impl Eval {
         }
     }
 
+    /// Whether maps are true, in both languages.
+    fn measure_faithfulness(&self) -> Result<()> {
+        let folders = if self.checkpoint.is_empty() {
+            METHODS.iter().map(|method| builtin::folder().join(method.usual)).collect()
+        } else {
+            self.checkpoint.clone()
+        };
+        let fill = match self.fill {
+            FillName::Mean => Fill::Mean,
+            FillName::Blur => Fill::Blur,
+        };
+        let (seed, scenes) = (self.seed, self.scenes as usize);
+        self.measure_each("faithfulness", folders, |folder, _, progress| {
+            faithfulness::evaluate(folder, &self.device, FaithfulPlan { seed, scenes, fill }, progress)
+        })
+    }
+
     /// Measures each checkpoint by `evaluate`, and prints or writes the figures.
     fn measure<Figures: Display + Serialize + Send>(
         &self,
@@ -118,10 +157,20 @@ impl Eval {
         classes: &[&str],
         evaluate: impl Fn(&Path, &Device, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
     ) -> Result<()> {
+        self.measure_each(method, self.checkpoints(classes)?, evaluate)
+    }
+
+    /// [`Eval::measure`] of these folders.
+    fn measure_each<Figures: Display + Serialize + Send>(
+        &self,
+        method: &str,
+        folders: Vec<PathBuf>,
+        evaluate: impl Fn(&Path, &Device, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
+    ) -> Result<()> {
         let to_screen = self.json.as_deref() == Some(Path::new("-"));
         let device = device::choose(&self.device)?;
         let mut reports: Vec<Figures> = Vec::new();
-        for folder in self.checkpoints(classes)? {
+        for folder in folders {
             let bar = bar(0, "{msg} {bar:30} {pos}/{len} {eta} left")?;
             bar.set_message(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
             let report = crate::cli::on_deep_stack(|| {

@@ -17,11 +17,13 @@
 //! | `projector_words.rs` | how many patches lie nearest to a word that names what they show |
 //! | `bottleneck.rs` | what is told through connectors of different width |
 //! | `linear_probe.rs` | what a linear map reads from vectors |
+//! | `faithfulness.rs` | whether maps are true of their model: deletion and insertion |
 //! | `report.rs`, `fusion_report.rs`, `querying_report.rs`, `projector_report.rs` | the figures, as JSON and as a table |
 //! | `table.rs` | what the last three tables have in common |
 
 pub mod bottleneck;
 pub mod contrastive;
+pub mod faithfulness;
 pub mod figures;
 pub mod fusion;
 pub mod fusion_pointing;

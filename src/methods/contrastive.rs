@@ -1,6 +1,7 @@
 //! Contrastive joint embedding: two encoders, one shared space (CLIP, SigLIP).
 
 use candle_core::{Device, Tensor};
+use image::RgbImage;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use super::attention::{AttentionStack, AttentionWatch};
 use super::evidence::{Evidence, Heatmap, ModelFacts, PatchWords, WordMaps};
 use super::familiarity::{self, Familiarity};
+use super::holding::{Claim, Held, Measure, TOGETHER};
 use super::vectors::{dot, length};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage, pairs, words};
 use crate::attribution::{ATTRIBUTIONS, Subject};
@@ -39,14 +41,14 @@ pub struct Contrastive {
     facts: ModelFacts,
     image: Option<Image>,
     texts: BTreeMap<String, Vec<f32>>,
-    comparison: Vec<(Arc<image::RgbImage>, Vec<f32>)>,
+    comparison: Vec<(Arc<RgbImage>, Vec<f32>)>,
     maps: BTreeMap<String, WordMaps>,
     reading: Option<Reading>,
 }
 
 /// What is known of the present picture.
 struct Image {
-    picture: Arc<image::RgbImage>,
+    picture: Arc<RgbImage>,
     pixels: Tensor,    // [1, 3, height, width]
     embed: Vec<f32>,   // [projection]
     patches: Vec<f32>, // [patches, projection]
@@ -85,7 +87,7 @@ impl Contrastive {
     }
 
     /// Encodes the picture, unless it is the one already known and `layer` of its attention was kept.
-    fn see(&mut self, picture: &Arc<image::RgbImage>, layer: usize, cancel: &CancelToken) -> Result<()> {
+    fn see(&mut self, picture: &Arc<RgbImage>, layer: usize, cancel: &CancelToken) -> Result<()> {
         let same = self.image.as_ref().is_some_and(|image| Arc::ptr_eq(&image.picture, picture));
         if same && self.image.as_ref().is_some_and(|image| image.attention.patterns.contains_key(&layer)) {
             return Ok(());
@@ -318,9 +320,27 @@ impl Method for Contrastive {
         emit(News::Evidence(Box::new(evidence)));
         Ok(())
     }
+
+    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, claim, pictures, cancel)
+    }
 }
 
 impl Contrastive {
+    /// The cosine of the words with each picture.
+    fn hold_to(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
+        let phrase = claim.about(input).phrase().to_owned();
+        let text = self.read(&[phrase], cancel)?.concat();
+        let mut values = Vec::with_capacity(pictures.len());
+        for chunk in pictures.chunks(TOGETHER) {
+            let pixels = self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?;
+            let mut taps = Taps::none().cancelled_by(cancel);
+            let features = self.opened.dual_encoder().encode_image(&pixels, &mut taps)?;
+            values.extend(features.embed.to_vec2::<f32>()?.iter().map(|picture| dot(picture, &text)));
+        }
+        Ok(Held { measure: Measure::Cosine, values })
+    }
+
     /// Words whose closeness to a patch is shown: those of the sentence, then, for a checkpoint that was trained on
     /// the sticker world, everything that lives there.
     fn offered(&self, language: Language, words: &[String]) -> Vec<String> {

@@ -1,14 +1,17 @@
 //! Cross-attention fusion: words are queries, patches are keys and values, inside the network (BLIP, Flamingo).
 
+mod hold;
 mod maps;
 mod writing;
 
 use candle_core::{Device, Tensor};
+use image::RgbImage;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::evidence::{Evidence, Familiar, ModelFacts, PatchWords};
 use super::familiarity::{self, Familiarity};
+use super::holding::{Claim, Held};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::vectors::{length, unit};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
@@ -45,7 +48,7 @@ pub struct CrossAttention {
 
 /// What is known of the present picture.
 struct Image {
-    picture: Arc<image::RgbImage>,
+    picture: Arc<RgbImage>,
     pixels: Tensor,       // [1, 3, height, width]
     seen: Tensor,         // [1, positions, width], what the resampler looks at, if there is one
     states: Tensor,       // [1, keys, width], what words look at
@@ -95,7 +98,7 @@ impl CrossAttention {
     }
 
     /// What is known of the picture, taken out of the method so that the rest can be changed beside it.
-    fn take_image(&mut self, picture: &Arc<image::RgbImage>, cancel: &CancelToken) -> Result<Image> {
+    fn take_image(&mut self, picture: &Arc<RgbImage>, cancel: &CancelToken) -> Result<Image> {
         if let Some(image) = self.image.take_if(|image| Arc::ptr_eq(&image.picture, picture)) {
             return Ok(image);
         }
@@ -333,6 +336,10 @@ impl Method for CrossAttention {
         }
         self.image = Some(image);
         done
+    }
+
+    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, claim, pictures, cancel)
     }
 }
 

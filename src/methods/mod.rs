@@ -8,8 +8,10 @@ pub mod cost;
 pub mod cross_attention;
 pub mod evidence;
 mod expected;
+pub mod faithful;
 pub mod familiarity;
 pub mod grounding;
+pub mod holding;
 pub mod pairs;
 pub mod projector;
 pub mod queries;
@@ -28,6 +30,7 @@ use crate::error::Result;
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
+pub use holding::{Claim, Held, Measure};
 pub use words::{is_question, joined};
 
 /// What the person gave.
@@ -92,6 +95,13 @@ pub trait Method {
     /// # Errors
     /// If the work is cancelled, or the input can't be used.
     fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<()>;
+
+    /// How strongly the model holds to a claim about each of `pictures`, which stand in place of the input's: what the
+    /// maps of these words explain.
+    ///
+    /// # Errors
+    /// If the work is cancelled, or the model can't be asked for these words.
+    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held>;
 }
 
 /// What comes out while a method computes.

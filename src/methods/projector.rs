@@ -1,6 +1,7 @@
 //! The projector: patches are mapped to where a language model's words are, and spliced into its row (LLaVA).
 
 mod change;
+mod hold;
 mod look;
 mod rows;
 mod show;
@@ -13,6 +14,7 @@ use std::time::Instant;
 
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
+use super::holding::{Claim, Held};
 use super::reading::{Line, LineKind, Reading};
 use super::spliced::{Cost, Spliced};
 use super::vectors::check_finite;
@@ -235,6 +237,10 @@ impl Method for Projector {
         });
         self.image = Some(image);
         done
+    }
+
+    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, claim, pictures, cancel)
     }
 }
 

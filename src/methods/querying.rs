@@ -2,6 +2,7 @@
 //! against a text (BLIP-2's retrieval) or read by a language model as if they were words (BLIP-2, InstructBLIP).
 
 mod contrast;
+mod hold;
 mod show;
 mod watch;
 mod writing;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
+use super::holding::{Claim, Held};
 use super::queries::Queries;
 use super::vectors::length;
 use super::{Input, Method, MethodEntry, News};
@@ -207,6 +209,10 @@ impl Method for Querying {
         });
         self.image = Some(image);
         done
+    }
+
+    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, claim, pictures, cancel)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use egui::{Key, KeyboardShortcut, Modifiers};
 
-use super::texts::{self, Text, four_ways, lesson, name_of, querying};
+use super::texts::{self, Text, faithful, four_ways, lesson, name_of, querying};
 use super::views::{VIEWS, View};
 use crate::app::layout;
 use crate::app::state::{Colours, Drawn, MaskName, MethodName, Reading};
@@ -255,6 +255,10 @@ impl List<'_> {
             entry.apart().keys(CONTROL, Key::P).enabled(together && !app.columns.is_empty())
         });
         self.put(menu, four_ways::UNPIN_STATE, Command::Unpin, |entry| entry.enabled(pinned));
+        let can_test = app.evidence.is_some() && !app.busy;
+        self.put(menu, faithful::TEST_MAPS, Command::TestMaps, |entry| {
+            entry.apart().keys(CONTROL, Key::T).enabled(can_test)
+        });
         self.put(menu, texts::ADD_PRESENT, Command::AddPresent, Entry::apart);
         self.put(menu, texts::ADD_PICTURES, Command::Ask(Ask::Compared), |entry| entry);
         self.put(menu, texts::RESET_COMPARISON, Command::ResetComparison, |entry| entry);

@@ -53,6 +53,7 @@ macro_rules! texts {
 
 pub mod bottleneck;
 pub mod editor;
+pub mod faithful;
 pub mod four_ways;
 pub mod ledger;
 pub mod lesson;
@@ -63,6 +64,8 @@ pub mod watch;
 texts! {
     /// Before the version of the program.
     VERSION = "version";
+    /// What the figures under the small maps are.
+    STRIP_FIGURES = "strip-figures";
     /// Steps on.
     NEXT_WORD = "next-word";
     /// Steps back.

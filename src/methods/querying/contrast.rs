@@ -106,7 +106,7 @@ impl Querying {
     }
 
     /// The vectors of texts, `[shared]` each, of which only unknown ones are encoded.
-    fn read(&mut self, texts: &[String], cancel: &CancelToken) -> Result<Vec<Vec<f32>>> {
+    pub(super) fn read(&mut self, texts: &[String], cancel: &CancelToken) -> Result<Vec<Vec<f32>>> {
         if self.texts.len() > TEXTS_KEPT {
             self.texts.clear();
         }

@@ -26,9 +26,9 @@ const SAID: usize = 8;
 const IN_CLOUD: usize = 40;
 
 /// What is asked of a model that writes.
-struct Question {
+pub(super) struct Question {
     /// What the language model goes on from and, of InstructBLIP, what its queries read.
-    text: String,
+    pub(super) text: String,
     /// Whether that is the person's text.
     own: bool,
 }
@@ -45,7 +45,7 @@ impl Querying {
     /// What the model is asked: the person's question; where it is none, what a caption is asked for with, as far as the
     /// model knows these words. Published models caption best without being asked; but an InstructBLIP then does whatever
     /// the person writes.
-    fn question(&self, writer: &QueryingWriter, asked: &Asked) -> Result<Question> {
+    pub(super) fn question(&self, writer: &QueryingWriter, asked: &Asked) -> Result<Question> {
         let sentence = asked.sentence.trim();
         let prompt = asked.language.caption_prompt();
         let is_ours = self.familiarity.is_some() && self.opened.tokens(prompt)?.known.iter().all(|known| *known);

@@ -61,7 +61,7 @@ impl Opened {
     /// If the shapes don't fit, the pass is cancelled or fails.
     pub fn probe_pairs(&self, pixels: &Tensor, texts: &Tensor, cancel: &CancelToken) -> Result<PairPass> {
         let model = self.dual_encoder();
-        let mut probe = GradProbe::new(SitePattern::new("vision.*.pattern,pooler.*.pattern"));
+        let mut probe = GradProbe::new(SitePattern::new("vision.embed,vision.*.pattern,pooler.*.pattern"));
         let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
         let image = model.encode_image(pixels, &mut taps)?;
         drop(taps);

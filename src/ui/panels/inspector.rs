@@ -3,6 +3,7 @@
 use egui::{CollapsingHeader, ComboBox, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_commonmark::{CommonMarkCache, CommonMarkViewer};
 
+use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::{Command, Thing};
 use crate::attribution::ATTRIBUTIONS;
 use crate::methods::pairs::Over;
@@ -12,7 +13,7 @@ use crate::methods::{Evidence, PointKind, named as named_method};
 use crate::ui::catalogue::title_key;
 use crate::ui::texts::{self, editor, querying};
 use crate::ui::theme::title_font;
-use crate::ui::views::{Brush, VIEWS, bar, best_words, head_facts, named, number};
+use crate::ui::views::{Brush, VIEWS, bar, best_words, faithful, head_facts, named, number};
 
 /// Words and neighbours that are listed.
 const LISTED: usize = 6;
@@ -25,6 +26,10 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) 
             title(ui, brush.say(texts::DETAILS));
             scores(ui, brush, evidence);
             details(ui, brush, evidence);
+            if brush.app.shown_column(evidence) != SIDE_BY_SIDE && brush.app.landed(evidence.method).is_some() {
+                title(ui, brush.say(texts::faithful::QUESTION));
+                faithful::section(ui, brush, evidence.method);
+            }
         }
         help(ui, brush, markdown);
         let index = brush.app.language_index();

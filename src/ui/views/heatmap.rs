@@ -7,8 +7,9 @@ use super::{Brush, View, number};
 use crate::app::{App, Command, Layer, Scale};
 use crate::attribution::{ATTRIBUTIONS, Attribution, named};
 use crate::export::numbers::{Axis, Numbers};
+use crate::methods::faithful::rank_correlation;
 use crate::methods::{Evidence, Heatmap};
-use crate::ui::texts;
+use crate::ui::texts::{self, four_ways};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
 /// The view.
@@ -18,8 +19,8 @@ pub struct HeatmapView;
 const LEGEND: f32 = 40.0;
 /// Height of the strip of small maps, with its title: at least this, and what the picture leaves over.
 const STRIP: f32 = 124.0;
-/// Height of the name under a small map.
-const CAPTION: f32 = 20.0;
+/// Height of the name and of the figures under a small map.
+const CAPTION: f32 = 34.0;
 /// A small map narrower than this has no room for its name.
 const LEAST_WIDTH: f32 = 88.0;
 /// A picture lower than this isn't worth a strip beneath it.
@@ -187,7 +188,7 @@ fn strip(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, maps: &crate::
     for row in shown.chunks(shown.len().div_ceil(rows).max(1)) {
         ui.horizontal(|ui| {
             for (attribution, map) in row {
-                small_map(ui, evidence, brush, attribution, map, width, picture);
+                small_map(ui, evidence, brush, attribution, (map, maps), width, picture);
             }
         });
     }
@@ -199,13 +200,23 @@ fn width_of_row(space: f32, rows: usize) -> f32 {
     ((space - GAP * (count - 1.0)) / count).max(1.0)
 }
 
+/// How far the map ranks patches as the chosen one does (Spearman's ρ), and where the truth is known, whether it hits.
+fn figures_of(evidence: &Evidence, brush: &Brush<'_>, maps: &crate::methods::WordMaps, map: &Heatmap) -> String {
+    let chosen = maps.get(brush.app.layer().0);
+    let alike = chosen.and_then(|chosen| rank_correlation(&chosen.values, &map.values));
+    let fares = brush.app.truth().and_then(|truth| truth.fares(&map.values, evidence.seen, evidence.grid));
+    let hit = fares.map(|fares| if fares.hit { four_ways::HIT } else { four_ways::MISS });
+    let parts = [alike.map(|alike| format!("ρ {alike:.2}")), hit.map(|hit| brush.say(hit).to_owned())];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
 /// One map of the strip, with its name under it.
 fn small_map(
     ui: &mut Ui,
     evidence: &Evidence,
     brush: &mut Brush<'_>,
     attribution: &Attribution,
-    map: &Heatmap,
+    (map, maps): (&Heatmap, &crate::methods::WordMaps),
     width: f32,
     picture: egui::Vec2,
 ) {
@@ -225,11 +236,19 @@ fn small_map(
     let galley = ui.painter().layout_job(job);
     let left = rect.center().x - galley.size().x / 2.0;
     ui.painter().galley(pos2(left, place.bottom() + 4.0), galley, colour);
+    let figures = figures_of(evidence, brush, maps, map);
+    let font = egui::TextStyle::Small.resolve(ui.style());
+    let below = pos2(rect.center().x, place.bottom() + CAPTION / 2.0 + 1.0);
+    ui.painter().text(below, Align2::CENTER_TOP, &figures, font, palette.weak);
     if selected || response.hovered() || response.has_focus() {
         let colour = if selected { palette.accent } else { palette.weak };
         ui.painter().rect_stroke(place.expand(1.0), 3.0, Stroke::new(2.0, colour), StrokeKind::Outside);
     }
-    let mouse = response.on_hover_text(format!("{title}\n{}", brush.say(texts::STRIP_HINT)));
+    let mouse = response.on_hover_text(format!(
+        "{title}\n{}\n{}",
+        brush.say(texts::STRIP_FIGURES),
+        brush.say(texts::STRIP_HINT)
+    ));
     if mouse.clicked() {
         brush.commands.push(Command::SetLayer(Layer(attribution.key)));
     }

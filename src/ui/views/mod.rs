@@ -3,6 +3,7 @@
 mod attention;
 mod bottleneck;
 mod embedding;
+pub mod faithful;
 mod four_clouds;
 mod four_ways;
 mod fusion;
@@ -107,6 +108,7 @@ pub const VIEWS: &[&dyn View] = &[
     &scene_editor::SceneEditorView,
     &four_clouds::FourCloudsView,
     &ledger::LedgerView,
+    &faithful::FaithfulView,
     &bottleneck::BottleneckView,
     &watch::WatchView,
     &heatmap::HeatmapView,

@@ -1,0 +1,298 @@
+//! Whether maps are true of their model, over many scenes: the areas of deletion and insertion by method and map, beside random
+//! orders, the object's own patches, and occlusion, which asks the model itself.
+
+use image::RgbImage;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::fresh_scenes;
+use super::interval::Share;
+use crate::error::{Error, Result};
+use crate::methods::faithful::{Fill, Hiding, along, area, descending, ends, occlusion};
+use crate::methods::queries::{QueryLook, highest};
+use crate::methods::reading::{Place, Weighting};
+use crate::methods::{Claim, Evidence, Input, METHODS, Measure, Method, News};
+use crate::models::checkpoint::Checkpoint;
+use crate::models::device::choose;
+use crate::taps::{CancelToken, Tower};
+use crate::world::{Language, Phrase, Scene, Split};
+
+/// Random orders of each scene.
+const RANDOM_ORDERS: usize = 2;
+/// What stands for occlusion in the table.
+const OCCLUSION: &str = "occlusion";
+
+/// How one way to order patches fares.
+#[derive(Clone, Debug, Serialize)]
+pub struct Areas {
+    /// The map, or `random`, or `object`.
+    pub map: String,
+    /// The area while patches are hidden: the lower, the truer.
+    pub deletion: Share,
+    /// The area while patches are shown: the higher, the truer.
+    pub insertion: Share,
+}
+
+/// What was measured of a checkpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct Faithful {
+    /// The checkpoint.
+    pub checkpoint: String,
+    /// The key of its method.
+    pub method: &'static str,
+    /// In what the areas are measured.
+    pub measure: &'static str,
+    /// The language of the words.
+    pub language: Language,
+    /// What stood in the place of hidden patches.
+    pub fill: Fill,
+    /// Scenes, a phrase each.
+    pub scenes: usize,
+    /// The seed of the scenes.
+    pub seed: u32,
+    /// By map.
+    pub areas: Vec<Areas>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct FaithfulPlan {
+    /// The seed of the scenes.
+    pub seed: u32,
+    /// How many.
+    pub scenes: usize,
+    /// What stands in the place of hidden patches.
+    pub fill: Fill,
+}
+
+/// What was measured with English and with Chinese words.
+#[derive(Clone, Debug, Serialize)]
+pub struct InBothLanguages(pub [Faithful; 2]);
+
+/// Measures the checkpoint in `folder`.
+///
+/// # Errors
+/// If no method runs it, or it gives no maps of words.
+pub fn evaluate(
+    folder: &Path,
+    device: &str,
+    plan: FaithfulPlan,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<InBothLanguages> {
+    let [english, chinese] = [0, 1].map(|part| {
+        let mut of_both = |done, all| progress(part * all + done, 2 * all);
+        in_language(folder, device, plan, Language::ALL[part], &mut of_both)
+    });
+    Ok(InBothLanguages([english?, chinese?]))
+}
+
+fn in_language(
+    folder: &Path,
+    device: &str,
+    plan: FaithfulPlan,
+    language: Language,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Faithful> {
+    let cancel = &CancelToken::default();
+    let checkpoint = Checkpoint::open(folder)?;
+    let class = checkpoint.class();
+    let entry = METHODS.iter().find(|entry| entry.classes.contains(&class)).ok_or_else(|| {
+        checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
+    })?;
+    let mut method = (entry.open)(folder, &choose(device)?)?;
+    let mut found: Vec<(String, Vec<[f64; 2]>)> = Vec::new();
+    let mut measure = Measure::Cosine;
+    // Of scenes with several things, so that there is something else to look at.
+    let several = |scene: &Scene| scene.things().len() > 1;
+    let scenes: Vec<Scene> =
+        fresh_scenes(Split::Test, plan.seed, 2 * plan.scenes).into_iter().filter(several).take(plan.scenes).collect();
+    for (at, scene) in scenes.iter().enumerate() {
+        progress(at, scenes.len());
+        let Some(asked) = Asked::new(scene, (plan.seed, language), at) else { continue };
+        let of_scene = of_scene(method.as_mut(), &asked, plan, at, cancel, &mut measure)?;
+        for (map, areas) in of_scene {
+            match found.iter_mut().find(|(known, _)| *known == map) {
+                Some((_, all)) => all.push(areas),
+                None => found.push((map, vec![areas])),
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::unusable("the checkpoint gives no maps of words", "name another checkpoint").at(folder));
+    }
+    let share = |all: &[[f64; 2]], which: usize| Share::of(&all.iter().map(|areas| areas[which]).collect::<Vec<_>>());
+    let areas = found.into_iter().map(|(map, all)| Areas { map, deletion: share(&all, 0), insertion: share(&all, 1) });
+    Ok(Faithful {
+        checkpoint: checkpoint.name(),
+        method: entry.key,
+        measure: match measure {
+            Measure::Cosine => "cosine",
+            Measure::Matching => "matching",
+            Measure::Probability => "probability",
+        },
+        language,
+        fill: plan.fill,
+        scenes: scenes.len(),
+        seed: plan.seed,
+        areas: areas.collect(),
+    })
+}
+
+/// A scene with one of its phrases.
+struct Asked {
+    input: Input,
+    picture: Arc<RgbImage>,
+    mask: image::GrayImage,
+    span: (usize, usize),
+}
+
+impl Asked {
+    /// The scene's caption with one of its phrases selected, by chance.
+    fn new(scene: &Scene, (seed, language): (u32, Language), at: usize) -> Option<Self> {
+        let sentence = scene.full_caption(language);
+        let mut phrases: Vec<Phrase> = scene.phrases(language);
+        phrases.retain(|phrase| sentence.contains(&phrase.text));
+        let mut rng = ChaCha8Rng::seed_from_u64(u64::from(seed) << 32 | at as u64);
+        let phrase = phrases.get(rng.random_range(0..phrases.len().max(1) as u64) as usize)?;
+        let start = sentence.find(&phrase.text)?;
+        let span = (start, start + phrase.text.len());
+        let picture = Arc::new(scene.draw());
+        let input = Input {
+            picture: Arc::clone(&picture),
+            sentence,
+            selection: Some(span),
+            brief: true,
+            language,
+            comparison: Arc::default(),
+            attention: (Tower::Vision, None),
+            closed_gates: Vec::new(),
+            hidden_layer: None,
+            dropped_queries: Vec::new(),
+            compared_instruction: None,
+        };
+        Some(Self { input, picture, mask: scene.mask_of(&phrase.objects), span })
+    }
+}
+
+/// The areas of every map of a scene's phrase.
+fn of_scene(
+    method: &mut dyn Method,
+    asked: &Asked,
+    plan: FaithfulPlan,
+    at: usize,
+    cancel: &CancelToken,
+    measure: &mut Measure,
+) -> Result<Vec<(String, [f64; 2])>> {
+    let mut last = None;
+    method.evidence(&asked.input, cancel, &mut |news| {
+        if let News::Evidence(evidence) = news {
+            last = Some(evidence);
+        }
+    })?;
+    let Some(evidence) = last else { return Ok(Vec::new()) };
+    let mut maps = maps_of(&evidence, asked.span);
+    if maps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let hiding = Hiding::new(&asked.picture, plan.fill, evidence.seen, evidence.grid);
+    let claim = Claim::Words(Some(asked.span));
+    let mut hold = |pictures: &[RgbImage]| method.hold(&asked.input, claim, pictures, cancel);
+    maps.push((OCCLUSION.into(), occlusion(&hiding, &mut hold)?));
+    maps.push(("object".into(), hiding.covered(&asked.mask)));
+    let (measured, both_ends) = ends(&hiding, &mut hold)?;
+    *measure = measured;
+    let mut rng = ChaCha8Rng::seed_from_u64(u64::from(plan.seed) << 32 | 1 << 31 | at as u64);
+    let mut orders: Vec<(String, Vec<usize>)> =
+        maps.into_iter().map(|(name, map)| (name, descending(&map, &mut rng))).collect();
+    let patches = evidence.grid.0 * evidence.grid.1;
+    for _ in 0..RANDOM_ORDERS {
+        let mut order: Vec<usize> = (0..patches).collect();
+        order.shuffle(&mut rng);
+        orders.push(("random".into(), order));
+    }
+    let mut areas: Vec<(String, [f64; 2])> = Vec::new();
+    for (name, order) in orders {
+        let mut of =
+            |inserts| -> Result<f64> { Ok(f64::from(area(&along(&hiding, &order, inserts, both_ends, &mut hold)?))) };
+        let both = [of(false)?, of(true)?];
+        match areas.iter_mut().find(|(known, _)| *known == name) {
+            // Random orders are one.
+            Some((_, mean)) => mean.iter_mut().zip(both).for_each(|(mean, value)| *mean = (*mean + value) / 2.0),
+            None => areas.push((name, both)),
+        }
+    }
+    Ok(areas)
+}
+
+/// Every map of the words at `span` that the evidence holds, by name.
+fn maps_of(evidence: &Evidence, span: (usize, usize)) -> Vec<(String, Vec<f32>)> {
+    if let Some(queries) = &evidence.queries {
+        let Some(winner) = queries.contrast.as_ref().and_then(|contrast| highest(&contrast.phrase)) else {
+            return Vec::new();
+        };
+        let map = queries.map(winner, QueryLook::default());
+        return map.map(|map| ("query".to_owned(), map)).into_iter().collect();
+    }
+    if let Some(reading) = &evidence.reading {
+        let Some(line) = reading.lines.first() else { return Vec::new() };
+        let inside = |at: &usize| line.steps[*at].span.is_some_and(|(from, to)| from < span.1 && to > span.0);
+        let steps: Vec<usize> = (0..line.steps.len()).filter(inside).collect();
+        let mut maps = Vec::new();
+        for (place, weighting, _) in &line.maps {
+            let mut sum: Vec<f32> = Vec::new();
+            for at in &steps {
+                let Some(map) = line.map(*at, (*place, *weighting), None, (reading.layers, reading.heads)) else {
+                    continue;
+                };
+                sum.resize(map.len(), 0.0);
+                sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value);
+            }
+            let place = match place {
+                Place::Read => "read",
+                Place::Predict => "predict",
+            };
+            let weighting = match weighting {
+                Weighting::Raw => "attention",
+                Weighting::Gradient => "gradient x attention",
+            };
+            if !sum.is_empty() {
+                maps.push((format!("{weighting}, {place}"), sum));
+            }
+        }
+        return maps;
+    }
+    let Some(maps) = evidence.maps.get(&evidence.phrase) else { return Vec::new() };
+    maps.iter().map(|(key, map)| ((*key).to_owned(), map.values.clone())).collect()
+}
+
+impl fmt::Display for InBothLanguages {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| write!(formatter, "{part}"))
+    }
+}
+
+impl fmt::Display for Faithful {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fill = match self.fill {
+            Fill::Mean => "mean colour",
+            Fill::Blur => "blur",
+        };
+        let Self { checkpoint, method, scenes, seed, measure, .. } = self;
+        let words = super::report::word(self.language);
+        writeln!(
+            formatter,
+            "{checkpoint} ({method}), {words}, {scenes} scenes, seed {seed}, hidden by {fill}: areas of {measure}"
+        )?;
+        writeln!(formatter, "  {:32}{:>20}{:>20}", "", "deletion (low)", "insertion (high)")?;
+        for areas in &self.areas {
+            let cell = |share: Share| format!("{:.2} [{:.2} {:.2}]", share.value, share.low, share.high);
+            writeln!(formatter, "  {:32}{:>20}{:>20}", areas.map, cell(areas.deletion), cell(areas.insertion))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! Whether maps are true: what becomes of the words when patches are hidden, or shown, in the map's order.
+
+use egui::{Button, RichText, Stroke, Ui, UiBuilder, vec2};
+use egui_plot::{Line, LineStyle, Plot};
+
+use super::{Brush, View};
+use crate::app::layout::SIDE_BY_SIDE;
+use crate::app::testing::Tested;
+use crate::app::{App, Command};
+use crate::export::numbers::{Axis, Numbers};
+use crate::methods::faithful::{Curve, Faithfulness, Fill, Order, step_at};
+use crate::methods::{Claim, Evidence, METHODS, Measure};
+use crate::ui::texts::{self, Text, faithful};
+use crate::ui::theme::{GAP, SMALL_GAP, title_font};
+
+/// The view.
+pub struct FaithfulView;
+
+/// The share of patches that the sentence is about.
+const SAID: f32 = 0.2;
+/// Height of the plots in the inspector, in points.
+const LOW: f32 = 96.0;
+
+impl View for FaithfulView {
+    fn key(&self) -> &'static str {
+        "faithful"
+    }
+
+    fn method(&self) -> &'static str {
+        SIDE_BY_SIDE
+    }
+
+    fn help(&self, _app: &App) -> [&'static str; 2] {
+        [include_str!("../../../assets/help/faithful.en.md"), include_str!("../../../assets/help/faithful.zh.md")]
+    }
+
+    fn least(&self) -> egui::Vec2 {
+        vec2(560.0, 440.0)
+    }
+
+    fn show(&self, ui: &mut Ui, _evidence: &Evidence, brush: &mut Brush<'_>) {
+        ui.spacing_mut().item_spacing = vec2(GAP, SMALL_GAP);
+        controls(ui, brush);
+        legend(ui, brush);
+        ui.add_space(SMALL_GAP);
+        let space = ui.available_rect_before_wrap();
+        let size = (space.size() - vec2(GAP, GAP)) / 2.0;
+        for (at, method) in METHODS.iter().enumerate() {
+            let corner = vec2((at % 2) as f32, (at / 2) as f32) * (size + vec2(GAP, GAP));
+            let rect = egui::Rect::from_min_size(space.min + corner, size);
+            let mut cell = ui.new_child(UiBuilder::new().id_salt(method.key).max_rect(rect));
+            cell.label(RichText::new(brush.word(&format!("method-{}", method.key))).font(title_font(13.0)));
+            match brush.app.landed(method.key) {
+                Some(landed) => match brush.app.tested(method.key, &landed) {
+                    Some(tested) => result(&mut cell, brush, tested, None),
+                    None => waiting(&mut cell, brush),
+                },
+                None => {
+                    cell.label(RichText::new(brush.say(texts::four_ways::NO_MAP)).color(brush.palette().weak));
+                }
+            }
+        }
+        ui.advance_cursor_after_rect(space);
+    }
+
+    fn has_something(&self, app: &App) -> bool {
+        !app.columns.is_empty()
+    }
+
+    fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
+        let of = |method: &str| {
+            let landed = app.landed(method)?;
+            let tested = &app.tested(method, &landed)?.faithfulness;
+            let steps = tested.deletion.first()?.values.len();
+            let orders = tested.deletion.iter().map(|curve| order_key(curve.order));
+            let axes = [
+                Axis::labelled("what", ["deletion", "insertion"]),
+                Axis::labelled("order", orders),
+                Axis::numbered("step", steps),
+            ];
+            let curves = tested.deletion.iter().chain(&tested.insertion);
+            Some(Numbers::new(method, axes, curves.flat_map(|curve| curve.values.clone()).collect()))
+        };
+        let all: Vec<Numbers> = METHODS.iter().filter_map(|method| of(method.key)).collect();
+        if all.is_empty() { vec![Numbers::single("tested", 0.0)] } else { all }
+    }
+}
+
+fn order_key(order: Order) -> &'static str {
+    match order {
+        Order::Map => "map",
+        Order::Random => "random",
+        Order::Object => "object",
+    }
+}
+
+/// The test of the map of the one method that is shown, for the inspector.
+pub fn section(ui: &mut Ui, brush: &mut Brush<'_>, method: &str) {
+    let Some(landed) = brush.app.landed(method) else { return };
+    controls(ui, brush);
+    match brush.app.tested(method, &landed) {
+        Some(tested) => {
+            let tested = tested.clone();
+            legend(ui, brush);
+            result(ui, brush, &tested, Some(LOW));
+        }
+        None => waiting(ui, brush),
+    }
+}
+
+/// The button, and what hidden patches are filled with.
+fn controls(ui: &mut Ui, brush: &mut Brush<'_>) {
+    ui.horizontal_wrapped(|ui| {
+        let can = !brush.app.busy && brush.app.evidence.is_some();
+        let button = Button::new(RichText::new(brush.say(faithful::TEST)).strong());
+        if ui.add_enabled(can, button).on_hover_text(brush.say(faithful::INTRODUCTION)).clicked() {
+            brush.commands.push(Command::TestMaps);
+        }
+        for fill in Fill::ALL {
+            let text = match fill {
+                Fill::Mean => faithful::FILL_MEAN,
+                Fill::Blur => faithful::FILL_BLUR,
+            };
+            if ui.add(Button::selectable(brush.app.state.fill == fill, brush.say(text))).clicked() {
+                brush.commands.push(Command::SetFill(fill));
+            }
+        }
+    });
+}
+
+fn waiting(ui: &mut Ui, brush: &Brush<'_>) {
+    let text = if brush.app.is_testing() { faithful::TESTING } else { faithful::INTRODUCTION };
+    ui.add(egui::Label::new(RichText::new(brush.say(text)).color(brush.palette().weak).small()).wrap());
+}
+
+fn legend(ui: &mut Ui, brush: &Brush<'_>) {
+    ui.horizontal_wrapped(|ui| {
+        for order in [Order::Map, Order::Random, Order::Object] {
+            let name = RichText::new(format!("— {}", brush.say(order_text(order))));
+            ui.label(name.color(stroke(brush, order).color).small());
+        }
+    });
+}
+
+fn order_text(order: Order) -> Text {
+    match order {
+        Order::Map => faithful::BY_MAP,
+        Order::Random => faithful::BY_CHANCE,
+        Order::Object => faithful::BY_OBJECT,
+    }
+}
+
+fn stroke(brush: &Brush<'_>, order: Order) -> Stroke {
+    let palette = brush.palette();
+    match order {
+        Order::Map => Stroke::new(2.5, palette.accent),
+        Order::Random => Stroke::new(1.5, palette.weak),
+        Order::Object => Stroke::new(1.5, palette.second),
+    }
+}
+
+/// The sentence, the verdict, and both plots; as high as there is room, or as `height` says.
+fn result(ui: &mut Ui, brush: &Brush<'_>, tested: &Tested, height: Option<f32>) {
+    let palette = brush.palette();
+    let faithfulness = &tested.faithfulness;
+    ui.add(egui::Label::new(sentence(brush, tested)).wrap());
+    let verdict = verdict(faithfulness);
+    let (text, sign, colour) = match verdict {
+        2 => (faithful::BETTER, "●", palette.accent),
+        1 => (faithful::MIXED, "○", palette.text),
+        _ => (faithful::NO_BETTER, "○", palette.warning),
+    };
+    ui.label(RichText::new(format!("{sign} {}", brush.say(text))).color(colour).small());
+    let values = || faithfulness.deletion.iter().chain(&faithfulness.insertion).flat_map(|curve| &curve.values);
+    let low = values().copied().fold(0.0f32, f32::min);
+    let high = values().copied().fold(f32::MIN, f32::max);
+    let width = (ui.available_width() - GAP) / 2.0;
+    let is_low = height.is_some();
+    let height = height.unwrap_or_else(|| (ui.available_height() - 20.0).max(40.0));
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = GAP;
+        let both = [(faithful::HIDDEN, &faithfulness.deletion), (faithful::SHOWN, &faithfulness.insertion)];
+        for (at, (title, curves)) in both.into_iter().enumerate() {
+            ui.vertical(|ui| {
+                ui.set_width(width);
+                ui.horizontal(|ui| {
+                    ui.spacing_mut().item_spacing.x = SMALL_GAP;
+                    let said = if is_low { brush.say(title).to_owned() } else { areas_of(brush, title) };
+                    ui.label(RichText::new(said).color(palette.weak).small());
+                    for curve in curves {
+                        let area = format!("{:.2}", curve.area());
+                        ui.label(RichText::new(area).color(stroke(brush, curve.order).color).small());
+                    }
+                });
+                plot(ui, brush, (at, tested.test.method), curves, [low, high], (height, is_low));
+            });
+        }
+    });
+}
+
+fn plot(
+    ui: &mut Ui,
+    brush: &Brush<'_>,
+    salt: (usize, &'static str),
+    curves: &[Curve],
+    [low, high]: [f32; 2],
+    (height, is_low): (f32, bool),
+) {
+    Plot::new(("faithful", salt))
+        .height(height)
+        .show_axes([!is_low, true])
+        .include_x(0.0)
+        .include_x(1.0)
+        .include_y(f64::from(low))
+        .include_y(f64::from(high))
+        .show_background(false)
+        .allow_scroll(false)
+        .allow_drag(false)
+        .allow_zoom(false)
+        .allow_boxed_zoom(false)
+        .x_axis_formatter(|mark, _| format!("{:.0} %", mark.value * 100.0))
+        .show(ui, |plot| {
+            // The map's own line lies on top.
+            for curve in curves.iter().rev() {
+                let last = curve.values.len().saturating_sub(1).max(1) as f64;
+                let points: Vec<[f64; 2]> =
+                    curve.values.iter().enumerate().map(|(at, value)| [at as f64 / last, f64::from(*value)]).collect();
+                let stroke = stroke(brush, curve.order);
+                let line = Line::new("", points).color(stroke.color).width(stroke.width);
+                let dashed = curve.order == Order::Object;
+                plot.line(if dashed { line.style(LineStyle::dashed_loose()) } else { line });
+            }
+        });
+}
+
+/// What stands before the areas where there is room for it.
+fn areas_of(brush: &Brush<'_>, title: Text) -> String {
+    format!("{} · {}", brush.say(title), brush.say(faithful::AREA))
+}
+
+/// In how many of both ways the map does better than chance.
+fn verdict(faithfulness: &Faithfulness) -> usize {
+    let area = |curves: &[Curve], order| Faithfulness::of(curves, order).map_or(0.0, Curve::area);
+    let sooner = area(&faithfulness.deletion, Order::Map) < area(&faithfulness.deletion, Order::Random);
+    let higher = area(&faithfulness.insertion, Order::Map) > area(&faithfulness.insertion, Order::Random);
+    usize::from(sooner) + usize::from(higher)
+}
+
+/// What hiding a fifth of the patches does.
+fn sentence(brush: &Brush<'_>, tested: &Tested) -> String {
+    let faithfulness = &tested.faithfulness;
+    let of = |order| Faithfulness::of(&faithfulness.deletion, order);
+    let at = |order, share| of(order).and_then(|curve| curve.at(share)).unwrap_or(0.0);
+    let values = of(Order::Map).map_or(0, |curve| curve.values.len());
+    let share = step_at(SAID, values) as f32 / values.saturating_sub(1).max(1) as f32;
+    let what = match (faithfulness.measure, tested.test.claim) {
+        (Measure::Cosine, _) => faithful::COSINE,
+        (Measure::Matching, _) => faithful::MATCHING,
+        (Measure::Probability, Claim::Written) => faithful::OF_ANSWER,
+        (Measure::Probability, Claim::Words(_)) => faithful::PROBABILITY,
+    };
+    brush
+        .say(faithful::SENTENCE)
+        .replace("{share}", &format!("{:.0}", share * 100.0))
+        .replace("{what}", brush.say(what))
+        .replace("{whole}", &format!("{:.2}", at(Order::Map, 0.0)))
+        .replace("{map}", &format!("{:.2}", at(Order::Map, SAID)))
+        .replace("{random}", &format!("{:.2}", at(Order::Random, SAID)))
+}
