@@ -147,6 +147,11 @@ fn shown_maps_are_tested_and_forgotten_when_they_change() {
         // The maps of the sample are good ones, and so is the truth.
         assert!(area(Order::Map) < area(Order::Random), "{}", method.key);
         assert!(area(Order::Object) < area(Order::Random), "{}", method.key);
+        let occlusion = tested.faithfulness.occlusion.as_ref().expect("few patches");
+        assert_eq!(occlusion.len(), landed.values.len(), "{}", method.key);
+        // A model of chance has another map.
+        let (_, alike) = tested.sanity.last().expect("the checkpoint is small");
+        assert!(alike.is_none_or(|alike| alike.abs() < 0.8), "{}: {:?}", method.key, tested.sanity);
     }
     // The evidence is as it was, and what belongs to other words isn't shown with these.
     assert!(!app.is_testing());

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use super::compute::{Computer, Report};
 use super::layout::SIDE_BY_SIDE;
-use super::looks::{self, Landed};
+use super::looks::{self, Landed, MapKind};
 use super::{App, METHODS};
 use crate::error::{Error, Result};
-use crate::methods::faithful::{Faithfulness, Fill, Hiding, Test, faithfulness};
+use crate::methods::faithful::{Faithfulness, Fill, Hiding, Test, faithfulness, rank_correlation};
+use crate::methods::queries::{QueryLook, highest};
 use crate::methods::reading::LineKind;
-use crate::methods::{Claim, Evidence, Input, is_question};
+use crate::methods::sanity::{STAGES, Shuffled, shuffled};
+use crate::methods::{Claim, Evidence, Input, News, is_question, named};
+use crate::models::device::choose;
+use crate::models::weights::bytes_in;
 use crate::taps::CancelToken;
 
 /// A map that is to be tested.
@@ -33,6 +37,10 @@ pub struct MapTest {
     pub grid: (usize, usize),
     /// What stands in the place of hidden patches.
     pub fill: Fill,
+    /// What the map is.
+    pub kind: MapKind,
+    /// The layer and head that it is of; `None` is the mean of all.
+    pub head: Option<(usize, usize)>,
 }
 
 /// A map that was tested, with what came of it.
@@ -42,8 +50,13 @@ pub struct Tested {
     pub test: MapTest,
     /// What came of it.
     pub faithfulness: Faithfulness,
+    /// How far the map ranks patches as before with weights shuffled from the top; empty where that can't be tried, and
+    /// nothing where the map is then the same everywhere or isn't a number.
+    pub sanity: Vec<(Shuffled, Option<f32>)>,
 }
 
+/// Checkpoints are opened again with shuffled weights only if they have at most so many bytes.
+const LIGHT: u64 = 64 << 20;
 /// Orders by chance begin here, so that the same map fares the same again.
 const SEED: u64 = 0;
 
@@ -67,11 +80,13 @@ impl App {
             method,
             folder: self.checkpoint(method)?.folder.clone(),
             claim: self.claim_of(evidence),
-            map: landed.values,
+            map: landed.values.clone(),
             covered: truth.filter(|covered| covered.iter().any(|share| *share > 0.0)),
             seen: evidence.seen,
             grid: evidence.grid,
             fill: self.state.fill,
+            kind: landed.kind,
+            head: self.state.fusion.head,
         })
     }
 
@@ -121,7 +136,12 @@ impl Computer {
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));
             match self.test_map(test, device, input, cancel, &mut progress) {
                 Ok(faithfulness) => {
-                    emit(Report::Tested(Arc::new(Tested { test: test.clone(), faithfulness })));
+                    let sanity = match sanity(test, device, input, cancel) {
+                        Err(Error::Cancelled) => return Err(Error::Cancelled),
+                        // A checkpoint that can't be shuffled was tested all the same.
+                        sanity => sanity.unwrap_or_default(),
+                    };
+                    emit(Report::Tested(Arc::new(Tested { test: test.clone(), faithfulness, sanity })));
                 }
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(error) => wrong = Some(error),
@@ -143,5 +163,48 @@ impl Computer {
         let what = Test { map: &test.map, covered: test.covered.as_deref(), seed: SEED };
         let mut hold = |pictures: &[RgbImage]| method.hold(input, test.claim, pictures, cancel);
         faithfulness(&hiding, test.fill, &what, &mut hold, progress)
+    }
+}
+
+/// How far the map ranks patches as before, with weights shuffled from the top.
+fn sanity(test: &MapTest, device: &str, input: &Input, cancel: &CancelToken) -> Result<Vec<(Shuffled, Option<f32>)>> {
+    let is_light = bytes_in(&test.folder).is_ok_and(|bytes| bytes <= LIGHT);
+    let (Some(method), Claim::Words(_), true) = (named(test.method), test.claim, is_light) else {
+        return Ok(Vec::new());
+    };
+    let asked = Input { brief: true, ..test.claim.about(input) };
+    let mut found = Vec::new();
+    for stage in STAGES {
+        cancel.check()?;
+        let folder = shuffled(&test.folder, stage, SEED)?;
+        let mut map = None;
+        (method.open)(folder.path(), &choose(device)?)?.evidence(&asked, cancel, &mut |news| {
+            if let News::Evidence(evidence) = news {
+                map = map_again(test, &asked, &evidence);
+            }
+        })?;
+        let Some(map) = map else { return Ok(Vec::new()) };
+        found.push((stage, rank_correlation(&test.map, &map).filter(|alike| alike.is_finite())));
+    }
+    Ok(found)
+}
+
+/// The map of the same words and the same kind as the tested one.
+fn map_again(test: &MapTest, asked: &Input, evidence: &Evidence) -> Option<Vec<f32>> {
+    match test.kind {
+        MapKind::Attribution(key) => Some(evidence.maps.get(&evidence.phrase)?.get(key)?.values.clone()),
+        MapKind::Attention(weighting, place) => {
+            let reading = evidence.reading.as_ref()?;
+            let line = reading.lines.first()?;
+            let inside = |at: &usize| line.steps[*at].span.is_some() && asked.asks_for(line.steps[*at].span);
+            let shape = (reading.layers, reading.heads);
+            let head = test.head.filter(|(layer, head)| *layer < shape.0 && *head < shape.1);
+            let steps = (0..line.steps.len()).filter(inside);
+            looks::added(steps.map(|at| line.map(at, (place, weighting), head, shape)))
+        }
+        MapKind::Query => {
+            let queries = evidence.queries.as_ref()?;
+            queries.map(highest(&queries.contrast.as_ref()?.phrase)?, QueryLook::default())
+        }
     }
 }

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// Steps of a curve, at most: groups of patches that are hidden together.
 pub const STEPS: usize = 16;
+/// Patches of a picture of which each is hidden by itself, at most.
+pub const MOST_OCCLUDED: usize = 256;
 /// Random orders whose mean is shown.
 const RANDOM_ORDERS: usize = 3;
 
@@ -171,6 +173,9 @@ pub struct Faithfulness {
     pub deletion: Vec<Curve>,
     /// Patches are shown one group after the other.
     pub insertion: Vec<Curve>,
+    /// How much less strongly the claim is held to without each patch, as [`occlusion`] says; where there are more than
+    /// [`MOST_OCCLUDED`], it isn't asked.
+    pub occlusion: Option<Vec<f32>>,
 }
 
 impl Faithfulness {
@@ -220,7 +225,7 @@ pub fn faithfulness(
     }
     let (measure, ends) = ends(hiding, hold)?;
     let mut curves: [Vec<Curve>; 2] = Default::default();
-    let all = 2 * orders.len();
+    let all = 2 * orders.len() + 1;
     let mut done = 0;
     for (order, places) in &orders {
         for (inserts, curves) in [false, true].into_iter().zip(&mut curves) {
@@ -230,7 +235,9 @@ pub fn faithfulness(
         }
     }
     let [deletion, insertion] = curves.map(merged);
-    Ok(Faithfulness { measure, fill, deletion, insertion })
+    let occlusion = (patches <= MOST_OCCLUDED).then(|| occlusion(hiding, hold)).transpose()?;
+    progress(1.0);
+    Ok(Faithfulness { measure, fill, deletion, insertion, occlusion })
 }
 
 /// How strongly the claim is held to for the whole picture, and with every patch hidden.
@@ -351,9 +358,9 @@ mod tests {
     }
 
     /// A model that holds to a picture as far as the white patch can be seen in it.
-    fn white(pictures: &[RgbImage]) -> Result<Held> {
+    fn white(pictures: &[RgbImage]) -> Held {
         let seen = |picture: &RgbImage| f32::from(picture.get_pixel(7, 7).0[0] == 255);
-        Ok(Held { measure: Measure::Probability, values: pictures.iter().map(seen).collect() })
+        Held { measure: Measure::Probability, values: pictures.iter().map(seen).collect() }
     }
 
     #[test]
@@ -372,7 +379,7 @@ mod tests {
         let run = |map: &[f32]| {
             let covered: Vec<f32> = (0..16).map(|patch| f32::from(patch == 15)).collect();
             let test = Test { map, covered: Some(&covered), seed: 1 };
-            faithfulness(&hiding, Fill::Mean, &test, &mut white, &mut |_| ()).expect("curves")
+            faithfulness(&hiding, Fill::Mean, &test, &mut |pictures| Ok(white(pictures)), &mut |_| ()).expect("curves")
         };
         let area = |curves: &[Curve], order| Faithfulness::of(curves, order).expect("a curve").area();
         let good = run(&(0..16).map(|patch| patch as f32).collect::<Vec<_>>());
@@ -388,7 +395,7 @@ mod tests {
 
     #[test]
     fn occlusion_finds_what_matters() {
-        let map = occlusion(&hiding(Fill::Blur), &mut white).expect("a map");
+        let map = occlusion(&hiding(Fill::Blur), &mut |pictures| Ok(white(pictures))).expect("a map");
         assert_eq!(map.iter().sum::<f32>(), 1.0);
         assert_eq!(map[15], 1.0);
     }

@@ -17,6 +17,7 @@ pub mod projector;
 pub mod queries;
 pub mod querying;
 pub mod reading;
+pub mod sanity;
 pub mod spliced;
 mod vectors;
 mod words;

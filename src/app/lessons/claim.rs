@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::methods::METHODS;
 use crate::methods::evidence::Said;
+use crate::world::{Language, segment};
 
 /// A claim about what a method shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,14 +116,24 @@ impl Claim {
     }
 }
 
-/// Whether an answer holds these words; in scripts without spaces anywhere.
+/// Whether an answer holds these words as whole words: 没有 doesn't hold 有.
 pub(super) fn holds(text: &str, words: &str) -> bool {
-    crate::app::holds(&text.to_lowercase(), &words.to_lowercase())
+    if words.is_ascii() {
+        return crate::app::holds(&text.to_lowercase(), &words.to_lowercase());
+    }
+    let [text, words] = [text, words].map(|text| segment(text, Language::Chinese));
+    !words.is_empty() && text.windows(words.len()).any(|part| part == words)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_held_as_whole_words() {
+        assert!(holds("A red ball", "red ball") && !holds("a reddish ball", "red"));
+        assert!(holds("红色的球", "红色") && holds("有", "有") && !holds("没有", "有"));
+    }
 
     #[test]
     fn claims_are_read() {

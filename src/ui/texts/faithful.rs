@@ -43,6 +43,16 @@ texts! {
     MIXED = "faithful-mixed";
     /// Not better than chance.
     NO_BETTER = "faithful-no-better";
-    /// Before the areas.
-    AREA = "faithful-area";
+    /// Before how far the map stays with shuffled weights.
+    SANITY = "faithful-sanity";
+    /// What that means.
+    SANITY_HINT = "faithful-sanity-hint";
+    /// `{count}` blocks from the top.
+    BLOCKS = "faithful-blocks";
+    /// All weights.
+    ALL_WEIGHTS = "faithful-all-weights";
+    /// The map of occlusion.
+    OCCLUSION = "faithful-occlusion";
+    /// What it shows.
+    OCCLUSION_HINT = "faithful-occlusion-hint";
 }

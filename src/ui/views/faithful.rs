@@ -1,14 +1,16 @@
 //! Whether maps are true: what becomes of the words when patches are hidden, or shown, in the map's order.
 
-use egui::{Button, RichText, Stroke, Ui, UiBuilder, vec2};
+use egui::{Button, RichText, Role, Sense, Stroke, Ui, UiBuilder, WidgetInfo, vec2};
 use egui_plot::{Line, LineStyle, Plot};
 
+use super::map_picture::{Overlay, draw};
 use super::{Brush, View};
 use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::testing::Tested;
 use crate::app::{App, Command};
 use crate::export::numbers::{Axis, Numbers};
-use crate::methods::faithful::{Curve, Faithfulness, Fill, Order, step_at};
+use crate::methods::faithful::{Curve, Faithfulness, Fill, Order, rank_correlation, step_at};
+use crate::methods::sanity::Shuffled;
 use crate::methods::{Claim, Evidence, METHODS, Measure};
 use crate::ui::texts::{self, Text, faithful};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
@@ -52,7 +54,10 @@ impl View for FaithfulView {
             cell.label(RichText::new(brush.word(&format!("method-{}", method.key))).font(title_font(13.0)));
             match brush.app.landed(method.key) {
                 Some(landed) => match brush.app.tested(method.key, &landed) {
-                    Some(tested) => result(&mut cell, brush, tested, None),
+                    Some(tested) => {
+                        let tested = tested.clone();
+                        result(&mut cell, brush, &tested, None);
+                    }
                     None => waiting(&mut cell, brush),
                 },
                 None => {
@@ -160,7 +165,7 @@ fn stroke(brush: &Brush<'_>, order: Order) -> Stroke {
 }
 
 /// The sentence, the verdict, and both plots; as high as there is room, or as `height` says.
-fn result(ui: &mut Ui, brush: &Brush<'_>, tested: &Tested, height: Option<f32>) {
+fn result(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, height: Option<f32>) {
     let palette = brush.palette();
     let faithfulness = &tested.faithfulness;
     ui.add(egui::Label::new(sentence(brush, tested)).wrap());
@@ -171,12 +176,18 @@ fn result(ui: &mut Ui, brush: &Brush<'_>, tested: &Tested, height: Option<f32>) 
         _ => (faithful::NO_BETTER, "○", palette.warning),
     };
     ui.label(RichText::new(format!("{sign} {}", brush.say(text))).color(colour).small());
+    if let Some(said) = sane(brush, tested) {
+        ui.add(egui::Label::new(RichText::new(said).color(palette.weak).small()).wrap())
+            .on_hover_text(brush.say(faithful::SANITY_HINT));
+    }
     let values = || faithfulness.deletion.iter().chain(&faithfulness.insertion).flat_map(|curve| &curve.values);
     let low = values().copied().fold(0.0f32, f32::min);
     let high = values().copied().fold(f32::MIN, f32::max);
-    let width = (ui.available_width() - GAP) / 2.0;
     let is_low = height.is_some();
     let height = height.unwrap_or_else(|| (ui.available_height() - 20.0).max(40.0));
+    // The map of occlusion stands beside the plots, or below them.
+    let side = if is_low { 0.0 } else { height.min(ui.available_width() / 3.2) };
+    let width = (ui.available_width() - side - GAP * if is_low { 1.0 } else { 2.0 }) / 2.0;
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = GAP;
         let both = [(faithful::HIDDEN, &faithfulness.deletion), (faithful::SHOWN, &faithfulness.insertion)];
@@ -185,8 +196,7 @@ fn result(ui: &mut Ui, brush: &Brush<'_>, tested: &Tested, height: Option<f32>) 
                 ui.set_width(width);
                 ui.horizontal(|ui| {
                     ui.spacing_mut().item_spacing.x = SMALL_GAP;
-                    let said = if is_low { brush.say(title).to_owned() } else { areas_of(brush, title) };
-                    ui.label(RichText::new(said).color(palette.weak).small());
+                    ui.label(RichText::new(brush.say(title)).color(palette.weak).small());
                     for curve in curves {
                         let area = format!("{:.2}", curve.area());
                         ui.label(RichText::new(area).color(stroke(brush, curve.order).color).small());
@@ -195,7 +205,34 @@ fn result(ui: &mut Ui, brush: &Brush<'_>, tested: &Tested, height: Option<f32>) 
                 plot(ui, brush, (at, tested.test.method), curves, [low, high], (height, is_low));
             });
         }
+        if !is_low {
+            ui.vertical(|ui| {
+                ui.set_width(side);
+                occluded(ui, brush, tested, vec2(side, height));
+            });
+        }
     });
+    if is_low {
+        let width = ui.available_width();
+        occluded(ui, brush, tested, vec2(width, width.min(180.0)));
+    }
+}
+
+/// Each patch by what hiding it alone takes away, and how far the map ranks patches as this does.
+fn occluded(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, size: egui::Vec2) {
+    let (method, Some(values)) = (tested.test.method, &tested.faithfulness.occlusion) else { return };
+    let evidence = brush.app.columns.get(method).or(brush.app.evidence.as_ref()).filter(|of| of.method == method);
+    let Some(evidence) = evidence.map(std::sync::Arc::clone) else { return };
+    let alike = rank_correlation(values, &tested.test.map).map_or(String::new(), |alike| format!(" · ρ {alike:.2}"));
+    let title = format!("{}{alike}", brush.say(faithful::OCCLUSION));
+    let text = RichText::new(&title).color(brush.palette().weak).small();
+    let label = ui.add(egui::Label::new(text).truncate());
+    label.on_hover_text(brush.say(faithful::OCCLUSION_HINT));
+    let (outer, response) = ui.allocate_exact_size(size, Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &title));
+    let top = values.iter().map(|value| value.abs()).fold(1e-9, f32::max);
+    let name = format!("occlusion {method}");
+    draw(ui, &evidence, brush, Overlay { values, top, signed: true, name: &name }, outer);
 }
 
 fn plot(
@@ -233,9 +270,17 @@ fn plot(
         });
 }
 
-/// What stands before the areas where there is room for it.
-fn areas_of(brush: &Brush<'_>, title: Text) -> String {
-    format!("{} · {}", brush.say(title), brush.say(faithful::AREA))
+/// How far the map stays with shuffled weights, if that was tried.
+fn sane(brush: &Brush<'_>, tested: &Tested) -> Option<String> {
+    let stages = tested.sanity.iter().map(|(stage, alike)| {
+        let name = match stage {
+            Shuffled::Blocks(count) => brush.say(faithful::BLOCKS).replace("{count}", &count.to_string()),
+            Shuffled::All => brush.say(faithful::ALL_WEIGHTS).to_owned(),
+        };
+        format!("{name} ρ {}", alike.map_or_else(|| "–".to_owned(), |alike| format!("{alike:.2}")))
+    });
+    let stages: Vec<String> = stages.collect();
+    (!stages.is_empty()).then(|| format!("{} {}", brush.say(faithful::SANITY), stages.join(" · ")))
 }
 
 /// In how many of both ways the map does better than chance.
