@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alignscope::app::state::{Look, MethodName};
-use alignscope::app::{App, AppState, Theme};
+use alignscope::app::{App, AppState, Command, Theme};
 use alignscope::methods::Evidence;
 use alignscope::methods::cost::PictureCost;
 use alignscope::methods::spliced::{Cost, Spliced};
@@ -60,7 +60,13 @@ pub fn app_of(view: &dyn View, state: AppState) -> App {
     if ["gates", "latents"].contains(&view.key()) {
         state.checkpoints.insert(view.method().to_owned(), "flamingo".to_owned());
     }
-    without_times(app(state))
+    let mut app = app(state);
+    if view.key() == "watch" {
+        // What is learned while the test runs is another thing each time.
+        app.apply(Command::ShowRecording("clip-grounded".to_owned()));
+        app.apply(Command::ShowLook(Some(30)));
+    }
+    without_times(app)
 }
 
 /// With times on the screen, every drawing would be another.

@@ -43,6 +43,10 @@ impl View for FaithfulView {
     fn show(&self, ui: &mut Ui, _evidence: &Evidence, brush: &mut Brush<'_>) {
         ui.spacing_mut().item_spacing = vec2(GAP, SMALL_GAP);
         controls(ui, brush);
+        if !is_tested(brush.app) {
+            waiting(ui, brush);
+            return;
+        }
         legend(ui, brush);
         ui.add_space(SMALL_GAP);
         let space = ui.available_rect_before_wrap();
@@ -58,7 +62,8 @@ impl View for FaithfulView {
                         let tested = tested.clone();
                         result(&mut cell, brush, &tested, None);
                     }
-                    None => waiting(&mut cell, brush),
+                    None if brush.app.is_testing() => waiting(&mut cell, brush),
+                    None => {}
                 },
                 None => {
                     cell.label(RichText::new(brush.say(texts::four_ways::NO_MAP)).color(brush.palette().weak));
@@ -69,7 +74,7 @@ impl View for FaithfulView {
     }
 
     fn has_something(&self, app: &App) -> bool {
-        !app.columns.is_empty()
+        is_tested(app)
     }
 
     fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
@@ -89,6 +94,11 @@ impl View for FaithfulView {
         let all: Vec<Numbers> = METHODS.iter().filter_map(|method| of(method.key)).collect();
         if all.is_empty() { vec![Numbers::single("tested", 0.0)] } else { all }
     }
+}
+
+/// Whether any of the maps that are shown was tested.
+fn is_tested(app: &App) -> bool {
+    METHODS.iter().any(|method| app.landed(method.key).is_some_and(|landed| app.tested(method.key, &landed).is_some()))
 }
 
 fn order_key(order: Order) -> &'static str {
