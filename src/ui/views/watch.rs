@@ -247,6 +247,8 @@ fn loss(ui: &mut Ui, brush: &Brush<'_>, learning: &Learning, seen: &Seen) {
         };
         learning.steps.iter().map(|step| of(step, &mut mean)).collect::<Vec<_>>()
     };
+    // What is recorded are means over several steps.
+    let smooth = if learning.recorded.is_some() { 0.5 } else { 0.9 };
     let size = ui.available_size();
     let plot = Plot::new("watched loss")
         .width(size.x)
@@ -258,9 +260,9 @@ fn loss(ui: &mut Ui, brush: &Brush<'_>, learning: &Learning, seen: &Seen) {
         .allow_drag(false)
         .allow_zoom(false);
     plot.show(ui, |plot| {
-        plot.vline(VLine::new("", seen.step as f64).color(palette.line));
+        plot.vline(VLine::new("", seen.step as f64).color(palette.second).width(1.5));
         plot.line(Line::new("", points(0.0)).color(palette.accent.gamma_multiply(0.35)).width(1.0));
-        plot.line(Line::new("", points(0.9)).color(palette.accent).width(2.0));
+        plot.line(Line::new("", points(smooth)).color(palette.accent).width(2.0));
     });
 }
 
