@@ -167,6 +167,14 @@ fn shown_maps_are_tested_and_forgotten_when_they_change() {
     assert!(!app.is_testing() && app.problem.is_none());
     let landed = app.landed("contrastive").expect("a map");
     assert!(app.tested("contrastive", &landed).is_some(), "what was tested before is known again");
+    // What was stopped can be asked for again.
+    app.tested.clear();
+    app.apply(Command::TestMaps);
+    app.apply(Command::Cancel);
+    assert!(!app.busy && app.tested("contrastive", &landed).is_none());
+    app.apply(Command::TestMaps);
+    settle(&mut app);
+    assert!(app.tested("contrastive", &landed).is_some(), "a cancelled test isn't begun again");
     app.apply(Command::SetFill(Fill::Blur));
     let landed = app.landed("contrastive").expect("a map");
     assert!(app.tested("contrastive", &landed).is_none(), "another filling is another test");

@@ -151,8 +151,8 @@ type Costs = ((String, Vec<(&'static str, PathBuf)>), Vec<(&'static str, Picture
 /// What a scene is called that a person has arranged.
 const EDITED: &str = "scene";
 
-/// Checkpoints are opened beside the one that is looked at only if they have at most so many bytes.
-const LIGHT: u64 = 64 << 20;
+/// Checkpoints are opened beside the one that is looked at, or once more with shuffled weights, only if they have at most so many bytes.
+pub(super) const LIGHT: u64 = 64 << 20;
 
 type Emit<'a> = &'a mut dyn FnMut(Report);
 

@@ -296,6 +296,14 @@ impl App {
         }
     }
 
+    /// Nothing is tested any more; the evidence is the same without it.
+    fn end_tests(&mut self) {
+        if !self.tests.is_empty() {
+            self.tests.clear();
+            self.asked = Some(self.question());
+        }
+    }
+
     /// Maps whose question has changed aren't tested any more.
     fn give_up_tests(&mut self) {
         if self.tests.is_empty() {
@@ -429,6 +437,7 @@ impl App {
         if let Some(worker) = &self.worker {
             worker.cancel();
         }
+        self.end_tests();
         // What still comes of it is late.
         self.generation += 1;
         self.welcome = self.generation;
@@ -502,11 +511,7 @@ impl App {
                 self.asked = Some(self.question());
             }
             Report::Done(elapsed) => {
-                if !self.tests.is_empty() {
-                    // The evidence is the same without them.
-                    self.tests.clear();
-                    self.asked = Some(self.question());
-                }
+                self.end_tests();
                 self.busy = false;
                 self.progress = None;
                 self.elapsed = Some(elapsed);

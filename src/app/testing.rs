@@ -4,7 +4,7 @@ use image::RgbImage;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compute::{Computer, Report};
+use super::compute::{Computer, LIGHT, Report};
 use super::layout::SIDE_BY_SIDE;
 use super::looks::{self, Landed, MapKind};
 use super::{App, METHODS};
@@ -55,8 +55,6 @@ pub struct Tested {
     pub sanity: Vec<(Shuffled, Option<f32>)>,
 }
 
-/// Checkpoints are opened again with shuffled weights only if they have at most so many bytes.
-const LIGHT: u64 = 64 << 20;
 /// Orders by chance begin here, so that the same map fares the same again.
 const SEED: u64 = 0;
 

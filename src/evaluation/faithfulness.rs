@@ -24,7 +24,9 @@ use crate::world::{Language, Phrase, Scene, Split};
 
 /// Random orders of each scene.
 const RANDOM_ORDERS: usize = 2;
-/// What stands for occlusion in the table.
+/// What stands for random orders in the table.
+const RANDOM: &str = "random";
+/// What stands for occlusion there.
 const OCCLUSION: &str = "occlusion";
 
 /// How one way to order patches fares.
@@ -213,16 +215,17 @@ fn of_scene(
     for _ in 0..RANDOM_ORDERS {
         let mut order: Vec<usize> = (0..patches).collect();
         order.shuffle(&mut rng);
-        orders.push(("random".into(), order));
+        orders.push((RANDOM.into(), order));
     }
     let mut areas: Vec<(String, [f64; 2])> = Vec::new();
     for (name, order) in orders {
         let mut of =
             |inserts| -> Result<f64> { Ok(f64::from(area(&along(&hiding, &order, inserts, both_ends, &mut hold)?))) };
         let both = [of(false)?, of(true)?];
+        // Random orders are one, the mean of all.
+        let both = if name == RANDOM { both.map(|area| area / RANDOM_ORDERS as f64) } else { both };
         match areas.iter_mut().find(|(known, _)| *known == name) {
-            // Random orders are one.
-            Some((_, mean)) => mean.iter_mut().zip(both).for_each(|(mean, value)| *mean = (*mean + value) / 2.0),
+            Some((_, sum)) => sum.iter_mut().zip(both).for_each(|(sum, part)| *sum += part),
             None => areas.push((name, both)),
         }
     }
