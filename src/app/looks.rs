@@ -5,9 +5,10 @@ use super::layout::SIDE_BY_SIDE;
 use super::truth::Fares;
 use super::{App, Thing};
 use crate::methods::evidence::Said;
+use crate::methods::maps::added;
 use crate::methods::queries::{Queries, QueryLook, highest};
 use crate::methods::reading::{Line, Place, Reading, Step, Weighting};
-use crate::methods::{Evidence, is_question};
+use crate::methods::{Evidence, MapKind, is_question};
 
 /// Where the selected words land in the eyes of one method.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,17 +21,6 @@ pub struct Landed {
     pub shares: Vec<f32>,
     /// How it fares, where the truth is known.
     pub fares: Option<Fares>,
-}
-
-/// What a map of words is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapKind {
-    /// An attribution, by its key.
-    Attribution(&'static str),
-    /// Attention of the words.
-    Attention(Weighting, Place),
-    /// Where the query looks that is most like them.
-    Query,
 }
 
 impl Landed {
@@ -159,20 +149,6 @@ pub fn map_of_all(
     weighting: Weighting,
 ) -> Option<Vec<f32>> {
     added(steps.iter().map(|at| map_of(app, reading, line, *at, weighting)))
-}
-
-/// The sum of maps, if all of them are there.
-#[must_use]
-pub fn added(maps: impl Iterator<Item = Option<Vec<f32>>>) -> Option<Vec<f32>> {
-    let mut sum: Option<Vec<f32>> = None;
-    for map in maps {
-        let map = map?;
-        match &mut sum {
-            Some(sum) => sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value),
-            None => sum = Some(map),
-        }
-    }
-    sum
 }
 
 /// Where a word of this line is looked at: an answer's words are only predicted, a text that isn't predicted only read.

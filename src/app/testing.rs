@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use super::compute::{Computer, LIGHT, Report};
 use super::layout::SIDE_BY_SIDE;
-use super::looks::{self, Landed, MapKind};
+use super::looks::{self, Landed};
 use super::{App, METHODS};
 use crate::error::{Error, Result};
 use crate::methods::faithful::{Faithfulness, Fill, Hiding, Test, faithfulness, rank_correlation};
-use crate::methods::queries::{QueryLook, highest};
 use crate::methods::reading::LineKind;
 use crate::methods::sanity::{STAGES, Shuffled, shuffled};
-use crate::methods::{Claim, Evidence, Input, News, is_question, named};
+use crate::methods::{Claim, Evidence, Input, MapKind, News, is_question, named};
 use crate::models::device::choose;
 use crate::models::weights::bytes_in;
 use crate::taps::CancelToken;
@@ -171,6 +170,7 @@ fn sanity(test: &MapTest, device: &str, input: &Input, cancel: &CancelToken) -> 
         return Ok(Vec::new());
     };
     let asked = Input { brief: true, ..test.claim.about(input) };
+    let span = asked.selection.unwrap_or((0, asked.sentence.len()));
     let mut found = Vec::new();
     for stage in STAGES {
         cancel.check()?;
@@ -178,31 +178,11 @@ fn sanity(test: &MapTest, device: &str, input: &Input, cancel: &CancelToken) -> 
         let mut map = None;
         (method.open)(folder.path(), &choose(device)?)?.evidence(&asked, cancel, &mut |news| {
             if let News::Evidence(evidence) = news {
-                map = map_again(test, &asked, &evidence);
+                map = evidence.map_of(test.kind, span, test.head);
             }
         })?;
         let Some(map) = map else { return Ok(Vec::new()) };
         found.push((stage, rank_correlation(&test.map, &map).filter(|alike| alike.is_finite())));
     }
     Ok(found)
-}
-
-/// The map of the same words and the same kind as the tested one.
-fn map_again(test: &MapTest, asked: &Input, evidence: &Evidence) -> Option<Vec<f32>> {
-    match test.kind {
-        MapKind::Attribution(key) => Some(evidence.maps.get(&evidence.phrase)?.get(key)?.values.clone()),
-        MapKind::Attention(weighting, place) => {
-            let reading = evidence.reading.as_ref()?;
-            let line = reading.lines.first()?;
-            let inside = |at: &usize| line.steps[*at].span.is_some() && asked.asks_for(line.steps[*at].span);
-            let shape = (reading.layers, reading.heads);
-            let head = test.head.filter(|(layer, head)| *layer < shape.0 && *head < shape.1);
-            let steps = (0..line.steps.len()).filter(inside);
-            looks::added(steps.map(|at| line.map(at, (place, weighting), head, shape)))
-        }
-        MapKind::Query => {
-            let queries = evidence.queries.as_ref()?;
-            queries.map(highest(&queries.contrast.as_ref()?.phrase)?, QueryLook::default())
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::samples::SampleSource;
 use super::{App, PictureSource};
 use crate::evaluation::pointing::{MARGIN, centres_in, is_near};
+use crate::methods::faithful::corners;
 use crate::methods::is_question;
 use crate::world::{Language, Scene, mentioned, read_scene};
 
@@ -46,23 +47,17 @@ impl Truth {
         Self { mask, sums }
     }
 
-    /// Which share of each patch is covered, row by row. The grid of `rows` x `columns` patches lies over the part `seen`
+    /// Which share of each patch is covered, row by row. The `grid` of rows and columns lies over the part `seen`
     /// (left, top, right, bottom) of the picture, in pixels.
     #[must_use]
-    pub fn covered(&self, [left, top, right, bottom]: [f32; 4], (rows, columns): (usize, usize)) -> Vec<f32> {
-        let (width, height) = self.mask.dimensions();
-        let corner = |from: f32, to: f32, at: usize, count: usize, most: u32| {
-            (from + (to - from) * at as f32 / count.max(1) as f32).round().clamp(0.0, most as f32) as usize
+    pub fn covered(&self, seen: [f32; 4], grid: (usize, usize)) -> Vec<f32> {
+        let width = self.mask.width() as usize + 1;
+        let sum = |x: u32, y: u32| self.sums[y as usize * width + x as usize];
+        let of_patch = |[left, top, right, bottom]: [u32; 4]| {
+            let inside = sum(right, bottom) + sum(left, top) - sum(left, bottom) - sum(right, top);
+            inside as f32 / ((right - left) * (bottom - top)).max(1) as f32
         };
-        let sum = |x: usize, y: usize| self.sums[y * (width as usize + 1) + x];
-        let of_patch = |patch: usize| {
-            let (row, column) = (patch / columns, patch % columns);
-            let [x, end] = [column, column + 1].map(|at| corner(left, right, at, columns, width));
-            let [y, below] = [row, row + 1].map(|at| corner(top, bottom, at, rows, height));
-            let inside = sum(end, below) + sum(x, y) - sum(x, below) - sum(end, y);
-            inside as f32 / ((end - x) * (below - y)).max(1) as f32
-        };
-        (0..rows * columns).map(of_patch).collect()
+        corners(seen, grid, self.mask.dimensions()).into_iter().map(of_patch).collect()
     }
 
     /// How `map`, row by row over that grid, fares; `None` if it has another size or is nowhere above zero.

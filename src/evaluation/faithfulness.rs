@@ -14,9 +14,8 @@ use super::fresh_scenes;
 use super::interval::Share;
 use crate::error::{Error, Result};
 use crate::methods::faithful::{Fill, Hiding, along, area, descending, ends, occlusion};
-use crate::methods::queries::{QueryLook, highest};
 use crate::methods::reading::{Place, Weighting};
-use crate::methods::{Claim, Evidence, Input, METHODS, Measure, Method, News};
+use crate::methods::{Claim, Input, METHODS, MapKind, Measure, Method, News};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::taps::{CancelToken, Tower};
@@ -197,7 +196,9 @@ fn of_scene(
         }
     })?;
     let Some(evidence) = last else { return Ok(Vec::new()) };
-    let mut maps = maps_of(&evidence, asked.span);
+    let kinds = evidence.map_kinds().into_iter();
+    let map = |kind| Some((name_of(kind), evidence.map_of(kind, asked.span, None)?));
+    let mut maps: Vec<(String, Vec<f32>)> = kinds.filter_map(map).collect();
     if maps.is_empty() {
         return Ok(Vec::new());
     }
@@ -232,45 +233,23 @@ fn of_scene(
     Ok(areas)
 }
 
-/// Every map of the words at `span` that the evidence holds, by name.
-fn maps_of(evidence: &Evidence, span: (usize, usize)) -> Vec<(String, Vec<f32>)> {
-    if let Some(queries) = &evidence.queries {
-        let Some(winner) = queries.contrast.as_ref().and_then(|contrast| highest(&contrast.phrase)) else {
-            return Vec::new();
-        };
-        let map = queries.map(winner, QueryLook::default());
-        return map.map(|map| ("query".to_owned(), map)).into_iter().collect();
-    }
-    if let Some(reading) = &evidence.reading {
-        let Some(line) = reading.lines.first() else { return Vec::new() };
-        let inside = |at: &usize| line.steps[*at].span.is_some_and(|(from, to)| from < span.1 && to > span.0);
-        let steps: Vec<usize> = (0..line.steps.len()).filter(inside).collect();
-        let mut maps = Vec::new();
-        for (place, weighting, _) in &line.maps {
-            let mut sum: Vec<f32> = Vec::new();
-            for at in &steps {
-                let Some(map) = line.map(*at, (*place, *weighting), None, (reading.layers, reading.heads)) else {
-                    continue;
-                };
-                sum.resize(map.len(), 0.0);
-                sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value);
-            }
-            let place = match place {
-                Place::Read => "read",
-                Place::Predict => "predict",
-            };
+/// What a map is called in the table.
+fn name_of(kind: MapKind) -> String {
+    match kind {
+        MapKind::Attribution(key) => key.to_owned(),
+        MapKind::Query => "query".to_owned(),
+        MapKind::Attention(weighting, place) => {
             let weighting = match weighting {
                 Weighting::Raw => "attention",
                 Weighting::Gradient => "gradient x attention",
             };
-            if !sum.is_empty() {
-                maps.push((format!("{weighting}, {place}"), sum));
-            }
+            let place = match place {
+                Place::Read => "read",
+                Place::Predict => "predict",
+            };
+            format!("{weighting}, {place}")
         }
-        return maps;
     }
-    let Some(maps) = evidence.maps.get(&evidence.phrase) else { return Vec::new() };
-    maps.iter().map(|(key, map)| ((*key).to_owned(), map.values.clone())).collect()
 }
 
 impl fmt::Display for InBothLanguages {

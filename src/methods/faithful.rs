@@ -47,18 +47,6 @@ impl Hiding {
     pub fn new(picture: &RgbImage, fill: Fill, seen: [f32; 4], (rows, columns): (usize, usize)) -> Self {
         let [left, top, right, bottom] = seen;
         let (width, height) = picture.dimensions();
-        let along = |from: f32, to: f32, at: usize, count: usize, most: u32| {
-            (from + (to - from) * at as f32 / count.max(1) as f32).round().clamp(0.0, most as f32) as u32
-        };
-        let of_patch = |patch: usize| {
-            let (row, column) = (patch / columns, patch % columns);
-            [
-                along(left, right, column, columns, width),
-                along(top, bottom, row, rows, height),
-                along(left, right, column + 1, columns, width),
-                along(top, bottom, row + 1, rows, height),
-            ]
-        };
         let filling = match fill {
             Fill::Mean => RgbImage::from_pixel(width, height, mean(picture)),
             Fill::Blur => {
@@ -66,7 +54,7 @@ impl Hiding {
                 image::imageops::fast_blur(picture, side.max(1.0))
             }
         };
-        Self { picture: picture.clone(), filling, patches: (0..rows * columns).map(of_patch).collect() }
+        Self { picture: picture.clone(), filling, patches: corners(seen, (rows, columns), (width, height)) }
     }
 
     /// The picture without these patches.
@@ -103,6 +91,29 @@ impl Hiding {
         }
         picture
     }
+}
+
+/// Where each patch of a grid lies, row by row, as left, top, right and bottom in pixels of a picture of this `size`. The grid
+/// of rows and columns lies over the part `seen` of it.
+#[must_use]
+pub fn corners(
+    [left, top, right, bottom]: [f32; 4],
+    (rows, columns): (usize, usize),
+    (width, height): (u32, u32),
+) -> Vec<[u32; 4]> {
+    let along = |from: f32, to: f32, at: usize, count: usize, most: u32| {
+        (from + (to - from) * at as f32 / count.max(1) as f32).round().clamp(0.0, most as f32) as u32
+    };
+    let of_patch = |patch: usize| {
+        let (row, column) = (patch / columns, patch % columns);
+        [
+            along(left, right, column, columns, width),
+            along(top, bottom, row, rows, height),
+            along(left, right, column + 1, columns, width),
+            along(top, bottom, row + 1, rows, height),
+        ]
+    };
+    (0..rows * columns).map(of_patch).collect()
 }
 
 fn mean(picture: &RgbImage) -> Rgb<u8> {

@@ -12,6 +12,7 @@ pub mod faithful;
 pub mod familiarity;
 pub mod grounding;
 pub mod holding;
+pub mod maps;
 pub mod pairs;
 pub mod projector;
 pub mod queries;
@@ -32,6 +33,7 @@ use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
 pub use holding::{Claim, Held, Measure};
+pub use maps::MapKind;
 pub use words::{is_question, joined};
 
 /// What the person gave.

@@ -7,14 +7,14 @@ use super::parts::{colour_bar, signed_bar};
 use super::querying::cosine;
 use super::{Brush, View, number};
 use crate::app::layout::SIDE_BY_SIDE;
-use crate::app::looks::{Landed, MapKind};
+use crate::app::looks::Landed;
 use crate::app::state::MethodName;
 use crate::app::truth::Fares;
 use crate::app::{App, Command, Scale};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::evidence::Said;
 use crate::methods::reading::{Place, Weighting};
-use crate::methods::{Evidence, METHODS, MethodEntry};
+use crate::methods::{Evidence, METHODS, MapKind, MethodEntry};
 use crate::ui::texts::{self, four_ways};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 

@@ -4,10 +4,11 @@ use egui::{Align2, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, 
 
 use super::super::map_picture::{Overlay, plain};
 use super::super::{Brush, View};
-use super::{Of, added, asked, place, shown, weightings};
+use super::{Of, asked, place, shown, weightings};
 use crate::app::{App, Command, Scale};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::Evidence;
+use crate::methods::maps::added;
 use crate::methods::reading::Reading;
 use crate::ui::texts;
 

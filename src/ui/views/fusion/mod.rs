@@ -20,7 +20,7 @@ pub use words::WordsView;
 use egui::{Button, RichText, Role, Slider, Ui, WidgetInfo};
 
 use super::Brush;
-use crate::app::looks::{added, asked, map_of, map_of_all, place, shown};
+use crate::app::looks::{asked, map_of, map_of_all, place, shown};
 use crate::app::{App, Command, Scale};
 use crate::methods::reading::{Place, Reading, Step, Weighting};
 use crate::ui::texts::{self, projector};

@@ -1,0 +1,68 @@
+//! The maps of words that evidence holds, by what they are.
+
+use super::Evidence;
+use super::queries::{QueryLook, highest};
+use super::reading::{Place, Weighting};
+
+/// What a map of words is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// An attribution, by its key.
+    Attribution(&'static str),
+    /// Attention of the words.
+    Attention(Weighting, Place),
+    /// Where the query looks that is most like them.
+    Query,
+}
+
+impl Evidence {
+    /// What maps there are of the phrase that was asked for.
+    #[must_use]
+    pub fn map_kinds(&self) -> Vec<MapKind> {
+        if self.queries.is_some() {
+            return vec![MapKind::Query];
+        }
+        if let Some(reading) = &self.reading {
+            let maps = reading.lines.first().into_iter().flat_map(|line| &line.maps);
+            return maps.map(|(place, weighting, _)| MapKind::Attention(*weighting, *place)).collect();
+        }
+        let maps = self.maps.get(&self.phrase);
+        maps.into_iter().flat_map(|maps| maps.keys()).map(|key| MapKind::Attribution(key)).collect()
+    }
+
+    /// The map of the phrase that was asked for, whose words stand at these bytes of the sentence, `[patches]`; of attention
+    /// that of a `head` (layer and head), or the mean of all.
+    #[must_use]
+    pub fn map_of(&self, kind: MapKind, span: (usize, usize), head: Option<(usize, usize)>) -> Option<Vec<f32>> {
+        match kind {
+            MapKind::Attribution(key) => Some(self.maps.get(&self.phrase)?.get(key)?.values.clone()),
+            MapKind::Attention(weighting, place) => {
+                let reading = self.reading.as_ref()?;
+                let line = reading.lines.first()?;
+                let inside = |at: &usize| line.steps[*at].span.is_some_and(|(from, to)| from < span.1 && to > span.0);
+                let shape = (reading.layers, reading.heads);
+                let head = head.filter(|(layer, head)| *layer < shape.0 && *head < shape.1);
+                let steps = (0..line.steps.len()).filter(inside);
+                added(steps.map(|at| line.map(at, (place, weighting), head, shape)))
+            }
+            MapKind::Query => {
+                let queries = self.queries.as_ref()?;
+                queries.map(highest(&queries.contrast.as_ref()?.phrase)?, QueryLook::default())
+            }
+        }
+    }
+}
+
+/// The sum of maps, if all of them are there.
+#[must_use]
+pub fn added(maps: impl Iterator<Item = Option<Vec<f32>>>) -> Option<Vec<f32>> {
+    let mut sum: Option<Vec<f32>> = None;
+    for map in maps {
+        let map = map?;
+        match &mut sum {
+            Some(sum) => sum.iter_mut().zip(map).for_each(|(sum, value)| *sum += value),
+            None => sum = Some(map),
+        }
+    }
+    sum
+}
