@@ -13,7 +13,7 @@ use alignscope::evaluation::faithfulness::{self, FaithfulPlan};
 use alignscope::methods::faithful::{Faithfulness, Fill, Hiding, Order};
 use alignscope::methods::{Claim, Evidence, Input, METHODS, Measure, Method, News};
 use alignscope::models::builtin;
-use alignscope::taps::{CancelToken, Tower};
+use alignscope::taps::CancelToken;
 use alignscope::world::{Language, Scene, Split};
 use candle_core::Device;
 use interface::{app, settle, state};
@@ -24,19 +24,7 @@ fn open(key: &str, checkpoint: &str) -> Box<dyn Method> {
 }
 
 fn input(scene: &Scene, sentence: &str) -> Input {
-    Input {
-        picture: Arc::new(scene.draw()),
-        sentence: sentence.to_owned(),
-        selection: None,
-        brief: false,
-        language: Language::English,
-        comparison: Arc::default(),
-        attention: (Tower::Vision, None),
-        closed_gates: Vec::new(),
-        hidden_layer: None,
-        dropped_queries: Vec::new(),
-        compared_instruction: None,
-    }
+    Input::new(Arc::new(scene.draw()), sentence, Language::English)
 }
 
 fn evidence(method: &mut dyn Method, input: &Input) -> Evidence {

@@ -6,9 +6,11 @@ use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::state::Colours;
 use alignscope::attribution::ATTRIBUTIONS;
 use alignscope::methods::METHODS;
+use alignscope::methods::interventions::ROUTES;
+use alignscope::taps::Tower;
 use alignscope::ui::catalogue::{colours_key, title_key};
 use alignscope::ui::texts::{
-    ALL, bottleneck, editor, faithful, four_ways, keys, ledger, lesson, projector, querying, say, watch,
+    ALL, bottleneck, editor, faithful, four_ways, keys, ledger, lesson, projector, querying, say, watch, what_if,
 };
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
@@ -24,8 +26,11 @@ fn asked() -> BTreeSet<String> {
         .chain(lesson::ALL)
         .chain(ledger::ALL)
         .chain(watch::ALL)
+        .chain(what_if::ALL)
         .chain(bottleneck::ALL);
     let mut asked: BTreeSet<String> = ALL.iter().chain(of_views).map(|text| text.0.to_owned()).collect();
+    asked.extend(ROUTES.iter().map(|route| format!("route-{route}")));
+    asked.extend(Tower::ALL.iter().map(|tower| format!("tower-{tower}")));
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));
     asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));
     for attribution in ATTRIBUTIONS {

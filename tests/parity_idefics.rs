@@ -10,7 +10,8 @@ use alignscope::models::checkpoint::Checkpoint;
 use alignscope::models::idefics::{Idefics, Prompt, Writing};
 use alignscope::models::opened::Opened;
 use alignscope::taps::{
-    Array, Attn, CancelToken, GatesClosed, GradProbe, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
+    Array, Attn, CancelToken, Change, GradProbe, Interventions, Point, Recorder, Recording, Site, SitePattern, Taps,
+    Tower,
 };
 use candle_core::{DType, Device, IndexOp, Tensor};
 
@@ -91,7 +92,7 @@ fn everything_equals_the_reference() {
         let mut ours: BTreeMap<String, Array> =
             recording.activations.into_iter().map(|(site, array)| (site.to_string(), array)).collect();
         let media = fixture.model.see(&fixture.prompt.pixels, &mut Taps::none()).expect("a pass");
-        let mut closed = GatesClosed::default();
+        let mut closed = Interventions(vec![Change::GatesClosed { layers: None }]);
         let shut = fixture.model.forward(&fixture.prompt, &mut Taps::none().with(&mut closed)).expect("a pass");
         for (name, tensor) in [("logits", &logits), ("media", &media), ("logits.closed", &shut)] {
             ours.insert(name.to_owned(), host(tensor));
@@ -178,12 +179,12 @@ fn closed_gates_leave_the_language_model_to_the_bit() {
         let alone =
             fixture.model.language(&fixture.prompt.ids, fixture.prompt.attention_mask.as_ref(), &mut Taps::none());
         let alone = host(&alone.expect("a pass"));
-        let mut closed = GatesClosed::default();
+        let mut closed = Interventions(vec![Change::GatesClosed { layers: None }]);
         let shut = fixture.model.forward(&fixture.prompt, &mut Taps::none().with(&mut closed)).expect("a pass");
         let same = host(&shut).data.iter().zip(&alone.data).all(|(a, b)| a.to_bits() == b.to_bits());
         assert!(same, "{}: closed gates let something through", fixture.name);
         // One closed gate adds nothing, and the others stay open.
-        let mut first = GatesClosed { layers: Some(vec![0]) };
+        let mut first = Interventions(vec![Change::GatesClosed { layers: Some(vec![0]) }]);
         let mut recorder = Recorder::new(SitePattern::new("*.gate_attn,*.gate_ffn"));
         let mut taps = Taps::none().with(&mut first).with(&mut recorder);
         fixture.model.forward(&fixture.prompt, &mut taps).expect("a pass");

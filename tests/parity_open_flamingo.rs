@@ -16,7 +16,8 @@ use alignscope::models::open_flamingo::OpenFlamingo;
 use alignscope::models::opened::Opened;
 use alignscope::models::weights::{Weights, extent};
 use alignscope::taps::{
-    Array, Attn, CancelToken, GatesClosed, GradProbe, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
+    Array, Attn, CancelToken, Change, GradProbe, Interventions, Point, Recorder, Recording, Site, SitePattern, Taps,
+    Tower,
 };
 use candle_core::{DType, Device, IndexOp, Tensor};
 use serde_json::{Value, json};
@@ -107,7 +108,7 @@ fn everything_equals_the_reference() {
         let mut ours: BTreeMap<String, Array> =
             recording.activations.into_iter().map(|(site, array)| (site.to_string(), array)).collect();
         let media = fixture.model.see(&fixture.prompt.pixels, &mut Taps::none()).expect("a pass");
-        let mut closed = GatesClosed::default();
+        let mut closed = Interventions(vec![Change::GatesClosed { layers: None }]);
         let shut = fixture.model.forward(&fixture.prompt, &mut Taps::none().with(&mut closed)).expect("a pass");
         for (name, tensor) in [("logits", &logits), ("media", &media), ("logits.closed", &shut)] {
             ours.insert(name.to_owned(), host(tensor));
@@ -180,7 +181,7 @@ fn closed_gates_leave_the_language_model_to_the_bit() {
         let alone =
             fixture.model.language(&fixture.prompt.ids, fixture.prompt.attention_mask.as_ref(), &mut Taps::none());
         let alone = host(&alone.expect("a pass"));
-        let mut closed = GatesClosed::default();
+        let mut closed = Interventions(vec![Change::GatesClosed { layers: None }]);
         let shut = fixture.model.forward(&fixture.prompt, &mut Taps::none().with(&mut closed)).expect("a pass");
         let same = host(&shut).data.iter().zip(&alone.data).all(|(a, b)| a.to_bits() == b.to_bits());
         assert!(same, "{}: closed gates let something through", fixture.name);

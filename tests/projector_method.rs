@@ -32,19 +32,8 @@ fn open(fixture: &str) -> Box<dyn Method> {
 
 fn input(sentence: &str) -> Input {
     let picture = |seed| Arc::new(Scene::random(Split::Test, seed).draw());
-    Input {
-        picture: picture(7),
-        sentence: sentence.into(),
-        selection: None,
-        brief: false,
-        language: Language::English,
-        comparison: Arc::new(vec![Pair { at: 0, picture: picture(0), caption: "a cat".into() }]),
-        attention: (Tower::Vision, None),
-        closed_gates: Vec::new(),
-        hidden_layer: None,
-        dropped_queries: Vec::new(),
-        compared_instruction: None,
-    }
+    let comparison = Arc::new(vec![Pair { at: 0, picture: picture(0), caption: "a cat".into() }]);
+    Input { comparison, ..Input::new(picture(7), sentence, Language::English) }
 }
 
 fn spliced(evidence: &Evidence) -> &Spliced {

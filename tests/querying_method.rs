@@ -11,7 +11,7 @@ use alignscope::models::generate::Greedy;
 use alignscope::models::q_former::QFormerText;
 use alignscope::models::querying::OpenedQuerying;
 use alignscope::models::querying_writer::QueryingPrompt;
-use alignscope::taps::{CancelToken, Taps, Tower};
+use alignscope::taps::{CancelToken, Taps};
 use alignscope::world::{Language, Scene, Split};
 use candle_core::{Device, Tensor};
 
@@ -32,19 +32,8 @@ fn open(folder: &Path) -> Box<dyn Method> {
 fn input(sentence: &str) -> Input {
     let picture = |seed| Arc::new(Scene::random(Split::Test, seed).draw());
     let pair = |at: usize, caption: &str| Pair { at, picture: picture(at as u64), caption: caption.into() };
-    Input {
-        picture: picture(7),
-        sentence: sentence.into(),
-        selection: None,
-        brief: false,
-        language: Language::English,
-        comparison: Arc::new(vec![pair(0, "a left of the"), pair(1, "how many")]),
-        attention: (Tower::Vision, None),
-        closed_gates: Vec::new(),
-        hidden_layer: None,
-        dropped_queries: Vec::new(),
-        compared_instruction: None,
-    }
+    let comparison = Arc::new(vec![pair(0, "a left of the"), pair(1, "how many")]);
+    Input { comparison, ..Input::new(picture(7), sentence, Language::English) }
 }
 
 fn queries(evidence: &Evidence) -> &Queries {

@@ -5,8 +5,8 @@ mod variables;
 
 use alignscope::nn::{Activation, BlockShape, EncoderBlock, GatedCrossAttention, GatedShape, Media, Scope};
 use alignscope::taps::{
-    AttentionKnockout, Attn, CancelToken, GatesClosed, GradProbe, HeadAblation, Observer, Point, Recorder, Recording,
-    Site, SitePattern, Taps, Tower,
+    Attn, CancelToken, Change, GradProbe, Interventions, Observer, Places, Point, Recorder, Recording, Site,
+    SitePattern, Taps, Tower,
 };
 use alignscope::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -165,7 +165,8 @@ fn a_head_that_is_switched_off_gathers_nothing() {
     let z = site(0, Point::Z(Attn::SelfAttn));
     let variables = single();
     let (mut before, mut after) = (Recorder::new(everything()), Recorder::new(everything()));
-    let mut ablation = HeadAblation::new(Tower::Vision, 0, head);
+    let off = |head| Interventions(vec![Change::HeadOff { site: z, head }]);
+    let mut ablation = off(head);
     let mut taps = Taps::none().with(&mut before).with(&mut ablation).with(&mut after);
     let ablated = numbers(&forward(&variables, &mut taps));
     let (before, after) = (before.finish(), after.finish());
@@ -189,7 +190,7 @@ fn a_head_that_is_switched_off_gathers_nothing() {
     let (far, _) = distance(&ablated, &numbers(&forward(&variables, &mut Taps::none())));
     assert!(far <= 1e-5, "off by {far:e}");
 
-    let mut missing = HeadAblation::new(Tower::Vision, 0, HEADS);
+    let mut missing = off(HEADS);
     let said = run(&variables.scope(), &mut Taps::none().with(&mut missing)).expect_err("no such head").to_string();
     assert!(said.starts_with("there is no head 2 among 2"), "{said}");
 }
@@ -199,7 +200,7 @@ fn attention_that_is_cut_is_exactly_nothing() {
     let (queries, keys) = (vec![0, 3], vec![1, 2]);
     let variables = single();
     let pattern = site(1, Point::Pattern(Attn::SelfAttn));
-    let recorded = |knockout: Option<&mut AttentionKnockout>| {
+    let recorded = |knockout: Option<&mut Interventions>| {
         let mut recorder = Recorder::new(SitePattern::patterns());
         let taps = Taps::none();
         let taps = if let Some(knockout) = knockout { taps.with(knockout) } else { taps };
@@ -209,11 +210,13 @@ fn attention_that_is_cut_is_exactly_nothing() {
     let (whole, output) = recorded(None);
     // Positions that aren't there are nobody's.
     let beyond = |positions: &[usize]| positions.iter().copied().chain([POSITIONS]).collect::<Vec<_>>();
-    let mut knockout = AttentionKnockout {
-        site: site(1, Point::Scores(Attn::SelfAttn)),
-        queries: beyond(&queries),
-        keys: beyond(&keys),
-    };
+    let mut knockout = Interventions(vec![Change::Cut {
+        tower: Tower::Vision,
+        attn: Attn::SelfAttn,
+        layers: (1, 1),
+        queries: Places::These(beyond(&queries)),
+        keys: Places::These(beyond(&keys)),
+    }]);
     let (cut, changed) = recorded(Some(&mut knockout));
     for (row, (whole, cut)) in whole.chunks(POSITIONS).zip(cut.chunks(POSITIONS)).enumerate() {
         if !queries.contains(&(row % POSITIONS)) {
@@ -261,7 +264,8 @@ fn closed_gates_add_exactly_nothing() {
     // The third of the gated blocks; closing others leaves it as it is.
     let pass = |taps: &mut Taps<'_>| numbers(&block.forward(&x, &keys, &media, 2, taps).expect("a pass"));
     let open = pass(&mut Taps::none());
-    let closing = |layers: Option<Vec<usize>>| pass(&mut Taps::none().with(&mut GatesClosed { layers }));
+    let closing =
+        |layers: Option<Vec<usize>>| pass(&mut Taps::under(&Interventions(vec![Change::GatesClosed { layers }])));
     assert_eq!(closing(None), numbers(&x));
     assert_eq!(closing(Some(vec![2])), numbers(&x));
     assert_eq!(closing(Some(vec![0, 1])), open);

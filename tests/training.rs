@@ -13,7 +13,7 @@ use alignscope::models::projector::OpenedProjector;
 use alignscope::models::q_former::QFormerText;
 use alignscope::models::querying::OpenedQuerying;
 use alignscope::models::querying_writer::QueryingPrompt;
-use alignscope::taps::{CancelToken, GatesClosed, Recorder, SitePattern, Taps};
+use alignscope::taps::{CancelToken, Change, Interventions, Recorder, SitePattern, Taps};
 use alignscope::training::Variables;
 use alignscope::training::blip::BlipRecipe;
 use alignscope::training::blip_2::Blip2Recipe;
@@ -189,7 +189,7 @@ fn flamingo_changes_nothing_of_what_it_stands_on() {
         let states = opened.see(&opened.pixels(&[&picture]).expect("pixels"), &mut Taps::none()).expect("states");
         let texts = opened.tokenizer.pad(&[opened.tokens("is there a cat?").expect("tokens").ids], &Device::Cpu);
         let texts = texts.expect("texts");
-        let mut closed = GatesClosed { layers: None };
+        let mut closed = Interventions(vec![Change::GatesClosed { layers: None }]);
         let with = opened.read(&texts, &states, &mut Taps::none()).expect("a pass").logits.expect("logits");
         let without = opened.read(&texts, &states, &mut Taps::none().with(&mut closed)).expect("a pass").logits;
         let alone = opened.flamingo().expect("Flamingo").language(&texts.ids, None, &mut Taps::none()).expect("a pass");

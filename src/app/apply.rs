@@ -63,7 +63,11 @@ fn change(app: &mut App, command: Command) {
         Command::SelectObject(object) => state.selected.object = object,
         Command::ChangePicture { change, .. } => state.changes.push(change),
         Command::ForgetChanges => state.changes.clear(),
-        Command::SetCheckpoint(folder) => app.set_checkpoint(folder),
+        Command::SetCheckpoint(folder) => {
+            app.set_checkpoint(folder);
+            // Heads of one model aren't those of another.
+            app.state.interventions.remove(app.state.method.0);
+        }
         Command::OpenSession(path) => match session::read(&path) {
             Ok(opened) => app.state = opened,
             Err(error) => app.problem = Some(error.to_string()),
@@ -197,6 +201,19 @@ fn change(app: &mut App, command: Command) {
         }
         Command::TestMaps => app.test_maps(),
         Command::SetFill(fill) => app.state.fill = fill,
+        Command::Intervene(intervention) => {
+            let changed = state.interventions.entry(state.method.0.to_owned()).or_default();
+            match changed.iter().position(|known| *known == intervention) {
+                Some(at) => {
+                    changed.remove(at);
+                }
+                None => changed.push(intervention),
+            }
+        }
+        Command::LeaveAlone => {
+            state.interventions.remove(state.method.0);
+        }
+        Command::MeasureEffects => app.measure_effects(),
         Command::Pin => {
             // Of what was pinned before, nothing is kept.
             app.pinned = None;

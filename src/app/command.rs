@@ -11,6 +11,7 @@ use super::retouch::Change;
 use super::state::{Colours, Compared, Drawn, Layer, MaskName, MethodName, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
 use super::{AppState, Scale, Theme};
+use crate::methods::Intervention;
 use crate::methods::faithful::Fill;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
@@ -236,6 +237,12 @@ pub enum Command {
     TestMaps,
     /// What stands in the place of patches that are hidden for a test.
     SetFill(Fill),
+    /// Change this in the model of the shown column, or no longer.
+    Intervene(Intervention),
+    /// Change nothing any more in the model of the shown column.
+    LeaveAlone,
+    /// Measure what each intervention would do alone.
+    MeasureEffects,
     /// Keep what is shown now as what later maps and answers are compared with.
     Pin,
     /// Compare with nothing any more.

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::effects::{Effects, EffectsTest, Parts, Stack, Touched};
 use super::retouch::{Change, retouched};
 use super::samples::Sample;
 use super::state::PictureSource;
 use super::testing::{MapTest, Tested};
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
-use crate::methods::{self, Cloud, Evidence, Input, METHODS, Method, News, Pair, pairs};
+use crate::methods::{self, Cloud, Evidence, Input, Intervention, METHODS, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
@@ -24,6 +25,8 @@ use crate::world::Language;
 /// What the state asks for: while this stays the same, nothing has to be computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
+    /// The column, by the key of its method.
+    pub method: &'static str,
     /// The picture.
     pub picture: PictureSource,
     /// What was changed in it by hand.
@@ -56,6 +59,10 @@ pub struct Question {
     pub compared_instruction: Option<String>,
     /// The checkpoints of all columns, by the key of their method, of which it is asked what the picture costs there.
     pub cost_by_column: Vec<(&'static str, PathBuf)>,
+    /// What is changed in the models, by the key of their method.
+    pub interventions: BTreeMap<String, Vec<Intervention>>,
+    /// It is to be measured what each intervention would do; then that is all that is asked.
+    pub effects: Option<EffectsTest>,
     /// Maps to be tested; then that is all that is asked.
     pub tests: Vec<MapTest>,
     /// The checkpoints of all columns, where they stand side by side; then that is all that is asked.
@@ -115,6 +122,12 @@ pub enum Report {
     Costs(Vec<(&'static str, PictureCost)>),
     /// A map was tested.
     Tested(Arc<Tested>),
+    /// Where in the model of the shown column something can be changed, with the checkpoint's folder.
+    Parts(PathBuf, Arc<Parts>),
+    /// What the interventions do that stand now.
+    Touched(Box<Touched>),
+    /// What each intervention would do.
+    Effects(Box<Effects>),
     /// How far the work is, from 0 to 1.
     Progress(f32),
     /// Something went wrong.
@@ -140,6 +153,10 @@ pub struct Computer {
     /// The last cloud of each method, with what was asked of it.
     planes: BTreeMap<&'static str, Reduced>,
     costs: Option<Costs>,
+    /// What was said last without interventions, with what was asked.
+    pub(super) untouched: Option<(Question, Arc<Evidence>)>,
+    /// The heads of a checkpoint, by its folder.
+    pub(super) stacks: Option<(PathBuf, Vec<Stack>)>,
 }
 
 /// The vectors of a cloud, what was asked of them, and the plane that they were brought to.
@@ -196,14 +213,23 @@ impl Computer {
             hidden_layer: question.hidden_layer,
             dropped_queries: question.dropped_queries.clone(),
             compared_instruction: question.compared_instruction.clone(),
+            interventions: interventions_of(question, question.method),
+            tried: Vec::new(),
         };
+        if let Some(test) = &question.effects {
+            return self.measure_effects(test, question, &input, cancel, emit).map_err(other);
+        }
         if !question.tests.is_empty() {
-            return self.test_maps(&question.tests, &question.device, &input, cancel, emit).map_err(other);
+            return self.test_maps(question, &input, cancel, emit).map_err(other);
         }
         let Some(folder) = &question.checkpoint else {
             self.side_by_side(question, &input, cancel, emit).map_err(other)?;
             return self.cost_by_column(question, &picture, cancel, emit).map_err(other);
         };
+        self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
+        let is_touched = !input.interventions.is_empty();
+        let untouched =
+            is_touched.then(|| self.untouched(question, &input, cancel, emit)).transpose().map_err(other)?;
         let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let mut cloud = None;
@@ -221,6 +247,15 @@ impl Computer {
         if let Some(plane) = self.plane_of(key, question.plane, &cloud, cancel, emit).map_err(other)? {
             emit(Report::Plane(plane));
         }
+        if let Some(untouched) = untouched.flatten() {
+            let touched = self.touched(question, &input, untouched, cancel).map_err(other)?;
+            touched.into_iter().for_each(|touched| emit(Report::Touched(Box::new(touched))));
+        }
+        // One more pass: of a large model, only once the person asks for what that finds.
+        if bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT) {
+            let parts = self.parts(question, &input, cancel).map_err(other)?;
+            emit(Report::Parts(folder.clone(), Arc::new(parts)));
+        }
         self.cost_by_column(question, &picture, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
         unreadable.map_or(Ok(()), |error| Err(other(error)))
@@ -231,6 +266,7 @@ impl Computer {
         let mut wrong = None;
         let count = question.side_by_side.len() as f32;
         for (at, (key, folder)) in question.side_by_side.iter().enumerate() {
+            let input = &Input { interventions: interventions_of(question, key), ..input.clone() };
             let mut cloud = None;
             let done = self.method(folder, &question.device).and_then(|method| {
                 method.evidence(input, cancel, &mut |news| match news {
@@ -259,7 +295,7 @@ impl Computer {
     }
 
     /// The picture as it is asked about, with its name.
-    fn picture(&mut self, question: &Question) -> Result<(Arc<RgbImage>, String)> {
+    pub(super) fn picture(&mut self, question: &Question) -> Result<(Arc<RgbImage>, String)> {
         let (picture, name) = self.original(&question.picture)?;
         if question.changes.is_empty() {
             return Ok((picture, name));
@@ -407,6 +443,11 @@ impl Computer {
         self.planes.insert(key, (vectors, asked, Arc::clone(&plane)));
         Ok(Some(plane))
     }
+}
+
+/// What is changed in the model of a method.
+pub(super) fn interventions_of(question: &Question, method: &str) -> Vec<Intervention> {
+    question.interventions.get(method).cloned().unwrap_or_default()
 }
 
 /// A picture with its name.

@@ -138,13 +138,16 @@ const USUAL: &[Usual] = &[
     },
     Usual {
         key: "contrastive",
-        sides: [&[&["heatmap", "attention"]], &[&["embedding"], &["matrix", "ranking"]]],
+        sides: [&[&["heatmap", "attention"]], &[&["embedding", "what-if"], &["matrix", "ranking"]]],
         widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },
     Usual {
         key: "cross-attention",
-        sides: [&[&["words"]], &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing"]]],
+        sides: [
+            &[&["words"]],
+            &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing", "what-if-words"]],
+        ],
         widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },
@@ -152,7 +155,10 @@ const USUAL: &[Usual] = &[
         key: "querying",
         sides: [
             &[&["queries"]],
-            &[&["query-patches", "query-attention"], &["query-says", "query-words", "query-masks", "query-space"]],
+            &[
+                &["query-patches", "query-attention"],
+                &["query-says", "query-words", "query-masks", "query-space", "what-if-queries"],
+            ],
         ],
         widths: [1.0, 1.0],
         shares: [0.5, 0.5],
@@ -163,7 +169,7 @@ const USUAL: &[Usual] = &[
             &[&["patch-words", "row"]],
             &[
                 &["row-words", "row-heads", "row-patches"],
-                &["row-shares", "row-space", "row-expected", "projector-change", "picture-cost"],
+                &["row-shares", "row-space", "row-expected", "projector-change", "picture-cost", "what-if-row"],
             ],
         ],
         widths: [1.0, 1.0],

@@ -3,11 +3,13 @@
 //! The window, the board and the tests all drive [`App`] in the same way: they hand it [`Command`]s and read what it
 //! shows. [`App::apply`] is the only place that changes the state.
 
+mod answers;
 mod apply;
 pub mod bottleneck;
 pub mod checkpoints;
 pub mod command;
 pub mod compute;
+pub mod effects;
 pub mod history;
 pub mod layout;
 pub mod learning;
@@ -36,7 +38,7 @@ use crate::reduction::Plane;
 use crate::world::Language;
 pub use checkpoints::CheckpointChoice;
 pub use command::{Ask, Command, Export, Format};
-use compute::{Blame, PlaneQuestion, Question, Report, Request};
+use compute::{PlaneQuestion, Question, Request};
 use history::History;
 use learning::Learning;
 use samples::Sample;
@@ -88,6 +90,12 @@ pub struct App {
     pub bottleneck: Arc<Vec<bottleneck::Connector>>,
     /// The maps that were tested last, by the key of their method.
     pub tested: BTreeMap<&'static str, Arc<testing::Tested>>,
+    /// What each intervention would do, with what was asked.
+    pub effects: Option<Arc<(Question, effects::Effects)>>,
+    /// What the interventions do that stand now.
+    pub touched: Option<Arc<effects::Touched>>,
+    /// Where in the model something can be changed, with the folder of its checkpoint.
+    pub parts: Option<(PathBuf, Arc<effects::Parts>)>,
     /// The training that the person watches.
     pub learning: Option<Learning>,
     /// The names of the recorded runs.
@@ -138,6 +146,8 @@ pub struct App {
     known_truth: truth::Known,
     /// The maps that are being tested.
     tests: Vec<testing::MapTest>,
+    /// That it is being measured what interventions would do.
+    effects_test: Option<effects::EffectsTest>,
     worker: Option<Worker>,
     /// Tells the window that there is something to [`App::receive`].
     wake: Option<Wake>,
@@ -192,6 +202,9 @@ impl App {
         still.bottleneck = Arc::clone(&self.bottleneck);
         still.lessons = Arc::clone(&self.lessons);
         still.tested.clone_from(&self.tested);
+        still.effects.clone_from(&self.effects);
+        still.touched.clone_from(&self.touched);
+        still.parts.clone_from(&self.parts);
         still.recordings = Arc::clone(&self.recordings);
         still.learning = self.learning.as_ref().map(Learning::still);
         still.help = self.help;
@@ -218,6 +231,10 @@ impl App {
             bottleneck: Arc::default(),
             tested: BTreeMap::new(),
             tests: Vec::new(),
+            effects: None,
+            effects_test: None,
+            touched: None,
+            parts: None,
             learning: None,
             recordings: Arc::default(),
             costs: Vec::new(),
@@ -284,7 +301,7 @@ impl App {
     /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
         let again = command == Command::Recompute;
-        let tests = command == Command::TestMaps;
+        let tests = matches!(command, Command::TestMaps | Command::MeasureEffects);
         apply::apply(self, command);
         if !tests {
             self.give_up_tests();
@@ -298,20 +315,22 @@ impl App {
 
     /// Nothing is tested any more; the evidence is the same without it.
     fn end_tests(&mut self) {
-        if !self.tests.is_empty() {
+        if !self.tests.is_empty() || self.effects_test.is_some() {
             self.tests.clear();
+            self.effects_test = None;
             self.asked = Some(self.question());
         }
     }
 
     /// Maps whose question has changed aren't tested any more.
     fn give_up_tests(&mut self) {
-        if self.tests.is_empty() {
+        if self.tests.is_empty() && self.effects_test.is_none() {
             return;
         }
         let now = self.question();
         if self.asked.as_ref() != Some(&now) {
             self.tests.clear();
+            self.effects_test = None;
         }
     }
 
@@ -384,6 +403,7 @@ impl App {
         let method = state.method.0;
         let contrastive = method == "contrastive";
         Question {
+            method,
             picture: state.picture.clone(),
             changes: state.changes.clone(),
             brief: self.following && method == layout::SIDE_BY_SIDE,
@@ -407,6 +427,8 @@ impl App {
                 "projector" | layout::SIDE_BY_SIDE if !self.following => self.all_checkpoints(),
                 _ => Vec::new(),
             },
+            interventions: state.interventions.clone(),
+            effects: self.effects_test.clone(),
             tests: self.tests.clone(),
             side_by_side: if method == layout::SIDE_BY_SIDE { self.all_checkpoints() } else { Vec::new() },
         }
@@ -443,95 +465,6 @@ impl App {
         self.welcome = self.generation;
         self.busy = false;
         self.progress = None;
-    }
-
-    fn take(&mut self, generation: u64, report: Report) {
-        let is_last = generation == self.generation;
-        if !is_last && (generation < self.welcome || !matches!(report, Report::Picture { .. } | Report::Column(_))) {
-            return; // an answer to a question that nobody asks any more
-        }
-        match report {
-            Report::Picture { picture, name } => {
-                if is_last {
-                    self.last_good_picture = self.state.picture.clone();
-                }
-                self.picture = Some(picture);
-                self.picture_name = name;
-            }
-            Report::Evidence(evidence) => {
-                self.last_good_checkpoints = self.state.checkpoints.clone();
-                if self.evidence.as_ref().is_some_and(|known| known.method != evidence.method) {
-                    self.plane = None;
-                    self.hovered = None;
-                }
-                self.evidence = Some(Arc::new(*evidence));
-                // What went wrong elsewhere stays until it is read.
-                if std::mem::take(&mut self.failed) {
-                    self.problem = None;
-                }
-                self.figures = None;
-                self.measure_pairs();
-            }
-            Report::Column(evidence) => {
-                // What is shown already stays until there is a map in its place.
-                let has_map = evidence.complete || looks::map_of_words(self, &evidence).is_some();
-                if !has_map && self.columns.contains_key(evidence.method) {
-                    return;
-                }
-                self.columns.insert(evidence.method, Arc::new(*evidence));
-                // Details are those of the first.
-                self.evidence = self.columns.values().next().cloned();
-                self.plane = None;
-                self.figures = None;
-            }
-            Report::Plane(plane) => self.plane = Some(plane),
-            Report::ColumnPlane(method, plane) => {
-                self.planes.insert(method, plane);
-            }
-            Report::Costs(costs) => self.costs = costs,
-            Report::Tested(tested) => {
-                self.tested.insert(tested.test.method, tested);
-            }
-            Report::Progress(share) => {
-                if let Some(progress) = &mut self.progress {
-                    progress.share = share;
-                }
-            }
-            Report::Failed { message, blame } => {
-                self.problem = Some(message);
-                self.failed = true;
-                // What was shown before stays, and so does the state that belongs to it.
-                match blame {
-                    Blame::Picture => self.state.picture = self.last_good_picture.clone(),
-                    Blame::Checkpoint => self.state.checkpoints = self.last_good_checkpoints.clone(),
-                    Blame::Other => return,
-                }
-                self.find_truth();
-                self.history.take_back(&self.state);
-                self.asked = Some(self.question());
-            }
-            Report::Done(elapsed) => {
-                self.end_tests();
-                self.busy = false;
-                self.progress = None;
-                self.elapsed = Some(elapsed);
-            }
-        }
-    }
-
-    /// Measures the pairs anew where evidence, shift or temperature have changed.
-    fn measure_pairs(&mut self) {
-        let Some(evidence) = &self.evidence else { return };
-        let scores = &evidence.scores;
-        if scores.texts.is_empty() {
-            self.figures = None;
-            return;
-        }
-        let factor = self.state.matrix.factor.unwrap_or(scores.factor);
-        let shift = self.state.space.shift;
-        if !self.figures.as_ref().is_some_and(|figures| figures.factor == factor && figures.shift == shift) {
-            self.figures = Some(Arc::new(PairFigures::new(&evidence.cloud, shift, factor, scores.bias)));
-        }
     }
 
     /// Gives a sample's caption in the present language to the sentence.

@@ -8,6 +8,7 @@ use super::layout::Layout;
 use super::lessons::LessonPlace;
 use super::retouch::{Change, MOST_CHANGES};
 use super::thing::{Selected, Thing, TowerName};
+use crate::methods::Intervention;
 use crate::methods::faithful::Fill;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
@@ -28,6 +29,8 @@ pub struct AppState {
     pub sentence: String,
     /// What is selected in them.
     pub selected: Selected,
+    /// What is changed in the models, by the key of their method.
+    pub interventions: BTreeMap<String, Vec<Intervention>>,
     /// The method whose column is shown.
     pub method: MethodName,
     /// Pictures with captions to compare with.
@@ -101,6 +104,10 @@ impl AppState {
         if let Some(compared) = &mut self.querying.compared {
             cut(compared);
         }
+        self.interventions.retain(|method, changed| {
+            changed.truncate(MOST_INTERVENTIONS);
+            crate::methods::named(method).is_some() && !changed.is_empty()
+        });
         super::lessons::mend(self);
         self.layout.mend();
     }
@@ -127,6 +134,8 @@ pub const MOST_COMPARED: usize = 256;
 pub const MOST_GATES: usize = 256;
 /// Queries that can be dropped; published models have 32.
 pub const MOST_QUERIES: usize = 256;
+/// Changes in one model at a time.
+pub const MOST_INTERVENTIONS: usize = 4096;
 /// Bytes of a sentence; a book that was pasted by accident is cut here.
 pub const LONGEST_SENTENCE: usize = 20_000;
 

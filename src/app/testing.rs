@@ -4,7 +4,7 @@ use image::RgbImage;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compute::{Computer, LIGHT, Report};
+use super::compute::{Computer, LIGHT, Question, Report, interventions_of};
 use super::layout::SIDE_BY_SIDE;
 use super::looks::{self, Landed};
 use super::{App, METHODS};
@@ -66,6 +66,7 @@ impl App {
 
     /// Asks whether the maps are true that are shown now.
     pub(super) fn test_maps(&mut self) {
+        self.effects_test = None;
         self.tests = self.shown_methods().filter_map(|method| self.test_of(method)).collect();
     }
 
@@ -121,15 +122,16 @@ impl Computer {
     /// Tests maps one after the other. What is wrong with one of them is said last.
     pub(super) fn test_maps(
         &mut self,
-        tests: &[MapTest],
-        device: &str,
+        question: &Question,
         input: &Input,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
+        let (tests, device) = (&question.tests, question.device.as_str());
         let mut wrong = None;
         let count = tests.len().max(1) as f32;
         for (at, test) in tests.iter().enumerate() {
+            let input = &Input { interventions: interventions_of(question, test.method), ..input.clone() };
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));
             match self.test_map(test, device, input, cancel, &mut progress) {
                 Ok(faithfulness) => {

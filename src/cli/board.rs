@@ -8,6 +8,8 @@ use super::output::{say, tell};
 use super::subject::{Subject, compute};
 use crate::app::{App, AppState, Command};
 use crate::error::Error;
+use crate::methods::Intervention;
+use crate::taps::{Point, Site};
 use crate::ui;
 
 /// Draw the board to a PNG, with no display and no graphics driver.
@@ -21,14 +23,21 @@ pub struct Board {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The view that fills the board alone, by its name: four-ways, scene-editor, ledger, faithful; heatmap, attention, embedding,
-    /// matrix, ranking; words, cross-heads, word-patches, expected, gates, latents, mixing; queries, query-patches,
-    /// query-attention, query-says, query-words, query-masks, query-space; patch-words, row, row-words, row-heads,
-    /// row-patches, row-shares, row-space, row-expected, projector-change, picture-cost.
+    /// matrix, ranking, what-if; words, cross-heads, word-patches, expected, gates, latents, mixing, what-if-words; queries, query-patches,
+    /// query-attention, query-says, query-words, query-masks, query-space, what-if-queries; patch-words, row, row-words, row-heads,
+    /// row-patches, row-shares, row-space, row-expected, projector-change, picture-cost, what-if-row.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
     /// The lesson that is open, by its name, and its step: 01-contrastive:2.
     #[arg(long, value_name = "NAME:STEP")]
     lesson: Option<String>,
+    /// Change this in the model, counted from 0: a head as vision.blocks.3.self_attn:1, a route of attention as
+    /// words-to-picture or words-to-picture:0-2, or patches:9,10 that nobody looks at. May be given several times.
+    #[arg(long, value_name = "WHAT")]
+    change: Vec<Intervention>,
+    /// Also measure what each change would do.
+    #[arg(long)]
+    measure: bool,
     /// Also test whether the maps are true that are shown.
     #[arg(long)]
     test_maps: bool,
@@ -66,11 +75,42 @@ impl Board {
             app.apply(Command::ToggleMaximised(view.method(), view.key()));
             app.apply(Command::ShowHelp(view.key()));
         }
+        self.change_model(&mut app)?;
+        if self.measure {
+            compute(&mut app)?;
+            app.apply(Command::MeasureEffects);
+        }
         if self.test_maps {
             compute(&mut app)?;
             app.apply(Command::TestMaps);
         }
         draw(&mut app, &self.output, f32::from(self.width), f32::from(self.height), self.scale.clamp(1, 4))
+    }
+}
+
+impl Board {
+    /// Changes the model as is asked for. A misspelt change would otherwise be one that does nothing.
+    fn change_model(&self, app: &mut App) -> Result<()> {
+        if self.change.is_empty() {
+            return Ok(());
+        }
+        compute(app)?;
+        for intervention in &self.change {
+            if let Some(parts) = app.parts().filter(|parts| !parts.have(intervention)) {
+                let heads = parts.stacks.iter().map(|stack| {
+                    let (first, last) = (stack.layers.first().unwrap_or(&0), stack.layers.last().unwrap_or(&0));
+                    let site = Site::new(stack.tower, *first, Point::Pattern(stack.attn)).to_string();
+                    let site = site.trim_end_matches(".pattern");
+                    format!("{site}:0 to layer {last} and head {}", stack.heads.saturating_sub(1))
+                });
+                let routes = parts.routes.iter().map(|route| route.key.to_owned());
+                let there: Vec<String> = heads.chain(routes).collect();
+                let remedy = format!("name one of {}", there.join(", "));
+                return Err(Error::unusable("the model doesn't have one of the changes", remedy).into());
+            }
+            app.apply(Command::Intervene(intervention.clone()));
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use super::{SPLITS, fresh_scenes};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
-use crate::taps::{Array, CancelToken, Taps};
+use crate::taps::{Array, CancelToken, Interventions, Taps};
 use crate::world::{Language, Scene};
 
 /// The classes of checkpoints that can be evaluated so.
@@ -161,7 +161,7 @@ impl Run<'_> {
         let pixels = pixels.index_select(&rows, 0)?; // [pairs, 3, height, width]
 
         let text = self.texts(&pairs.iter().map(|pair| pair.text.as_str()).collect::<Vec<_>>())?;
-        let pass = self.opened.probe_pairs(&pixels, &text, self.stop)?;
+        let pass = self.opened.probe_pairs(&pixels, &text, &Interventions::default(), self.stop)?;
         for (row, pair) in pairs.iter().enumerate() {
             let subject = Subject {
                 recording: &pass.recording,

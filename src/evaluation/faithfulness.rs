@@ -18,7 +18,7 @@ use crate::methods::reading::{Place, Weighting};
 use crate::methods::{Claim, Input, METHODS, MapKind, Measure, Method, News};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
-use crate::taps::{CancelToken, Tower};
+use crate::taps::CancelToken;
 use crate::world::{Language, Phrase, Scene, Split};
 
 /// Random orders of each scene.
@@ -163,19 +163,8 @@ impl Asked {
         let start = sentence.find(&phrase.text)?;
         let span = (start, start + phrase.text.len());
         let picture = Arc::new(scene.draw());
-        let input = Input {
-            picture: Arc::clone(&picture),
-            sentence,
-            selection: Some(span),
-            brief: true,
-            language,
-            comparison: Arc::default(),
-            attention: (Tower::Vision, None),
-            closed_gates: Vec::new(),
-            hidden_layer: None,
-            dropped_queries: Vec::new(),
-            compared_instruction: None,
-        };
+        let input =
+            Input { selection: Some(span), brief: true, ..Input::new(Arc::clone(&picture), sentence, language) };
         Some(Self { input, picture, mask: scene.mask_of(&phrase.objects), span })
     }
 }

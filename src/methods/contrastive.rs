@@ -10,13 +10,14 @@ use super::attention::{AttentionStack, AttentionWatch};
 use super::evidence::{Evidence, Heatmap, ModelFacts, PatchWords, WordMaps};
 use super::familiarity::{self, Familiarity};
 use super::holding::{Claim, Held, Measure, TOGETHER};
+use super::interventions::{Anatomy, PatchesAt, Route};
 use super::vectors::{dot, length};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage, pairs, words};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
 use crate::models::tokenizer::Tokens;
-use crate::taps::{Array, CancelToken, Point, Recorder, Site, SitePattern, Taps, Tower};
+use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Point, Recorder, Site, SitePattern, Taps, Tower};
 use crate::world::{Language, all_phrases};
 
 /// The method's entry in the registry.
@@ -44,6 +45,7 @@ pub struct Contrastive {
     comparison: Vec<(Arc<RgbImage>, Vec<f32>)>,
     maps: BTreeMap<String, WordMaps>,
     reading: Option<Reading>,
+    interventions: Interventions,
 }
 
 /// What is known of the present picture.
@@ -83,7 +85,21 @@ impl Contrastive {
             comparison: Vec::new(),
             maps: BTreeMap::new(),
             reading: None,
+            interventions: Interventions::default(),
         })
+    }
+
+    /// Changes the model, and forgets what it said before.
+    fn intervene(&mut self, input: &Input) -> Result<()> {
+        let wanted = self.anatomy(input)?.changes(&input.interventions);
+        if self.interventions != wanted {
+            self.interventions = wanted;
+            (self.image, self.reading) = (None, None);
+            self.texts.clear();
+            self.comparison.clear();
+            self.maps.clear();
+        }
+        Ok(())
     }
 
     /// Encodes the picture, unless it is the one already known and `layer` of its attention was kept.
@@ -99,7 +115,8 @@ impl Contrastive {
         let last = Site::new(Tower::Vision, depth.saturating_sub(1), Point::ResidPost);
         let mut late = Recorder::new(SitePattern::new(&last.to_string()));
         let mut watch = AttentionWatch::new(Tower::Vision, depth, layer, leading, Some(encoder.grid().1));
-        let mut taps = Taps::none().with(&mut early).with(&mut late).with(&mut watch).cancelled_by(cancel);
+        let mut taps =
+            Taps::under(&self.interventions).with(&mut early).with(&mut late).with(&mut watch).cancelled_by(cancel);
         let features = encoder.encode_image(&pixels, &mut taps)?;
         drop(taps);
         let states = late.finish().get(last).cloned();
@@ -133,7 +150,7 @@ impl Contrastive {
         let encoder = self.opened.dual_encoder();
         let batch = self.opened.texts(&[sentence])?;
         let mut watch = AttentionWatch::new(Tower::Text, encoder.depths().1, layer, 0, None);
-        let mut taps = Taps::none().with(&mut watch).cancelled_by(cancel);
+        let mut taps = Taps::under(&self.interventions).with(&mut watch).cancelled_by(cancel);
         encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
         drop(taps);
         let attention = Arc::new(watch.finish());
@@ -151,7 +168,7 @@ impl Contrastive {
         missing.dedup();
         for chunk in missing.chunks(32) {
             let batch = self.opened.texts(chunk)?;
-            let mut taps = Taps::none().cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
             let encoder = self.opened.dual_encoder();
             let features = encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
             let rows = features.embed.to_vec2::<f32>()?;
@@ -172,7 +189,7 @@ impl Contrastive {
                 continue;
             }
             let pixels = self.opened.pixels(&[&pair.picture])?;
-            let mut taps = Taps::none().cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
             let features = self.opened.dual_encoder().encode_image(&pixels, &mut taps)?;
             let vector = Array::from_tensor(&features.embed)?.data;
             self.comparison.push((Arc::clone(&pair.picture), vector.clone()));
@@ -196,7 +213,7 @@ impl Contrastive {
         let (_, channels, height, width) = image.pixels.dims4()?;
         let pixels = image.pixels.broadcast_as((count, channels, height, width))?.contiguous()?;
         let texts = Tensor::from_vec(vectors.concat(), (count, encoder.projection_size()), &self.opened.device)?;
-        let pass = self.opened.probe_pairs(&pixels, &texts, cancel)?;
+        let pass = self.opened.probe_pairs(&pixels, &texts, &self.interventions, cancel)?;
         for (row, phrase) in missing.into_iter().enumerate() {
             let subject = Subject {
                 recording: &pass.recording,
@@ -247,6 +264,7 @@ impl Method for Contrastive {
         if input.sentence.trim().is_empty() {
             return Err(Error::unusable("there is no text", "write a sentence about the picture"));
         }
+        self.intervene(input)?;
         let (vision, text) = self.opened.dual_encoder().depths();
         let layer_of = |tower: Tower, depth: usize| {
             let asked = input.attention.1.filter(|_| input.attention.0 == tower);
@@ -321,6 +339,25 @@ impl Method for Contrastive {
         Ok(())
     }
 
+    fn anatomy(&self, _input: &Input) -> Result<Anatomy> {
+        let encoder = self.opened.dual_encoder();
+        let (vision, text) = encoder.depths();
+        let (leading, patches) = (encoder.class_tokens(), encoder.grid().0 * encoder.grid().1);
+        let own = |key, tower, depth: usize, queries, keys| {
+            let (attn, layers) = (Attn::SelfAttn, (0..depth).collect());
+            Route { key, tower, attn, layers, queries, keys }
+        };
+        let class = own("class-to-patches", Tower::Vision, vision, Places::Before(leading), Places::From(leading));
+        let mut routes = vec![Route::among_patches(vision, leading)];
+        routes.extend((leading > 0).then_some(class));
+        routes.push(own("words-to-words", Tower::Text, text, Places::All, Places::Others));
+        let mut patches = vec![PatchesAt::behind(leading, patches, (Tower::Vision, Attn::SelfAttn))];
+        if leading == 0 {
+            patches.push(PatchesAt { tower: Tower::Pooler, attn: Attn::CrossAttn, at: patches[0].at.clone() });
+        }
+        Ok(Anatomy { routes, patches })
+    }
+
     fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
         self.hold_to(input, claim, pictures, cancel)
     }
@@ -329,13 +366,16 @@ impl Method for Contrastive {
 impl Contrastive {
     /// The cosine of the words with each picture.
     fn hold_to(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
-        let phrase = claim.about(input).phrase().to_owned();
-        let text = self.read(&[phrase], cancel)?.concat();
+        let under = self.anatomy(input)?.changes(&input.all_interventions());
+        let (phrase, encoder) = (claim.about(input).phrase().to_owned(), self.opened.dual_encoder());
+        let batch = self.opened.texts(&[phrase])?;
+        let mut taps = Taps::under(&under).cancelled_by(cancel);
+        let text = encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
+        let text = text.embed.flatten_all()?.to_vec1::<f32>()?;
         let mut values = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(TOGETHER) {
             let pixels = self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?;
-            let mut taps = Taps::none().cancelled_by(cancel);
-            let features = self.opened.dual_encoder().encode_image(&pixels, &mut taps)?;
+            let features = encoder.encode_image(&pixels, &mut taps)?;
             values.extend(features.embed.to_vec2::<f32>()?.iter().map(|picture| dot(picture, &text)));
         }
         Ok(Held { measure: Measure::Cosine, values })

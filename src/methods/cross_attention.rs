@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::evidence::{Evidence, Familiar, ModelFacts, PatchWords};
 use super::familiarity::{self, Familiarity};
 use super::holding::{Claim, Held};
+use super::interventions::{Anatomy, PatchesAt, Route};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::vectors::{length, unit};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
@@ -20,7 +21,9 @@ use crate::error::{Error, Result};
 use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::{CLASSES, OpenedFusion, Task};
 use crate::models::tokenizer::Tokens;
-use crate::taps::{Array, Attn, CancelToken, GatesClosed, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
+use crate::taps::{
+    Array, Attn, CancelToken, Change, Interventions, Places, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
+};
 use crate::world::Language;
 
 /// The method's entry in the registry.
@@ -44,6 +47,7 @@ pub struct CrossAttention {
     familiarity: Option<Familiarity>,
     image: Option<Image>,
     known: Option<Known>,
+    interventions: Interventions,
 }
 
 /// What is known of the present picture.
@@ -94,7 +98,18 @@ impl CrossAttention {
             facts,
             image: None,
             known: None,
+            interventions: Interventions::default(),
         })
+    }
+
+    /// Changes the model, and forgets what it said before.
+    fn intervene(&mut self, input: &Input) -> Result<()> {
+        let wanted = self.anatomy(input)?.changes(&input.interventions);
+        if self.interventions != wanted {
+            self.interventions = wanted;
+            (self.image, self.known) = (None, None);
+        }
+        Ok(())
     }
 
     /// What is known of the picture, taken out of the method so that the rest can be changed beside it.
@@ -106,7 +121,7 @@ impl CrossAttention {
         let pixels = self.opened.pixels(&[picture])?;
         let mut recorder = Recorder::new(SitePattern::new("resampler.*.cross_attn.pattern,vision.*.resid_post"));
         let (seen, states) = {
-            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel);
             let seen = self.opened.look(&pixels, &mut taps)?.detach();
             let states = self.opened.resample(&seen, &mut taps)?.detach();
             (seen, states)
@@ -128,9 +143,13 @@ impl CrossAttention {
         Ok(Image { picture: Arc::clone(picture), pixels, seen, states, resampler, familiar, patches })
     }
 
-    /// The observer that closes gates, if any is closed.
-    fn closing(closed: &[usize]) -> GatesClosed {
-        GatesClosed { layers: Some(closed.to_vec()) }
+    /// What is changed in the model while these gates are closed.
+    fn under(&self, closed: &[usize]) -> Interventions {
+        let mut under = self.interventions.clone();
+        if !closed.is_empty() {
+            under.0.push(Change::GatesClosed { layers: Some(closed.to_vec()) });
+        }
+        under
     }
 
     /// What a first pass over the text gives.
@@ -139,13 +158,13 @@ impl CrossAttention {
         let opened = &self.opened;
         let tokens = opened.tokens(&input.sentence)?;
         let texts = opened.tokenizer.pad(std::slice::from_ref(&tokens.ids), &opened.device)?;
-        let mut closing = Self::closing(&closed);
+        let under = self.under(&closed);
         let mut recorder = Recorder::new(SitePattern::new(
             "text.embed,decoder.embed,text.*.resid_pre,decoder.*.resid_pre,text.*.resid_post,decoder.*.resid_post,\
              decoder.*.gate_attn,decoder.*.gate_ffn",
         ));
         let read = {
-            let mut taps = Taps::none().with(&mut closing).with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&under).with(&mut recorder).cancelled_by(cancel);
             opened.read(&texts, &image.states, &mut taps)?
         };
         let recording = recorder.finish();
@@ -169,7 +188,7 @@ impl CrossAttention {
             let shares = crate::nn::softmax(matching)?.flatten_all()?.to_vec1::<f32>()?;
             reading.matching = shares.get(1).copied();
             if let Some(BlipHead::Retrieval(retrieval)) = opened.blip().map(Blip::head) {
-                let text = retrieval.embed_text(&texts.ids, texts.attention_mask.as_ref(), &mut Taps::none())?;
+                let text = retrieval.embed_text(&texts.ids, texts.attention_mask.as_ref(), &mut Taps::under(&under))?;
                 let image = retrieval.embed_image(&image.states)?;
                 let cosine = image.embed.mul(&text.embed)?.sum_all()?.to_scalar::<f32>()?;
                 reading.cosine = Some(cosine);
@@ -320,6 +339,7 @@ impl Method for CrossAttention {
         if input.sentence.trim().is_empty() {
             return Err(Error::unusable("there is no text", "write a sentence or a question about the picture"));
         }
+        self.intervene(input)?;
         let image = self.take_image(&input.picture, cancel)?;
         let mut known = match self.known.take() {
             Some(known) if known.answers(input, &self.closed(input)) => known,
@@ -336,6 +356,30 @@ impl Method for CrossAttention {
         }
         self.image = Some(image);
         done
+    }
+
+    fn anatomy(&self, _input: &Input) -> Result<Anatomy> {
+        let opened = &self.opened;
+        let (leading, patches) = (opened.leading(), opened.grid().0 * opened.grid().1);
+        let route = |key, (tower, attn), depth: usize, keys| {
+            let (layers, queries) = ((0..depth).collect(), Places::All);
+            Route { key, tower, attn, layers, queries, keys }
+        };
+        let (tower, cross) = (opened.tower(), opened.cross_layers());
+        let mut routes = vec![route("words-to-picture", (tower, Attn::CrossAttn), cross, Places::All)];
+        let mut keys = vec![(tower, Attn::CrossAttn)];
+        if let Some(blip) = opened.blip() {
+            routes.insert(0, Route::among_patches(blip.vision().depth(), leading));
+            routes.push(route("words-to-words", (tower, Attn::SelfAttn), cross, Places::Others));
+            keys.push((Tower::Vision, Attn::SelfAttn));
+        } else {
+            keys = vec![(Tower::Resampler, Attn::CrossAttn)];
+        }
+        if opened.task() == Task::Answer {
+            routes.push(route("answer-to-question", (Tower::Decoder, Attn::CrossAttn), cross, Places::All));
+        }
+        let patches = keys.into_iter().map(|attention| PatchesAt::behind(leading, patches, attention)).collect();
+        Ok(Anatomy { routes, patches })
     }
 
     fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {

@@ -12,6 +12,7 @@ pub mod faithful;
 pub mod familiarity;
 pub mod grounding;
 pub mod holding;
+pub mod interventions;
 pub mod maps;
 pub mod pairs;
 pub mod projector;
@@ -33,6 +34,7 @@ use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
 pub use holding::{Claim, Held, Measure};
+pub use interventions::{Anatomy, Intervention, Route};
 pub use maps::MapKind;
 pub use words::{is_question, joined};
 
@@ -62,9 +64,39 @@ pub struct Input {
     pub dropped_queries: Vec<usize>,
     /// The instruction after which queries are compared with what they are after the sentence; `None` is no instruction.
     pub compared_instruction: Option<String>,
+    /// What is changed in the model.
+    pub interventions: Vec<Intervention>,
+    /// What is changed in it besides while it is asked how strongly it holds to something, which it says or knows without.
+    pub tried: Vec<Intervention>,
 }
 
 impl Input {
+    /// A picture and a sentence, with everything else as it usually is.
+    #[must_use]
+    pub fn new(picture: Arc<RgbImage>, sentence: impl Into<String>, language: Language) -> Self {
+        Self {
+            picture,
+            sentence: sentence.into(),
+            selection: None,
+            brief: false,
+            language,
+            comparison: Arc::default(),
+            attention: (Tower::Vision, None),
+            closed_gates: Vec::new(),
+            hidden_layer: None,
+            dropped_queries: Vec::new(),
+            compared_instruction: None,
+            interventions: Vec::new(),
+            tried: Vec::new(),
+        }
+    }
+
+    /// What is changed in the model while it is asked how strongly it holds to something.
+    #[must_use]
+    pub fn all_interventions(&self) -> Vec<Intervention> {
+        [self.interventions.as_slice(), &self.tried].concat()
+    }
+
     /// The text of the selection, or the whole sentence.
     #[must_use]
     pub fn phrase(&self) -> &str {
@@ -98,6 +130,12 @@ pub trait Method {
     /// # Errors
     /// If the work is cancelled, or the input can't be used.
     fn evidence(&mut self, input: &Input, cancel: &CancelToken, emit: &mut dyn FnMut(News)) -> Result<()>;
+
+    /// Where in the model something can be changed, as it reads `input`.
+    ///
+    /// # Errors
+    /// If the text can't be used.
+    fn anatomy(&self, input: &Input) -> Result<Anatomy>;
 
     /// How strongly the model holds to a claim about each of `pictures`, which stand in place of the input's: what the
     /// maps of these words explain.

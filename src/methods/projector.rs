@@ -15,14 +15,15 @@ use std::time::Instant;
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
 use super::holding::{Claim, Held};
+use super::interventions::{Anatomy, PatchesAt, Route};
 use super::reading::{Line, LineKind, Reading};
 use super::spliced::{Cost, Spliced};
 use super::vectors::check_finite;
-use super::{Input, Method, MethodEntry, News};
+use super::{Input, Method, MethodEntry, News, is_question};
 use crate::error::{Error, Result};
 use crate::models::lens::Lens;
 use crate::models::projector::{CLASSES, OpenedProjector};
-use crate::taps::{Array, CancelToken, Recorder, SitePattern, Taps, Tower};
+use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Recorder, SitePattern, Taps, Tower};
 use crate::world::Language;
 use rows::{Row, numbers_of};
 
@@ -50,6 +51,7 @@ pub struct Projector {
     known: Option<Known>,
     /// Pictures of the comparison, before and behind the projector.
     compared: Vec<(Arc<RgbImage>, BothSides)>,
+    interventions: Interventions,
 }
 
 /// A picture's vectors before and behind the projector, `[positions][width]` each.
@@ -104,7 +106,19 @@ impl Projector {
             image: None,
             known: None,
             compared: Vec::new(),
+            interventions: Interventions::default(),
         })
+    }
+
+    /// Changes the model, and forgets what it said before.
+    fn intervene(&mut self, input: &Input) -> Result<()> {
+        let wanted = self.anatomy(input)?.changes(&input.interventions);
+        if self.interventions != wanted {
+            self.interventions = wanted;
+            (self.image, self.known) = (None, None);
+            self.compared.clear();
+        }
+        Ok(())
     }
 
     /// A picture behind the projector, `[1, positions, language width]`, and its vectors on both sides of it.
@@ -126,7 +140,8 @@ impl Projector {
         let last = self.opened.model().vision().depth().saturating_sub(1);
         let sites = format!("vision.blocks.0.resid_post,vision.blocks.{last}.resid_post");
         let mut recorder = Recorder::new(SitePattern::new(&sites));
-        let (projected, vectors) = self.see(picture, &mut Taps::none().with(&mut recorder).cancelled_by(cancel))?;
+        let (projected, vectors) =
+            self.see(picture, &mut Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel))?;
         vectors.iter().flatten().try_for_each(|vector| check_finite(vector))?;
         let recording = recorder.finish();
         let early = familiarity::features_of(&recording).concat();
@@ -198,7 +213,7 @@ impl Projector {
         let alone = language.embed(&Tensor::from_slice(&text, (1, of_text), &self.opened.device)?)?;
         let time = |embeds: &Tensor| -> Result<f32> {
             let begin = Instant::now();
-            language.logits(embeds, None, None, &mut Taps::none().cancelled_by(cancel))?;
+            language.logits(embeds, None, None, &mut Taps::under(&self.interventions).cancelled_by(cancel))?;
             Ok(milliseconds(begin))
         };
         let (with_picture, without_picture) = (time(&inputs)?, time(&alone)?);
@@ -222,6 +237,7 @@ impl Method for Projector {
         if input.sentence.trim().is_empty() {
             return Err(Error::unusable("there is no text", "write a sentence or a question about the picture"));
         }
+        self.intervene(input)?;
         self.look_at_compared(input, cancel)?;
         let image = self.take_image(&input.picture, cancel)?;
         let known = self.known.take();
@@ -237,6 +253,35 @@ impl Method for Projector {
         });
         self.image = Some(image);
         done
+    }
+
+    fn anatomy(&self, input: &Input) -> Result<Anatomy> {
+        let row = self.row(&input.sentence)?;
+        let (begin, end) = row.picture;
+        let (tower, attn) = (Tower::Decoder, Attn::SelfAttn);
+        let route = |key, queries, keys| {
+            let (layers, keys) = ((0..self.opened.depth()).collect(), Places::These(keys));
+            Route { key, tower, attn, layers, queries, keys }
+        };
+        let picture = || (begin..end).collect::<Vec<usize>>();
+        let vision = self.opened.model().vision().depth();
+        let leading = self.opened.model().config().class_tokens();
+        let mut routes = vec![Route::among_patches(vision, leading)];
+        routes.push(route("words-to-picture", Places::From(end), picture()));
+        if is_question(&input.sentence) {
+            // The last token of the question is where the answer begins.
+            let answer = row.tokens.ids.len().saturating_sub(1);
+            routes.push(route("question-to-picture", Places::These((end..answer).collect()), picture()));
+            routes.push(route("answer-to-picture", Places::From(answer), picture()));
+            routes.push(route("answer-to-question", Places::From(answer), (end..answer).collect()));
+        }
+        let mut at = vec![usize::MAX; self.patches()];
+        row.patches.iter().for_each(|(place, patch)| at[*patch] = *place);
+        let patches = vec![
+            PatchesAt::behind(leading, self.patches(), (Tower::Vision, Attn::SelfAttn)),
+            PatchesAt { tower, attn, at },
+        ];
+        Ok(Anatomy { routes, patches })
     }
 
     fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {

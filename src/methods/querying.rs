@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
 use super::holding::{Claim, Held};
+use super::interventions::{Anatomy, PatchesAt, Route};
 use super::queries::Queries;
 use super::vectors::length;
 use super::{Input, Method, MethodEntry, News};
@@ -23,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::models::lens::Lens;
 use crate::models::querying::{CLASSES, OpenedQuerying};
 use crate::models::tokenizer::Tokens;
-use crate::taps::{Array, CancelToken, Recorder, SitePattern, Taps, Tower};
+use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Recorder, SitePattern, Taps, Tower};
 use crate::world::Language;
 
 /// The method's entry in the registry.
@@ -51,6 +52,7 @@ pub struct Querying {
     texts: BTreeMap<String, Vec<f32>>,
     /// Pictures of the comparison, and there all their queries, `[queries][shared]`; of a model for retrieval.
     compared: Vec<(Arc<RgbImage>, Vec<Vec<f32>>)>,
+    interventions: Interventions,
 }
 
 /// What is known of the present picture.
@@ -114,7 +116,20 @@ impl Querying {
             known: None,
             texts: BTreeMap::new(),
             compared: Vec::new(),
+            interventions: Interventions::default(),
         })
+    }
+
+    /// Changes the model, and forgets what it said before.
+    fn intervene(&mut self, input: &Input) -> Result<()> {
+        let wanted = self.anatomy(input)?.changes(&input.interventions);
+        if self.interventions != wanted {
+            self.interventions = wanted;
+            (self.image, self.known) = (None, None);
+            self.texts.clear();
+            self.compared.clear();
+        }
+        Ok(())
     }
 
     /// What is asked of which queries.
@@ -139,7 +154,7 @@ impl Querying {
         let sites = format!("vision.blocks.0.resid_post,vision.blocks.{last}.resid_post");
         let mut recorder = Recorder::new(SitePattern::new(&sites));
         let states = {
-            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel);
             self.opened.see(&pixels, &mut taps)?
         };
         let recording = recorder.finish();
@@ -193,6 +208,7 @@ impl Method for Querying {
         if input.sentence.trim().is_empty() {
             return Err(Error::unusable("there is no text", "write a sentence or a question about the picture"));
         }
+        self.intervene(input)?;
         let asked = self.asked(input)?;
         let image = self.take_image(&input.picture, cancel)?;
         let known = self.known.take().filter(|known| known.asked == asked);
@@ -209,6 +225,33 @@ impl Method for Querying {
         });
         self.image = Some(image);
         done
+    }
+
+    fn anatomy(&self, input: &Input) -> Result<Anatomy> {
+        let kept = self.asked(input)?.kept.len();
+        let vision = self.opened.base().vision().depth();
+        let all = self.opened.grid().0 * self.opened.grid().1;
+        let cross = (Tower::QFormer, Attn::CrossAttn);
+        let route = |key, (tower, attn), layers, queries, keys| Route { key, tower, attn, layers, queries, keys };
+        let own = || (0..self.opened.depth()).collect::<Vec<usize>>();
+        let mut routes = vec![
+            Route::among_patches(vision, watch::LEADING),
+            route("queries-to-picture", cross, self.opened.cross_layers(), Places::All, Places::All),
+        ];
+        let among = (Tower::QFormer, Attn::SelfAttn);
+        if let Some(writer) = self.opened.writer() {
+            if writer.instructed() {
+                let (queries, words) = (Places::Before(kept), Places::From(kept));
+                routes.push(route("queries-to-words", among, own(), queries, words));
+            }
+            if !writer.language().encoder_decoder() {
+                let (decoder, layers) = ((Tower::Decoder, Attn::SelfAttn), (0..writer.language().depth()).collect());
+                routes.push(route("words-to-queries", decoder, layers, Places::From(kept), Places::Before(kept)));
+            }
+        }
+        let patches = [(Tower::Vision, Attn::SelfAttn), cross];
+        let patches = patches.map(|attention| PatchesAt::behind(watch::LEADING, all, attention));
+        Ok(Anatomy { routes, patches: patches.into() })
     }
 
     fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {

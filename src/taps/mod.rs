@@ -2,7 +2,7 @@
 //!
 //! One explicit handle, [`Taps`], is passed down the forward pass. Every block offers its activations at named
 //! [`Site`]s; an [`Observer`] that wants a site gets the tensor and returns the one to go on with. Interventions are
-//! put in front of recorders, so that what is recorded is what the model really computed with.
+//! put in front of observers, so that what is recorded is what the model really computed with.
 //!
 //! Taps cost nothing when nobody wants a site: attention then takes its fused path, which never forms the pattern.
 
@@ -12,7 +12,7 @@ mod recording;
 mod site;
 
 pub use grad_probe::GradProbe;
-pub use intervene::{AttentionKnockout, GatesClosed, HeadAblation};
+pub use intervene::{Change, Interventions, Notes, Places};
 pub use recording::{Array, IdArray, Recorder, Recording};
 pub use site::{Attn, Point, Site, SitePattern, Tower};
 
@@ -40,6 +40,7 @@ pub trait Observer {
 /// The handle that is passed down a forward pass.
 #[derive(Default)]
 pub struct Taps<'a> {
+    interventions: Option<&'a Interventions>,
     observers: Vec<&'a mut dyn Observer>,
     cancel: Option<CancelToken>,
 }
@@ -51,7 +52,13 @@ impl<'a> Taps<'a> {
         Self::default()
     }
 
-    /// Adds an observer behind those already there: interventions first, recorders last.
+    /// A pass in which this is changed before anyone sees it.
+    #[must_use]
+    pub fn under(interventions: &'a Interventions) -> Self {
+        Self { interventions: Some(interventions), ..Self::default() }
+    }
+
+    /// Adds an observer behind those already there.
     #[must_use]
     pub fn with(mut self, observer: &'a mut dyn Observer) -> Self {
         self.observers.push(observer);
@@ -68,7 +75,8 @@ impl<'a> Taps<'a> {
     /// Whether any observer wants `site`.
     #[must_use]
     pub fn wants(&self, site: Site) -> bool {
-        self.observers.iter().any(|observer| observer.wants(site))
+        let changed = self.interventions.is_some_and(|interventions| interventions.want(site));
+        changed || self.observers.iter().any(|observer| observer.wants(site))
     }
 
     /// Offers the activation at `site` to everyone who wants it, in order.
@@ -78,6 +86,9 @@ impl<'a> Taps<'a> {
     pub fn tap(&mut self, site: Site, mut activation: Tensor) -> Result<Tensor> {
         if let Some(cancel) = &self.cancel {
             cancel.check()?;
+        }
+        if let Some(interventions) = self.interventions {
+            activation = interventions.apply(site, activation)?;
         }
         for observer in &mut self.observers {
             if observer.wants(site) {

@@ -1,5 +1,6 @@
 //! The names of the places in a model where activations can be seen and changed.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -15,7 +16,8 @@ pub struct Site {
 }
 
 /// A part of a model with its own stack of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tower {
     /// The vision transformer.
     Vision,
@@ -58,7 +60,8 @@ pub enum Point {
 }
 
 /// Which attention of a block. A direction is always said as query -> key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Attn {
     /// Queries and keys come from the same sequence.
     SelfAttn,
@@ -80,6 +83,12 @@ impl Site {
     pub fn pattern(tower: Tower, layer: usize) -> Self {
         Self::new(tower, layer, Point::Pattern(Attn::SelfAttn))
     }
+}
+
+impl Tower {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Vision, Self::Pooler, Self::Text, Self::Resampler, Self::QFormer, Self::Encoder, Self::Decoder];
 }
 
 const TOWERS: [(Tower, &str); 7] = [
@@ -144,7 +153,7 @@ impl FromStr for Site {
 
 /// Which sites are wanted, as on the command line: names with `*` for any run of characters, separated by commas
 /// (`vision.blocks.*.self_attn.pattern,text.*`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SitePattern(Vec<String>);
 
 impl SitePattern {

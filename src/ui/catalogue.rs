@@ -2,7 +2,7 @@
 
 use egui::{Key, KeyboardShortcut, Modifiers};
 
-use super::texts::{self, Text, faithful, four_ways, lesson, name_of, querying};
+use super::texts::{self, Text, faithful, four_ways, lesson, name_of, querying, what_if};
 use super::views::{VIEWS, View};
 use crate::app::layout;
 use crate::app::state::{Colours, Drawn, MaskName, MethodName, Reading};
@@ -259,6 +259,10 @@ impl List<'_> {
         self.put(menu, faithful::TEST_MAPS, Command::TestMaps, |entry| {
             entry.apart().keys(CONTROL, Key::T).enabled(can_test)
         });
+        let (in_column, shown) = (app.state.method.0 != layout::SIDE_BY_SIDE, app.state.method.0);
+        self.put(menu, what_if::MEASURE, Command::MeasureEffects, |entry| entry.enabled(can_test && in_column));
+        let is_changed = !app.interventions(shown).is_empty();
+        self.put(menu, what_if::LEAVE_ALONE, Command::LeaveAlone, |entry| entry.enabled(is_changed));
         self.put(menu, texts::ADD_PRESENT, Command::AddPresent, Entry::apart);
         self.put(menu, texts::ADD_PICTURES, Command::Ask(Ask::Compared), |entry| entry);
         self.put(menu, texts::RESET_COMPARISON, Command::ResetComparison, |entry| entry);

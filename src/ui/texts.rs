@@ -60,6 +60,7 @@ pub mod lesson;
 pub mod projector;
 pub mod querying;
 pub mod watch;
+pub mod what_if;
 
 texts! {
     /// Before the version of the program.

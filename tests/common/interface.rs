@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use alignscope::app::state::{Look, MethodName};
 use alignscope::app::{App, AppState, Command, Theme};
-use alignscope::methods::Evidence;
 use alignscope::methods::cost::PictureCost;
 use alignscope::methods::spliced::{Cost, Spliced};
+use alignscope::methods::{Evidence, Intervention};
+use alignscope::taps::{Attn, Tower};
 use alignscope::ui::screen::Screen;
 use alignscope::ui::textures::Textures;
 use alignscope::ui::views::{Brush, View};
@@ -52,7 +53,8 @@ pub fn runs(method: &str) -> bool {
 /// An app in which a view has something to show. The views of queries show made-up ones, which hold everything that the
 /// classes of querying transformers have between them.
 pub fn app_of(view: &dyn View, state: AppState) -> App {
-    if view.method() == "querying" {
+    let changed = view.key().starts_with("what-if");
+    if view.method() == "querying" && !changed {
         let kind = if ["query-says", "query-words"].contains(&view.key()) { Kind::Writer } else { Kind::Retrieval };
         return with_queries(&app(state), kind);
     }
@@ -61,6 +63,11 @@ pub fn app_of(view: &dyn View, state: AppState) -> App {
         state.checkpoints.insert(view.method().to_owned(), "flamingo".to_owned());
     }
     let mut app = app(state);
+    if changed {
+        let off = Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2 };
+        app.apply(Command::Intervene(off));
+        settle(&mut app);
+    }
     if view.key() == "watch" {
         // What is learned while the test runs is another thing each time.
         app.apply(Command::ShowRecording("clip-grounded".to_owned()));

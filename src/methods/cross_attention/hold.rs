@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::methods::Method;
 use crate::methods::holding::{Claim, Held, Measure, TOGETHER, probabilities};
 use crate::models::fusion::Task;
-use crate::taps::{CancelToken, Taps};
+use crate::taps::{CancelToken, Change, Taps};
 
 impl CrossAttention {
     pub(super) fn hold_to(
@@ -43,11 +43,14 @@ impl CrossAttention {
             }
         };
         let measure = if task == Task::Match { Measure::Matching } else { Measure::Probability };
+        let mut under = self.anatomy(input)?.changes(&input.all_interventions());
+        if !closed.is_empty() {
+            under.0.push(Change::GatesClosed { layers: Some(closed) });
+        }
         let mut values = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(TOGETHER) {
             let pixels = self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?;
-            let mut closing = Self::closing(&closed);
-            let mut taps = Taps::none().with(&mut closing).cancelled_by(cancel);
+            let mut taps = Taps::under(&under).cancelled_by(cancel);
             let states = self.opened.see(&pixels, &mut taps)?; // [pictures, keys, width]
             let texts = self.opened.tokenizer.pad(&vec![ids.clone(); chunk.len()], &self.opened.device)?;
             let read = self.opened.read(&texts, &states, &mut taps)?;

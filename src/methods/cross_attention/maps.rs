@@ -38,10 +38,10 @@ impl CrossAttention {
         cancel: &CancelToken,
     ) -> Result<()> {
         let texts = self.opened.tokenizer.pad(&[ids.to_vec()], &self.opened.device)?;
-        let mut closing = Self::closing(&known.closed);
+        let under = self.under(&known.closed);
         let mut recorder = Recorder::new(SitePattern::new(WORDS_LOOK));
         let logits = {
-            let mut taps = Taps::none().with(&mut closing).with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&under).with(&mut recorder).cancelled_by(cancel);
             self.opened.read(&texts, &image.states, &mut taps)?.logits
         };
         let mut recording = recorder.finish();
@@ -168,10 +168,10 @@ impl CrossAttention {
         let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
         let mut maps = Vec::with_capacity(ids.len() * of_step);
         for chunk in asked.chunks(together) {
-            let mut closing = Self::closing(&known.closed);
+            let under = self.under(&known.closed);
             let mut probe = GradProbe::new(SitePattern::new(ALL_LOOK));
             let score = {
-                let mut taps = Taps::none().with(&mut closing).with(&mut probe).cancelled_by(cancel);
+                let mut taps = Taps::under(&under).with(&mut probe).cancelled_by(cancel);
                 let rows = vec![ids.to_vec(); chunk.len()];
                 let texts = self.opened.tokenizer.pad(&rows, &self.opened.device)?;
                 let (_, positions, width) = image.seen.dims3()?;
@@ -214,7 +214,7 @@ impl CrossAttention {
         let asked = self.asked(answer, Place::Predict);
         let mut probe = GradProbe::new(SitePattern::new("text.*.cross_attn.pattern"));
         let score = {
-            let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
             let copies = asked.len();
             let states = image.states.broadcast_as((copies, image.states.dim(1)?, image.states.dim(2)?))?;
             let texts = self.opened.tokenizer.pad(&vec![question.clone(); copies], &self.opened.device)?;

@@ -11,7 +11,7 @@ use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::Task;
 use crate::models::generate::Greedy;
 use crate::models::idefics::{Prompt, Writing};
-use crate::taps::{Array, Attn, CancelToken, GatesClosed, Point, Recorder, Site, SitePattern, Taps, Tower};
+use crate::taps::{Array, Attn, CancelToken, Change, Interventions, Point, Recorder, Site, SitePattern, Taps, Tower};
 
 /// The longest text that is written, in tokens.
 const MOST: usize = 40;
@@ -30,12 +30,13 @@ impl CrossAttention {
             return Ok(());
         }
         let given = self.given(known, input)?;
-        let closed = GatesClosed { layers: Some(known.closed.clone()) };
+        let under = self.under(&known.closed);
         if !known.closed.is_empty() {
             // Beside what it writes now, what it would write without any picture.
             let mut guess = Vec::new();
-            let mut all = GatesClosed { layers: None };
-            self.go_on(image, &known.tokens.ids, &given, &mut all, cancel, &mut |token| guess.push(token))?;
+            let mut without = self.interventions.clone();
+            without.0.push(Change::GatesClosed { layers: None });
+            self.go_on(image, &known.tokens.ids, &given, &without, cancel, &mut |token| guess.push(token))?;
             known.reading.guess = Some(self.opened.tokenizer.decode(&guess)?);
         }
         known.written.clone_from(&given);
@@ -54,7 +55,7 @@ impl CrossAttention {
                 show(known);
             }
         };
-        self.go_on(image, &asked, &given, &mut closed.clone(), cancel, &mut take)?;
+        self.go_on(image, &asked, &given, &under, cancel, &mut take)?;
         let written = known.written.clone();
         match self.opened.task() {
             Task::Answer => self.raw_answer(image, known, cancel),
@@ -84,12 +85,12 @@ impl CrossAttention {
         image: &Image,
         asked: &[u32],
         given: &[u32],
-        closing: &mut GatesClosed,
+        under: &Interventions,
         cancel: &CancelToken,
         take: &mut dyn FnMut(u32),
     ) -> Result<()> {
         let device = &self.opened.device;
-        let mut taps = Taps::none().with(closing).cancelled_by(cancel);
+        let mut taps = Taps::under(under).cancelled_by(cancel);
         let mut on_token = |token: u32| {
             take(token);
             true
@@ -127,7 +128,7 @@ impl CrossAttention {
         let texts = self.opened.tokenizer.pad(&[question], &self.opened.device)?;
         let mut recorder = Recorder::new(SitePattern::new("decoder.*.cross_attn.pattern"));
         let logits = {
-            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel);
             let Some(read) = self.opened.read(&texts, &image.states, &mut taps)?.states else { return Ok(()) };
             let ids = Tensor::from_slice(&answer, (1, answer.len()), &self.opened.device)?;
             self.opened.answer(&ids, &read, None, &mut taps)?

@@ -40,10 +40,11 @@ impl Projector {
                 (row.tokens.ids, wanted)
             }
         };
+        let under = self.anatomy(input)?.changes(&input.all_interventions());
         let model = self.opened.model();
         let mut values = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(TOGETHER) {
-            let mut taps = Taps::none().cancelled_by(cancel);
+            let mut taps = Taps::under(&under).cancelled_by(cancel);
             let features = self.opened.see(&self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?, &mut taps)?;
             let projected = model.project(&features)?; // [pictures, positions, language width]
             let rows = Tensor::from_vec(ids.repeat(chunk.len()), (chunk.len(), ids.len()), &self.opened.device)?;

@@ -108,7 +108,7 @@ impl Projector {
         let mut recorder =
             Recorder::new(SitePattern::new(&if own { self.states_of(&row, depth) } else { String::new() }));
         let logits = {
-            let mut taps = Taps::none().with(&mut watch).with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut watch).with(&mut recorder).cancelled_by(cancel);
             self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
         };
         let patches = self.patches();
@@ -178,7 +178,7 @@ impl Projector {
         }
         let mut recorder = Recorder::new(SitePattern::new(&self.states_of(&known.row, depth)));
         {
-            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel);
             self.pass(&known.row.tokens.ids, &image.projected, 1, &mut taps)?;
         }
         self.keep_states(image, known, recorder.finish())
@@ -236,7 +236,7 @@ impl Projector {
             // A model may write the placeholder, but no picture stands there.
             token != model.placeholder()
         };
-        let mut taps = Taps::none().cancelled_by(cancel);
+        let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
         let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&image.projected) };
         model.generate(prompt, Greedy::new(MOST).into(), &mut taps, &mut take)?;
         if known.written.tokens.ids.last() == Some(&model.placeholder()) {
@@ -298,7 +298,7 @@ impl Projector {
         for chunk in asked.chunks(together) {
             let mut probe = GradProbe::new(SitePattern::new(LOOKS));
             let score = {
-                let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+                let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
                 let logits = self.pass(ids, &image.projected, chunk.len(), &mut taps)?;
                 let asked = chunk.iter().enumerate().flat_map(|(copy, (_, at))| {
                     explained(row, *at, place, end).into_iter().map(move |(position, token)| (copy, position, token))

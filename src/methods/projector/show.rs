@@ -151,7 +151,7 @@ impl Projector {
             if self.compared.iter().any(|(known, _)| Arc::ptr_eq(known, &picture)) {
                 continue;
             }
-            let (_, vectors) = self.see(&picture, &mut Taps::none().cancelled_by(cancel))?;
+            let (_, vectors) = self.see(&picture, &mut Taps::under(&self.interventions).cancelled_by(cancel))?;
             self.compared.push((picture, vectors));
         }
         Ok(())

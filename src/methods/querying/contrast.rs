@@ -117,7 +117,7 @@ impl Querying {
         for chunk in missing.chunks(32) {
             let batch = self.opened.tokenizer.batch(chunk, &self.opened.device)?;
             let text = QFormerText { ids: &batch.ids, attention_mask: batch.attention_mask.as_ref() };
-            let embeds = model.embed_text(text, &mut Taps::none().cancelled_by(cancel))?; // [texts, shared]
+            let embeds = model.embed_text(text, &mut Taps::under(&self.interventions).cancelled_by(cancel))?; // [texts, shared]
             let vectors = embeds.to_vec2::<f32>()?;
             vectors.iter().try_for_each(|vector| check_finite(vector))?;
             self.texts.extend(chunk.iter().cloned().zip(vectors));
@@ -157,7 +157,7 @@ impl Querying {
     /// All queries of a picture in the shared space, `[queries][shared]`.
     fn queries_of(&self, picture: &image::RgbImage, cancel: &CancelToken) -> Result<Vec<Vec<f32>>> {
         let Some(model) = self.opened.retrieval() else { return Ok(Vec::new()) };
-        let mut taps = Taps::none().cancelled_by(cancel);
+        let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
         let states = self.opened.see(&self.opened.pixels(&[picture])?, &mut taps)?;
         let vectors = rows(&model.embed_image(&states, None, &mut taps)?)?;
         vectors.iter().try_for_each(|vector| check_finite(vector))?;

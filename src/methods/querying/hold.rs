@@ -23,11 +23,13 @@ impl Querying {
         }
         let kept = self.asked(input)?.kept;
         let phrase = claim.about(input).phrase().to_owned();
-        let text = self.read(&[phrase], cancel)?.concat();
+        let under = self.anatomy(input)?.changes(&input.all_interventions());
         let mut values = Vec::with_capacity(pictures.len());
         let Some(model) = self.opened.retrieval() else { return Ok(Held { measure: Measure::Cosine, values }) };
+        let batch = self.opened.tokenizer.batch(&[phrase], &self.opened.device)?;
+        let mut taps = Taps::under(&under).cancelled_by(cancel);
+        let text = model.embed_text((&batch).into(), &mut taps)?.flatten_all()?.to_vec1::<f32>()?;
         for chunk in pictures.chunks(TOGETHER) {
-            let mut taps = Taps::none().cancelled_by(cancel);
             let states = self.opened.see(&self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?, &mut taps)?;
             let queries = model.embed_image(&states, Some(&kept), &mut taps)?.to_vec3::<f32>()?;
             values.extend(queries.iter().map(|queries| {
@@ -74,8 +76,9 @@ impl Querying {
         };
         let instruction = self.opened.instruction(&self.question(writer, &asked)?.text)?;
         let count = asked.kept.len();
+        let under = self.anatomy(input)?.changes(&input.all_interventions());
         for chunk in pictures.chunks(TOGETHER) {
-            let mut taps = Taps::none().cancelled_by(cancel);
+            let mut taps = Taps::under(&under).cancelled_by(cancel);
             let states = self.opened.see(&self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?, &mut taps)?;
             let copies = |ids: &[u32]| -> Result<candle_core::Tensor> {
                 let rows = ids.repeat(chunk.len());

@@ -149,7 +149,6 @@ mod tests {
     use super::*;
     use crate::methods::queries::Contrast;
     use crate::methods::reading::Step;
-    use crate::taps::Tower;
     use crate::world::Language;
 
     /// Two queries with one map each, over two patches.
@@ -159,19 +158,8 @@ mod tests {
     }
 
     fn input() -> Input {
-        Input {
-            picture: Arc::new(image::RgbImage::new(4, 4)),
-            sentence: "a cat".into(),
-            selection: None,
-            brief: false,
-            language: Language::English,
-            comparison: Arc::default(),
-            attention: (Tower::Vision, None),
-            closed_gates: Vec::new(),
-            hidden_layer: None,
-            dropped_queries: vec![1],
-            compared_instruction: None,
-        }
+        let picture = Arc::new(image::RgbImage::new(4, 4));
+        Input { dropped_queries: vec![1], ..Input::new(picture, "a cat", Language::English) }
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Querying {
         let sites = if numbers > PATTERN_NUMBERS { "qformer.*.cross_attn.pattern" } else { "qformer.*.pattern" };
         let mut recorder = Recorder::new(SitePattern::new(sites));
         let given = {
-            let mut taps = Taps::none().with(&mut recorder).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel);
             pass(&mut taps)?
         };
         let recording = recorder.finish();

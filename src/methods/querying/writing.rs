@@ -195,7 +195,7 @@ impl Querying {
             return Ok(());
         }
         let kept = Some(known.asked.kept.as_slice());
-        let mut taps = Taps::none().cancelled_by(cancel);
+        let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
         let other = if compared.ids.is_empty() {
             // Not even a beginning and an end: the queries alone.
             writer.base().fused(None, &image.states, kept, QFormerMask::Bidirectional, &mut taps)?
@@ -246,7 +246,7 @@ impl Querying {
         };
         let ids = self.batch_of(&writer.prompt(&given, count_of(&projected)?))?;
         let asked = QueryingPrompt { ids: &ids, attention_mask: None, projected: &projected };
-        let mut taps = Taps::none().cancelled_by(cancel);
+        let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
         writer.generate(asked, Greedy::new(MOST).into(), &mut taps, &mut take)?;
         let looks = if writer.language().encoder_decoder() {
             self.look_back_by_encoder(writer, known, &given, &written, cancel)?
@@ -285,7 +285,7 @@ impl Querying {
         }
         let mut watch = LooksAtQueries::new(Attn::SelfAttn, kept);
         let logits = {
-            let mut taps = Taps::none().with(&mut watch).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut watch).cancelled_by(cancel);
             writer.language().logits(&inputs, None, None, &mut taps)? // [1, kept + tokens, vocabulary]
         };
         // The queries come first, and each token is predicted at the position before it.
@@ -318,7 +318,7 @@ impl Querying {
         let before = self.batch_of(&[&[start][..], but_last].concat())?; // [1, written]
         let mut watch = LooksAtQueries::new(Attn::CrossAttn, kept);
         let logits = {
-            let mut taps = Taps::none().with(&mut watch).cancelled_by(cancel);
+            let mut taps = Taps::under(&self.interventions).with(&mut watch).cancelled_by(cancel);
             writer.logits(prompt, Some(&before), &mut taps)? // [1, written, vocabulary]
         };
         let steps = known.queries.written.get_mut(given.len()..).unwrap_or_default();

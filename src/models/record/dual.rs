@@ -7,7 +7,7 @@ use image::RgbImage;
 use super::{Pass, Wanted};
 use crate::error::Result;
 use crate::models::opened::Opened;
-use crate::taps::{Array, CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
+use crate::taps::{Array, CancelToken, GradProbe, Interventions, Recorder, Recording, SitePattern, Taps};
 
 /// What attributions look at: pairs of a picture and a text, one a row.
 #[derive(Clone, Debug)]
@@ -55,14 +55,20 @@ impl Opened {
     }
 
     /// Runs the vision tower over `pixels` `[pairs, 3, height, width]` and takes the gradient of each picture's logit with
-    /// its text, of which `texts` `[pairs, projection]` holds the vectors.
+    /// its text, of which `texts` `[pairs, projection]` holds the vectors; all that under `interventions`.
     ///
     /// # Errors
     /// If the shapes don't fit, the pass is cancelled or fails.
-    pub fn probe_pairs(&self, pixels: &Tensor, texts: &Tensor, cancel: &CancelToken) -> Result<PairPass> {
+    pub fn probe_pairs(
+        &self,
+        pixels: &Tensor,
+        texts: &Tensor,
+        interventions: &Interventions,
+        cancel: &CancelToken,
+    ) -> Result<PairPass> {
         let model = self.dual_encoder();
         let mut probe = GradProbe::new(SitePattern::new("vision.embed,vision.*.pattern,pooler.*.pattern"));
-        let mut taps = Taps::none().with(&mut probe).cancelled_by(cancel);
+        let mut taps = Taps::under(interventions).with(&mut probe).cancelled_by(cancel);
         let image = model.encode_image(pixels, &mut taps)?;
         drop(taps);
         // Rows of a batch don't see each other, so the gradient of the summed logits is each pair's own. SigLIP's bias
@@ -71,7 +77,7 @@ impl Opened {
         let score = (cosines * f64::from(model.logit_factor()?))?;
         cancel.check()?;
         let empty = self.texts(&[""])?;
-        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::none())?;
+        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::under(interventions))?;
         Ok(PairPass {
             neutral: Array::from_tensor(&neutral.embed)?.data,
             recording: probe.backward(&score)?,
@@ -89,6 +95,6 @@ impl Opened {
         let model = self.dual_encoder();
         let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::none())?;
         let texts = text.embed.broadcast_as((pictures.len(), model.projection_size()))?.contiguous()?;
-        self.probe_pairs(&self.pixels(pictures)?, &texts, &CancelToken::default())
+        self.probe_pairs(&self.pixels(pictures)?, &texts, &Interventions::default(), &CancelToken::default())
     }
 }

@@ -18,6 +18,7 @@ mod ranking;
 mod scatter;
 mod scene_editor;
 mod watch;
+mod what_if;
 
 pub(in crate::ui) use attention::facts as head_facts;
 pub(in crate::ui) use parts::{bar, number};
@@ -116,6 +117,7 @@ pub const VIEWS: &[&dyn View] = &[
     &embedding::EmbeddingView,
     &matrix::MatrixView,
     &ranking::RankingView,
+    &what_if::WhatIfView("contrastive"),
     &fusion::WordsView(Of::Fusion),
     &fusion::CrossHeadsView(Of::Fusion),
     &fusion::WordPatchesView(Of::Fusion),
@@ -123,6 +125,7 @@ pub const VIEWS: &[&dyn View] = &[
     &fusion::GatesView,
     &fusion::LatentsView,
     &fusion::MixingView(Of::Fusion),
+    &what_if::WhatIfView("cross-attention"),
     &querying::QueriesView,
     &querying::QueryPatchesView,
     &querying::QueryAttentionView,
@@ -130,6 +133,7 @@ pub const VIEWS: &[&dyn View] = &[
     &querying::QueryWordsView,
     &querying::QueryMasksView,
     &querying::QuerySpaceView,
+    &what_if::WhatIfView("querying"),
     &projector::PatchWordsView,
     &projector::RowView,
     &fusion::WordsView(Of::Projector),
@@ -140,6 +144,7 @@ pub const VIEWS: &[&dyn View] = &[
     &fusion::ExpectedView(Of::Projector),
     &projector::ProjectorChangeView,
     &projector::PictureCostView,
+    &what_if::WhatIfView("projector"),
 ];
 
 /// The view with this key.

@@ -1,0 +1,361 @@
+//! What interventions do: to the answer, the score and the map as they stand now, and what each of them would do alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::compute::{Computer, PlaneQuestion, Question, Report};
+use super::retouch::Change as PictureChange;
+use super::{App, PictureSource, looks};
+use crate::error::Result;
+use crate::methods::{Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, is_question};
+use crate::taps::{Array, Attn, CancelToken, Change, Notes, Places, Point, Site, SitePattern, Tower};
+
+/// An attention of a part of a model, with heads that can be switched off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Part of the model.
+    pub tower: Tower,
+    /// Which attention of its blocks.
+    pub attn: Attn,
+    /// The blocks that have it, as in the checkpoint.
+    pub layers: Vec<usize>,
+    /// How many heads each has.
+    pub heads: usize,
+}
+
+/// Where in the model of a column something can be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Attentions with heads.
+    pub stacks: Vec<Stack>,
+    /// The ways that attention takes.
+    pub routes: Vec<Route>,
+}
+
+impl Parts {
+    /// Whether the model has what is changed by this.
+    #[must_use]
+    pub fn have(&self, intervention: &Intervention) -> bool {
+        match intervention {
+            Intervention::HeadOff { tower, attn, layer, head } => self.stacks.iter().any(|stack| {
+                (stack.tower, stack.attn) == (*tower, *attn) && stack.layers.contains(layer) && *head < stack.heads
+            }),
+            Intervention::Cut { route, .. } => self.routes.iter().any(|known| known.key == route),
+            Intervention::Hidden { .. } | Intervention::Other(_) => true,
+        }
+    }
+}
+
+/// What the interventions that stand now do.
+#[derive(Clone, Debug)]
+pub struct Touched {
+    /// What is changed.
+    pub interventions: Vec<Intervention>,
+    /// What the method says without them.
+    pub untouched: Arc<Evidence>,
+    /// In what it is measured how strongly the model holds to what it says without them.
+    pub measure: Measure,
+    /// How strongly without and with them.
+    pub holds: [f32; 2],
+}
+
+/// That it is to be measured what each intervention would do alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EffectsTest {
+    /// The method's key.
+    pub method: &'static str,
+    /// The pinned picture, whose states are put in the place of the present ones, if it is another.
+    pub pinned: Option<(PictureSource, Vec<PictureChange>)>,
+}
+
+/// What each intervention would do alone, beside those that stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effects {
+    /// The method's key.
+    pub method: &'static str,
+    /// Where something can be changed.
+    pub parts: Arc<Parts>,
+    /// In what it is measured how strongly the model holds to the words or to its answer.
+    pub measure: Measure,
+    /// How strongly without any of them.
+    pub whole: f32,
+    /// How strongly with one head off, for each stack `[layers, heads]`.
+    pub heads: Vec<Vec<f32>>,
+    /// How strongly with a route cut in one block, for each route `[layers]`.
+    pub routes: Vec<Vec<f32>>,
+    /// How strongly with a route cut in all blocks.
+    pub routes_whole: Vec<f32>,
+    /// What the states of the pinned picture do, if one is pinned.
+    pub patched: Option<Patched>,
+}
+
+/// How strongly the model holds to the words with one patch's state replaced by that of the pinned picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patched {
+    /// How strongly about the pinned picture itself.
+    pub whole: f32,
+    /// Behind each block of the vision tower, `[layers][patches]`.
+    pub layers: Vec<Vec<f32>>,
+}
+
+impl App {
+    /// What is changed in the model of a column.
+    #[must_use]
+    pub fn interventions(&self, method: &str) -> &[Intervention] {
+        self.state.interventions.get(method).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the interventions that stand now do, if there are any and that is known.
+    #[must_use]
+    pub fn touched(&self) -> Option<&Touched> {
+        let touched = self.touched.as_deref()?;
+        let method = self.state.method.0;
+        (touched.untouched.method == method && touched.interventions == self.interventions(method)).then_some(touched)
+    }
+
+    /// What each intervention would do alone, if that was measured for what is shown now.
+    #[must_use]
+    pub fn effects(&self) -> Option<&Effects> {
+        let (question, effects) = self.effects.as_deref()?;
+        (*question == self.without_effects()).then_some(effects)
+    }
+
+    /// Whether it is being measured what each intervention would do.
+    #[must_use]
+    pub fn is_measuring_effects(&self) -> bool {
+        self.busy && self.effects_test.is_some()
+    }
+
+    /// Where in the model of the shown column something can be changed, if that is known.
+    #[must_use]
+    pub fn parts(&self) -> Option<&Arc<Parts>> {
+        let folder = &self.checkpoint(self.state.method.0)?.folder;
+        let of_effects = self.effects().map(|effects| &effects.parts);
+        of_effects.or_else(|| self.parts.as_ref().filter(|(known, _)| known == folder).map(|(_, parts)| parts))
+    }
+
+    /// Asks what each intervention would do alone.
+    pub(super) fn measure_effects(&mut self) {
+        let here = (self.state.picture.clone(), self.state.changes.clone());
+        let pinned = self.pinned.as_ref().map(|pinned| (pinned.state.picture.clone(), pinned.state.changes.clone()));
+        let pinned = pinned.filter(|pinned| *pinned != here);
+        self.tests.clear();
+        self.effects_test = Some(EffectsTest { method: self.state.method.0, pinned });
+    }
+
+    /// The map of the selected words in the eyes of a method that says this.
+    #[must_use]
+    pub fn map_in(&self, evidence: &Evidence) -> Option<(MapKind, Vec<f32>)> {
+        looks::map_of_words(self, evidence)
+    }
+
+    /// What is asked, but for the measurement of effects and for what they don't hang on.
+    pub(super) fn without_effects(&self) -> Question {
+        Question {
+            effects: None,
+            tests: Vec::new(),
+            plane: PlaneQuestion { reduction: "pca", seed: 0, shift: 0.0 },
+            brief: false,
+            comparison: Vec::new(),
+            attention: (Tower::Vision, None),
+            hidden_layer: None,
+            compared_instruction: None,
+            cost_by_column: Vec::new(),
+            ..self.question()
+        }
+    }
+}
+
+/// What the model is asked to hold to.
+fn claim(question: &Question) -> Claim {
+    let asked = question.words.is_none() && is_question(&question.sentence);
+    let writes = question.method != "contrastive";
+    if asked && writes { Claim::Written } else { Claim::Words(question.words) }
+}
+
+impl Computer {
+    /// What the method says without interventions, computed anew only if something else has changed.
+    pub(super) fn untouched(
+        &mut self,
+        question: &Question,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(Report),
+    ) -> Result<Option<Arc<Evidence>>> {
+        let plain = Question { interventions: BTreeMap::new(), effects: None, ..question.clone() };
+        if let Some((known, evidence)) = &self.untouched
+            && *known == plain
+        {
+            return Ok(Some(Arc::clone(evidence)));
+        }
+        let Some(folder) = &question.checkpoint else { return Ok(None) };
+        let input = Input { interventions: Vec::new(), ..input.clone() };
+        let mut said = None;
+        self.method(folder, &question.device)?.evidence(&input, cancel, &mut |news| match news {
+            News::Progress(share) => emit(Report::Progress(share / 2.0)),
+            News::Evidence(evidence) => said = Some(Arc::new(*evidence)),
+        })?;
+        self.untouched = said.clone().map(|evidence| (plain, evidence));
+        Ok(said)
+    }
+
+    /// How strongly the model holds to what it says without the interventions, without and with them.
+    pub(super) fn touched(
+        &mut self,
+        question: &Question,
+        input: &Input,
+        untouched: Arc<Evidence>,
+        cancel: &CancelToken,
+    ) -> Result<Option<Touched>> {
+        let Some(folder) = &question.checkpoint else { return Ok(None) };
+        let method = self.method(folder, &question.device)?;
+        let claim = claim(question);
+        let picture = [(*input.picture).clone()];
+        let plain = Input { interventions: Vec::new(), ..input.clone() };
+        let without = method.hold(&plain, claim, &picture, cancel)?;
+        let tried = Input { tried: input.interventions.clone(), ..plain };
+        let with = method.hold(&tried, claim, &picture, cancel)?;
+        let holds = [without.values, with.values].map(|values| values.first().copied().unwrap_or(f32::NAN));
+        let interventions = input.interventions.clone();
+        Ok(Some(Touched { interventions, untouched, measure: without.measure, holds }))
+    }
+
+    /// Where something can be changed in the model of the column; heads are found by looking at a pass.
+    pub(super) fn parts(&mut self, question: &Question, input: &Input, cancel: &CancelToken) -> Result<Parts> {
+        let Some(folder) = &question.checkpoint else { return Ok(Parts::default()) };
+        let known = self.stacks.as_ref().filter(|(known, _)| known == folder).map(|(_, stacks)| stacks.clone());
+        let method = self.method(folder, &question.device)?;
+        let routes = method.anatomy(input)?.routes;
+        let stacks = match known {
+            Some(stacks) => stacks,
+            None => {
+                let notes = Notes::of_shapes();
+                let noted = Change::Noted { wanted: SitePattern::new("*.z"), notes: notes.clone() };
+                let tried = Input { tried: vec![Intervention::Other(noted)], ..input.clone() };
+                method.hold(&tried, claim(question), &[(*input.picture).clone()], cancel)?;
+                stacks_in(&notes.finish())
+            }
+        };
+        self.stacks = Some((folder.clone(), stacks.clone()));
+        Ok(Parts { stacks, routes })
+    }
+
+    /// Measures what each intervention would do alone.
+    pub(super) fn measure_effects(
+        &mut self,
+        test: &EffectsTest,
+        question: &Question,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(Report),
+    ) -> Result<()> {
+        let Some(folder) = &question.checkpoint else { return Ok(()) };
+        let parts = self.parts(question, input, cancel)?;
+        let pinned = match &test.pinned {
+            Some((source, changes)) => {
+                let asked = Question { picture: source.clone(), changes: changes.clone(), ..question.clone() };
+                Some(self.picture(&asked)?.0)
+            }
+            None => None,
+        };
+        let method = self.method(folder, &question.device)?;
+        let claim = claim(question);
+        let vision = method.anatomy(input)?.patches.into_iter().find(|patches| patches.tower == Tower::Vision);
+        let places = vision.map(|patches| patches.at).unwrap_or_default();
+        let heads: usize = parts.stacks.iter().map(|stack| stack.layers.len() * stack.heads).sum();
+        let cuts: usize = parts.routes.iter().map(|route| route.layers.len() + 1).sum();
+        let mut all = heads + cuts;
+        let mut done = 0;
+        let mut measure = Measure::Cosine;
+        let mut hold = |picture: &image::RgbImage, tried: Vec<Intervention>, all: usize| -> Result<f32> {
+            let tried = Input { tried, ..input.clone() };
+            let held = method.hold(&tried, claim, std::slice::from_ref(picture), cancel)?;
+            measure = held.measure;
+            done += 1;
+            emit(Report::Progress(done as f32 / all.max(1) as f32));
+            Ok(held.values.first().copied().unwrap_or(f32::NAN))
+        };
+        let patched = match &pinned {
+            None => None,
+            Some(pinned) => {
+                let notes = Notes::default();
+                let noted = Change::Noted { wanted: SitePattern::new("vision.*.resid_post"), notes: notes.clone() };
+                let whole = hold(pinned, vec![Intervention::Other(noted)], all)?;
+                let states: Vec<(Site, Arc<Array>)> =
+                    notes.finish().into_iter().map(|(site, array)| (site, Arc::new(array))).collect();
+                all += states.len() * places.len();
+                let mut layers = Vec::new();
+                for (site, by) in states {
+                    let mut values = Vec::new();
+                    for place in &places {
+                        let replaced =
+                            Change::Replaced { site, places: Places::These(vec![*place]), by: Arc::clone(&by) };
+                        values.push(hold(&input.picture, vec![Intervention::Other(replaced)], all)?);
+                    }
+                    layers.push(values);
+                }
+                Some(Patched { whole, layers })
+            }
+        };
+        let whole = hold(&input.picture, Vec::new(), all)?;
+        let mut of_heads = Vec::new();
+        for stack in &parts.stacks {
+            let mut values = Vec::new();
+            for layer in stack.layers.iter().copied() {
+                for head in 0..stack.heads {
+                    let off = Intervention::HeadOff { tower: stack.tower, attn: stack.attn, layer, head };
+                    values.push(hold(&input.picture, vec![off], all)?);
+                }
+            }
+            of_heads.push(values);
+        }
+        let (mut routes, mut routes_whole) = (Vec::new(), Vec::new());
+        for route in &parts.routes {
+            let cut = |first, last| vec![Intervention::Cut { route: route.key.to_owned(), first, last }];
+            let each = route.layers.iter().map(|layer| hold(&input.picture, cut(*layer, *layer), all));
+            routes.push(each.collect::<Result<Vec<f32>>>()?);
+            let last = route.layers.last().copied().unwrap_or(0);
+            routes_whole.push(hold(&input.picture, cut(0, last), all)?);
+        }
+        let parts = Arc::new(parts);
+        let effects =
+            Effects { method: test.method, parts, measure, whole, heads: of_heads, routes, routes_whole, patched };
+        emit(Report::Effects(Box::new(effects)));
+        Ok(())
+    }
+}
+
+/// The attentions whose heads were seen, by the shapes at their `z` sites, `[batch, heads, queries, head width]`.
+fn stacks_in(seen: &BTreeMap<Site, Array>) -> Vec<Stack> {
+    let mut stacks: Vec<Stack> = Vec::new();
+    for (site, array) in seen {
+        let (Point::Z(attn), Some(heads)) = (site.point, array.shape.get(1).copied()) else { continue };
+        let layer = usize::from(site.layer);
+        match stacks.iter_mut().find(|stack| (stack.tower, stack.attn) == (site.tower, attn)) {
+            Some(stack) => stack.layers.push(layer),
+            None => stacks.push(Stack { tower: site.tower, attn, layers: vec![layer], heads }),
+        }
+    }
+    stacks.iter_mut().for_each(|stack| stack.layers.sort_unstable());
+    stacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_found_where_they_gather() {
+        let z = |tower, layer, attn| Site::new(tower, layer, Point::Z(attn));
+        let array = |heads: usize| Array { shape: vec![1, heads, 3, 8], data: Vec::new() };
+        let seen = BTreeMap::from([
+            (z(Tower::QFormer, 2, Attn::CrossAttn), array(4)),
+            (z(Tower::QFormer, 0, Attn::CrossAttn), array(4)),
+            (z(Tower::Vision, 0, Attn::SelfAttn), array(6)),
+            (Site::pattern(Tower::Vision, 0), array(6)),
+        ]);
+        let stacks = stacks_in(&seen);
+        let facts: Vec<_> = stacks.iter().map(|stack| (stack.tower, stack.layers.clone(), stack.heads)).collect();
+        assert_eq!(facts, [(Tower::Vision, vec![0], 6), (Tower::QFormer, vec![0, 2], 4)]);
+    }
+}

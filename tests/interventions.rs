@@ -1,0 +1,264 @@
+//! What happens when a model is changed: nothing where nothing is changed, and nothing of the picture is left where all that
+//! leads to it is cut.
+
+mod common;
+#[path = "common/interface.rs"]
+mod interface;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use alignscope::app::state::MethodName;
+use alignscope::app::{App, AppState, Command, PictureSource, Theme};
+use alignscope::methods::interventions::LAST;
+use alignscope::methods::{Claim, Evidence, Input, Intervention, METHODS, Method, News};
+use alignscope::models::builtin;
+use alignscope::taps::{Attn, CancelToken, Change, Notes, Places, SitePattern, Tower};
+use alignscope::world::{Language, Scene, Split};
+use candle_core::Device;
+use egui_kittest::kittest::Queryable;
+use image::RgbImage;
+use interface::{app, drawn, state};
+
+const CHECKPOINTS: [(&str, &str); 9] = [
+    ("contrastive", "clip"),
+    ("cross-attention", "blip-retrieval"),
+    ("cross-attention", "blip-captioning"),
+    ("cross-attention", "blip-answering"),
+    ("cross-attention", "flamingo"),
+    ("querying", "blip2-retrieval"),
+    ("querying", "blip2-captioning"),
+    ("querying", "instructblip"),
+    ("projector", "llava"),
+];
+
+fn open(key: &str, checkpoint: &str) -> Box<dyn Method> {
+    let entry = METHODS.iter().find(|entry| entry.key == key).expect("a method");
+    (entry.open)(&builtin::folder().join(checkpoint), &Device::Cpu).expect("a checkpoint")
+}
+
+fn scene(seed: u64) -> Scene {
+    Scene::random(Split::Test, seed)
+}
+
+fn input(seed: u64) -> Input {
+    let sentence = scene(seed).full_caption(Language::English);
+    Input::new(Arc::new(scene(seed).draw()), sentence, Language::English)
+}
+
+fn holds(method: &mut dyn Method, input: &Input, picture: &RgbImage) -> f32 {
+    let pictures = std::slice::from_ref(picture);
+    // The first word of a text behind a picture is predicted by the picture's own last position.
+    let claim = Claim::Words(Some((2, input.sentence.len())));
+    method.hold(input, claim, pictures, &CancelToken::default()).expect("a number").values[0]
+}
+
+fn evidence(method: &mut dyn Method, input: &Input) -> Evidence {
+    let mut last = None;
+    let take = &mut |news| {
+        if let News::Evidence(evidence) = news {
+            last = Some(*evidence);
+        }
+    };
+    method.evidence(input, &CancelToken::default(), take).expect("evidence");
+    last.expect("evidence")
+}
+
+/// What is said of the picture, as numbers.
+fn numbers(evidence: &Evidence) -> Vec<f32> {
+    let mut numbers: Vec<f32> =
+        evidence.maps.values().flat_map(|maps| maps.values()).flat_map(|map| map.values.clone()).collect();
+    numbers.extend(&evidence.scores.cosines);
+    if let Some(reading) = &evidence.reading {
+        numbers.extend(reading.lines.iter().flat_map(|line| &line.maps).flat_map(|(.., maps)| maps.iter()));
+        numbers.extend(reading.lines.iter().flat_map(|line| &line.steps).filter_map(|step| step.probability));
+        numbers.extend(reading.matching);
+    }
+    if let Some(queries) = &evidence.queries {
+        numbers.extend(queries.maps.iter());
+        numbers.extend(queries.matching.iter().map(|(_, whole)| *whole));
+        numbers.extend(queries.written.iter().filter_map(|step| step.probability));
+    }
+    numbers
+}
+
+/// A list that changes nothing (a route that the model doesn't have, no patches) leaves every number as it is, to the bit; a
+/// head that is switched off doesn't; and switched on again, everything is as it was.
+#[test]
+fn what_changes_nothing_is_bit_equal() {
+    for (key, checkpoint) in CHECKPOINTS {
+        let mut method = open(key, checkpoint);
+        let plain = input(3);
+        let before = numbers(&evidence(method.as_mut(), &plain));
+        assert!(before.len() > 10, "{checkpoint}");
+        let nothing = vec![Intervention::Cut { route: "nowhere".into(), first: 0, last: LAST }];
+        let said = numbers(&evidence(method.as_mut(), &Input { interventions: nothing, ..plain.clone() }));
+        assert_eq!(before, said, "{checkpoint}");
+        let tower = if checkpoint == "flamingo" { Tower::Decoder } else { Tower::Vision };
+        let off = Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: 0, head: 1 };
+        let said = numbers(&evidence(method.as_mut(), &Input { interventions: vec![off], ..plain.clone() }));
+        assert_ne!(before, said, "{checkpoint}: a head does nothing");
+        assert_eq!(before, numbers(&evidence(method.as_mut(), &plain)), "{checkpoint}: it isn't as it was");
+    }
+}
+
+/// With all that leads to the picture cut, or with all patches hidden, one picture is as good as another: what is left is
+/// what the text alone says.
+#[test]
+fn nothing_of_the_picture_is_left() {
+    let (one, other) = (scene(3).draw(), scene(8).draw());
+    for (key, checkpoint) in CHECKPOINTS {
+        let mut method = open(key, checkpoint);
+        let plain = input(3);
+        assert_ne!(holds(method.as_mut(), &plain, &one), holds(method.as_mut(), &plain, &other), "{checkpoint}");
+        let anatomy = method.anatomy(&plain).expect("an anatomy");
+        let ways: Vec<&str> =
+            anatomy.routes.iter().map(|route| route.key).filter(|key| key.ends_with("-to-picture")).collect();
+        // Two encoders never meet; there, the class token sees the patches.
+        let ways = if key == "contrastive" { vec!["class-to-patches"] } else { ways };
+        assert!(!ways.is_empty(), "{checkpoint}");
+        let cut = |route: &&str| Intervention::Cut { route: (*route).to_owned(), first: 0, last: LAST };
+        let patches = anatomy.patches[0].at.len();
+        let hidden = Intervention::Hidden { patches: (0..patches).collect() };
+        for tried in [ways.iter().map(cut).collect::<Vec<_>>(), vec![hidden]] {
+            let tried = Input { tried, ..plain.clone() };
+            let [one, other] = [&one, &other].map(|picture| holds(method.as_mut(), &tried, picture));
+            assert_eq!(one, other, "{checkpoint}: {:?}", tried.tried);
+        }
+    }
+}
+
+/// With every patch's state behind the last block but one replaced by that of another picture, and the class token's too,
+/// the model sees that picture; replaced by its own, nothing changes.
+#[test]
+fn states_of_another_picture_make_it_that_picture() {
+    let (one, other) = (scene(3).draw(), scene(8).draw());
+    for (key, checkpoint) in [("contrastive", "clip"), ("cross-attention", "blip-captioning"), ("projector", "llava")] {
+        let mut method = open(key, checkpoint);
+        let plain = input(3);
+        let notes = Notes::default();
+        let noted = Change::Noted { wanted: SitePattern::new("vision.blocks.1.resid_post"), notes: notes.clone() };
+        let noting = Input { tried: vec![Intervention::Other(noted)], ..plain.clone() };
+        let mut state_of = |picture: &RgbImage| {
+            let held = holds(method.as_mut(), &noting, picture);
+            let (site, array) = notes.finish().into_iter().next().expect("a state");
+            (held, site, Arc::new(array))
+        };
+        let (whole, site, own) = state_of(&one);
+        let (of_other, _, theirs) = state_of(&other);
+        let mut replaced = |by| {
+            let change = Change::Replaced { site, places: Places::All, by };
+            holds(method.as_mut(), &Input { tried: vec![Intervention::Other(change)], ..plain.clone() }, &one)
+        };
+        assert_eq!(replaced(own), whole, "{checkpoint}");
+        assert!((replaced(theirs) - of_other).abs() < 1e-6, "{checkpoint}");
+    }
+}
+
+/// Without a worker: everything is computed when it is asked for.
+fn in_column(method: &'static str) -> App {
+    App::new(AppState {
+        method: MethodName(method),
+        sentence: "a guitar, a rabbit, a cat and a red ball".into(),
+        ..state(Theme::Light, Language::English)
+    })
+}
+
+/// In the program: a head goes off and on, undo brings it back, what it does is known, and each of four columns has its own.
+#[test]
+fn changes_are_made_undone_and_measured() {
+    for method in METHODS {
+        let mut app = in_column(method.key);
+        app.compute_now();
+        let parts = app.parts().expect("parts").clone();
+        assert!(parts.stacks.iter().any(|stack| stack.tower == Tower::Vision), "{}", method.key);
+        assert!(!parts.routes.is_empty() && app.touched().is_none());
+        let stack = &parts.stacks[0];
+        let off = Intervention::HeadOff { tower: stack.tower, attn: stack.attn, layer: stack.layers[1], head: 0 };
+        app.apply(Command::Intervene(off.clone()));
+        assert_eq!(app.interventions(method.key), std::slice::from_ref(&off));
+        app.compute_now();
+        let touched = app.touched().expect("what it does");
+        let held = touched.holds;
+        assert!(held.iter().all(|held| held.is_finite()) && held[0] != held[1], "{}: {held:?}", method.key);
+        app.apply(Command::Undo);
+        assert!(app.interventions(method.key).is_empty() && app.touched().is_none());
+
+        app.apply(Command::MeasureEffects);
+        app.compute_now();
+        let effects = app.effects().expect("effects").clone();
+        assert!((effects.whole - held[0]).abs() < 1e-6, "{}: {} {held:?}", method.key, effects.whole);
+        let of_head = effects.heads[0][effects.parts.stacks[0].heads];
+        assert!((of_head - held[1]).abs() < 1e-6, "{}: measured {of_head}, and found {held:?}", method.key);
+        // For another picture they were not measured.
+        app.apply(Command::OpenSample(app.samples[1].key.clone()));
+        assert!(app.effects().is_none());
+    }
+}
+
+/// A pinned picture gives its states; where all is said by one patch nothing else matters, so some patches do nothing.
+#[test]
+fn a_pinned_picture_gives_its_states() {
+    let mut app = App::new(AppState { method: MethodName("side-by-side"), ..state(Theme::Light, Language::English) });
+    app.compute_now();
+    app.apply(Command::Pin);
+    app.apply(Command::OpenSample(app.samples[1].key.clone()));
+    assert_ne!(app.state.picture, PictureSource::default());
+    app.apply(Command::SetMethod(MethodName("contrastive")));
+    app.compute_now();
+    app.apply(Command::MeasureEffects);
+    app.compute_now();
+    let effects = app.effects().expect("effects");
+    let patched = effects.patched.as_ref().expect("what the pinned picture does");
+    assert_eq!((patched.layers.len(), patched.layers[0].len()), (4, 64));
+    assert_ne!(patched.whole, effects.whole);
+    // Behind the last block only the class token is read.
+    assert!(patched.layers[3].iter().all(|held| (held - effects.whole).abs() < 1e-6));
+    assert!(patched.layers[0].iter().any(|held| (held - effects.whole).abs() > 1e-3));
+}
+
+/// What is changed in a model goes through a session file.
+#[test]
+fn changes_are_kept() {
+    let off = Intervention::HeadOff { tower: Tower::Text, attn: Attn::CrossAttn, layer: 2, head: 1 };
+    let cut = Intervention::Cut { route: "words-to-picture".into(), first: 0, last: LAST };
+    let mut state = AppState::default();
+    let changed = vec![off, cut, Intervention::Hidden { patches: vec![3, 4] }];
+    state.interventions.insert("cross-attention".into(), changed);
+    let text = serde_json::to_string(&state).expect("a text");
+    let mut read: AppState = serde_json::from_str(&text).expect("a state");
+    read.mend();
+    assert_eq!(read.interventions, state.interventions);
+    read.interventions.insert("no method".into(), vec![Intervention::Hidden { patches: vec![0] }]);
+    read.mend();
+    assert_eq!(read.interventions, state.interventions);
+}
+
+/// A click on a cell switches it off, a second one on; the chip takes it back as well.
+#[test]
+fn cells_are_clicked() {
+    let view = alignscope::ui::views::named("what-if-row").expect("a view");
+    let state = AppState { method: MethodName("projector"), ..state(Theme::Light, Language::English) };
+    let app = Rc::new(RefCell::new(app(state)));
+    let mut harness = drawn(view, Rc::clone(&app), [900.0, 700.0]);
+    harness.run_steps(3);
+    let here = |app: &Rc<RefCell<App>>| app.borrow().interventions("projector").to_vec();
+    let cut = Intervention::Cut { route: "words-to-picture".into(), first: 3, last: 3 };
+    let off = Intervention::HeadOff { tower: Tower::Decoder, attn: Attn::SelfAttn, layer: 1, head: 2 };
+    let mut click = |label: &str| {
+        harness.run_steps(3);
+        harness.get_all_by_label(label).next().unwrap_or_else(|| panic!("no {label}")).click();
+        harness.run_steps(3);
+    };
+    click("words → picture · layer 4");
+    click("Language model · self-attention · layer 2 · head 3");
+    assert_eq!(here(&app), [cut.clone(), off]);
+    click("Language model · self-attention · layer 2 · head 3");
+    assert_eq!(here(&app), [cut]);
+    click("Remove words → picture · layer 4");
+    assert_eq!(here(&app), []);
+    app.borrow_mut().apply(Command::Undo);
+    click("Undo all changes to the model");
+    assert_eq!(here(&app), []);
+}
