@@ -322,6 +322,38 @@ fn a_trace_of_pictures_as_words_has_what_the_projector_gives() {
     }
 }
 
+/// The map of a word is where the position before it looks, on average over layers and heads; every class has one.
+#[test]
+fn a_word_has_its_map() {
+    let found =
+        Found::of(&built_in("blip-captioning"), &["a cat"], &["--attribution", "attention-predicted", "--word", "cat"]);
+    let tokens: Vec<Vec<String>> = serde_json::from_str(&found.notes["tokens"]).expect("tokens");
+    let at = tokens[0].iter().position(|token| token == "cat").expect("the word");
+    let mut patterns = Vec::new();
+    for layer in 0.. {
+        let Some(pattern) = found.arrays.get(&format!("decoder.blocks.{layer}.cross_attn.pattern")) else { break };
+        // [batch, heads, queries, keys], the first of which is the class token
+        let row = pattern.i((0, .., at - 1, 1..)).expect("a row");
+        patterns.push(row.mean(0).expect("a mean"));
+    }
+    let mean = Tensor::stack(&patterns, 0).and_then(|all| all.mean(0)).expect("a mean");
+    found.close("attribution.attention-predicted", &mean.reshape((1, 8, 8)).expect("a grid"));
+    for (checkpoint, key) in [
+        ("blip-retrieval", "gradient-attention-read"),
+        ("flamingo", "gradient-attention-predicted"),
+        ("blip2-retrieval", "query"),
+        ("llava", "attention-read"),
+    ] {
+        let text = if checkpoint == "llava" { "<image> a cat" } else { "a cat" };
+        let found = Found::of(&built_in(checkpoint), &[text], &["--attribution", key, "--word", "cat"]);
+        let map = found.arrays.get(&format!("attribution.{key}")).unwrap_or_else(|| panic!("no map of {checkpoint}"));
+        assert_eq!(map.dims(), [1, 8, 8], "{checkpoint}");
+        assert!(
+            map.abs().and_then(|map| map.max_all()).and_then(|top| top.to_scalar::<f32>()).expect("a number") > 0.0
+        );
+    }
+}
+
 #[test]
 fn what_a_model_does_not_do_is_said() {
     let image = picture("scene-000101.png").display().to_string();
@@ -344,6 +376,10 @@ fn what_a_model_does_not_do_is_said() {
     assert!(trace("blip-retrieval", &["--image", &image]).contains("1 texts for 2 pictures"));
     assert!(trace("flamingo", &["--image", &image]).contains("1 places for pictures, and 2 were given"));
     let explained = trace("blip-captioning", &["--attribution", "relevancy", "--word", "cat"]);
-    assert!(explained.contains("leave --attribution and --word out"), "{explained}");
+    assert!(explained.contains("has no attribution 'relevancy'; name one of attention-read"), "{explained}");
+    let missing = trace("llava", &["--attribution", "attention-read", "--word", "horse"]);
+    assert!(missing.contains("'horse' doesn't stand in the text"), "{missing}");
+    let other = trace("clip", &["--attribution", "query", "--word", "cat"]);
+    assert!(other.contains("has no attribution 'query'"), "{other}");
     assert!(!Path::new(&out).exists());
 }

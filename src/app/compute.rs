@@ -13,7 +13,7 @@ use super::state::PictureSource;
 use super::testing::{MapTest, Tested};
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
-use crate::methods::{self, Cloud, Evidence, Input, Intervention, METHODS, Method, News, Pair, pairs};
+use crate::methods::{self, Cloud, Evidence, Input, Intervention, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
@@ -359,10 +359,7 @@ impl Computer {
             Some(key) => key,
             None => {
                 let checkpoint = Checkpoint::open(folder)?;
-                let class = checkpoint.class();
-                let entry = METHODS.iter().find(|method| method.classes.contains(&class)).ok_or_else(|| {
-                    checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
-                })?;
+                let entry = methods::entry_of(&checkpoint)?;
                 self.methods.remove(entry.key); // the old one's memory is free before the new one takes its own
                 self.methods.insert(entry.key, (folder.to_path_buf(), (entry.open)(folder, &choose(device)?)?));
                 entry.key

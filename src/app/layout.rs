@@ -269,7 +269,7 @@ mod tests {
         let column = layout.column("contrastive");
         let parent = |view: &str| column.tiles.parent_of(column.tiles.find_pane(&view.to_owned()).unwrap());
         assert_eq!(parent("ranking"), parent("matrix"));
-        for view in ["heatmap", "attention", "embedding", "matrix", "ranking"] {
+        for view in views_of("contrastive") {
             layout.close("contrastive", view);
         }
         assert!(layout.column("contrastive").tiles.tiles().all(Tile::is_container));

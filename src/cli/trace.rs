@@ -1,20 +1,26 @@
 //! `alignscope trace`: writes everything that is seen in one pass to a file.
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use image::RgbImage;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::attribution::{ATTRIBUTIONS, Attribution, Subject, named};
 use crate::cli::output::{say, tell};
 use crate::error::Error;
 use crate::export::trace::Trace;
+use crate::methods::maps::LOOKS;
+use crate::methods::{Input, MapKind, News, entry_of};
+use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
 use crate::models::opened::Opened;
 use crate::models::picture::Picture;
 use crate::models::record::{Pass, Recordable, Wanted};
-use crate::taps::{Array, SitePattern};
+use crate::taps::{Array, CancelToken, SitePattern};
+use crate::world::Language;
 
 /// Run a checkpoint once over pictures and texts, and write inputs, outputs and attention patterns to a file.
 ///
@@ -60,10 +66,12 @@ pub struct TraceCommand {
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Also write how much each patch has to do with the word (CLIP and SigLIP).
-    #[arg(long, value_name = "NAME", requires = "word", value_parser = PossibleValuesParser::new(ATTRIBUTIONS.iter().map(|a| a.key)))]
+    /// Also write how much each patch has to do with the word. Of CLIP and SigLIP any but the last five; of models whose
+    /// words look at the picture or stand beside it, where they look, raw or weighted by the gradient, at the position that
+    /// reads the word or predicts it; of queries the one that is most like it.
+    #[arg(long, value_name = "NAME", requires = "word", value_parser = PossibleValuesParser::new(ATTRIBUTIONS.iter().map(|a| a.key).chain(LOOKS)))]
     attribution: Option<String>,
-    /// Word or phrase of the attribution; it is encoded as a text of its own.
+    /// Word or phrase of the attribution. Two encoders encode it as a text of its own; in all others it stands in the text.
     #[arg(long, requires = "attribution")]
     word: Option<String>,
 }
@@ -75,7 +83,7 @@ impl TraceCommand {
         let pictures: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.pixels).collect();
         let trace = crate::cli::on_deep_stack(|| {
             let opened = Recordable::open(&self.checkpoint, &device)?;
-            let explained = self.explained(&opened)?;
+            self.check_attribution(&opened)?;
             let put = |text: &String| if self.chat { opened.asked(text, pictures.len()) } else { Ok(text.clone()) };
             let texts = self.texts.iter().map(put).collect::<crate::Result<Vec<_>>>()?;
             let prompt = self.prompt.as_ref().map(put).transpose()?;
@@ -88,9 +96,17 @@ impl TraceCommand {
             })?;
             self.check(&pass)?;
             let mut trace = self.trace(&opened, (texts.as_slice(), prompt.as_deref()), pass)?;
-            if let Some((opened, attribution, word)) = explained {
+            if let (Some(key), Some(word)) = (&self.attribution, &self.word) {
                 trace.note("attribution.word", word);
-                trace.floats(format!("attribution.{}", attribution.key), maps(opened, &pictures, attribution, word)?);
+                let maps = match (&opened, named(key)) {
+                    (Recordable::DualEncoder(opened), Some(attribution)) => maps(opened, &pictures, attribution, word)?,
+                    _ => {
+                        // It is opened once more, by what makes the maps in the window, too.
+                        drop(opened);
+                        self.looks(&pictures, &device, key, word)?
+                    }
+                };
+                trace.floats(format!("attribution.{key}"), maps);
             }
             Ok(trace)
         })?;
@@ -101,22 +117,62 @@ impl TraceCommand {
         say(format!("Wrote {}", self.output.display()))
     }
 
-    /// What is to be explained, if something is: asked before the pass, which may take long.
-    fn explained<'a>(
-        &'a self,
-        opened: &'a Recordable,
-    ) -> crate::Result<Option<(&'a Opened, &'static Attribution, &'a str)>> {
-        let (Some(attribution), Some(word)) = (self.attribution.as_deref().and_then(named), &self.word) else {
-            return Ok(None);
-        };
-        let Recordable::DualEncoder(opened) = opened else {
-            let class = opened.checkpoint().class();
+    /// Refuses an attribution that the model hasn't, before the pass, which may take long.
+    fn check_attribution(&self, opened: &Recordable) -> crate::Result<()> {
+        let (Some(key), Some(word)) = (&self.attribution, &self.word) else { return Ok(()) };
+        let class = opened.checkpoint().class();
+        let encodes = matches!(opened, Recordable::DualEncoder(_));
+        if encodes != named(key).is_some() {
+            let has: Vec<&str> = if encodes { ATTRIBUTIONS.iter().map(|a| a.key).collect() } else { LOOKS.to_vec() };
             return Err(Error::unusable(
-                format!("--attribution explains the score of two encoders, which a '{class}' hasn't"),
-                "leave --attribution and --word out; the patterns are in the file",
+                format!("a '{class}' has no attribution '{key}'"),
+                format!("name one of {}", has.join(", ")),
             ));
-        };
-        Ok(Some((opened.as_ref(), attribution, word.as_str())))
+        }
+        let within = self.texts.iter().all(|text| text.contains(word.as_str()));
+        if !encodes && !within {
+            return Err(Error::unusable(
+                format!("the word '{word}' doesn't stand in the text"),
+                "give --word a part of --text",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where the word looks in each picture, `[pictures, rows, columns]`.
+    fn looks(&self, pictures: &[&RgbImage], device: &Device, key: &str, word: &str) -> crate::Result<Array> {
+        let mut method = (entry_of(&Checkpoint::open(&self.checkpoint)?)?.open)(&self.checkpoint, device)?;
+        let (mut data, mut grid) = (Vec::new(), (0, 0));
+        for (at, picture) in pictures.iter().enumerate() {
+            let Some(text) = self.texts.get(at).or(self.texts.last()) else { continue };
+            let text = text.replace("<image>", "").trim().to_owned();
+            let start = text.find(word).unwrap_or(0);
+            let span = (start, start + word.len());
+            let picture = Arc::new((*picture).clone());
+            let input = Input { selection: Some(span), ..Input::new(picture, text, Language::English) };
+            let mut map = None;
+            let mut there: Vec<&str> = Vec::new();
+            // Most maps are there at once; some only with all of the evidence.
+            for brief in [true, false] {
+                if map.is_some() {
+                    break;
+                }
+                let input = Input { brief, ..input.clone() };
+                method.evidence(&input, &CancelToken::default(), &mut |news| {
+                    if let News::Evidence(evidence) = news {
+                        grid = evidence.grid;
+                        there = evidence.map_kinds().into_iter().map(MapKind::key).collect();
+                        let kind = evidence.map_kinds().into_iter().find(|kind| kind.key() == key);
+                        map = kind.and_then(|kind| evidence.map_of(kind, span, None)).or(map.take());
+                    }
+                })?;
+            }
+            data.extend(map.ok_or_else(|| {
+                let remedy = format!("name one of {}", there.join(", "));
+                Error::unusable(format!("this model has no map '{key}' of the word '{word}'"), remedy)
+            })?);
+        }
+        Ok(Array { shape: vec![pictures.len(), grid.0, grid.1], data })
     }
 
     fn check(&self, pass: &Pass) -> crate::Result<()> {

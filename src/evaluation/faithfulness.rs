@@ -14,8 +14,7 @@ use super::fresh_scenes;
 use super::interval::Share;
 use crate::error::{Error, Result};
 use crate::methods::faithful::{Fill, Hiding, along, area, descending, ends, occlusion};
-use crate::methods::reading::{Place, Weighting};
-use crate::methods::{Claim, Input, METHODS, MapKind, Measure, Method, News};
+use crate::methods::{Claim, Input, MapKind, Measure, Method, News, entry_of};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::taps::CancelToken;
@@ -101,10 +100,7 @@ fn in_language(
 ) -> Result<Faithful> {
     let cancel = &CancelToken::default();
     let checkpoint = Checkpoint::open(folder)?;
-    let class = checkpoint.class();
-    let entry = METHODS.iter().find(|entry| entry.classes.contains(&class)).ok_or_else(|| {
-        checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run"))
-    })?;
+    let entry = entry_of(&checkpoint)?;
     let mut method = (entry.open)(folder, &choose(device)?)?;
     let mut found: Vec<(String, Vec<[f64; 2]>)> = Vec::new();
     let mut measure = Measure::Cosine;
@@ -186,7 +182,7 @@ fn of_scene(
     })?;
     let Some(evidence) = last else { return Ok(Vec::new()) };
     let kinds = evidence.map_kinds().into_iter();
-    let map = |kind| Some((name_of(kind), evidence.map_of(kind, asked.span, None)?));
+    let map = |kind: MapKind| Some((kind.key().to_owned(), evidence.map_of(kind, asked.span, None)?));
     let mut maps: Vec<(String, Vec<f32>)> = kinds.filter_map(map).collect();
     if maps.is_empty() {
         return Ok(Vec::new());
@@ -220,25 +216,6 @@ fn of_scene(
         }
     }
     Ok(areas)
-}
-
-/// What a map is called in the table.
-fn name_of(kind: MapKind) -> String {
-    match kind {
-        MapKind::Attribution(key) => key.to_owned(),
-        MapKind::Query => "query".to_owned(),
-        MapKind::Attention(weighting, place) => {
-            let weighting = match weighting {
-                Weighting::Raw => "attention",
-                Weighting::Gradient => "gradient x attention",
-            };
-            let place = match place {
-                Place::Read => "read",
-                Place::Predict => "predict",
-            };
-            format!("{weighting}, {place}")
-        }
-    }
 }
 
 impl fmt::Display for InBothLanguages {

@@ -15,6 +15,25 @@ pub enum MapKind {
     Query,
 }
 
+/// The keys of maps that aren't attributions of two encoders.
+pub const LOOKS: [&str; 5] =
+    ["attention-read", "attention-predicted", "gradient-attention-read", "gradient-attention-predicted", "query"];
+
+impl MapKind {
+    /// Its name on the command line and in files.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Attribution(key) => key,
+            Self::Attention(Weighting::Raw, Place::Read) => LOOKS[0],
+            Self::Attention(Weighting::Raw, Place::Predict) => LOOKS[1],
+            Self::Attention(Weighting::Gradient, Place::Read) => LOOKS[2],
+            Self::Attention(Weighting::Gradient, Place::Predict) => LOOKS[3],
+            Self::Query => LOOKS[4],
+        }
+    }
+}
+
 impl Evidence {
     /// What maps there are of the phrase that was asked for.
     #[must_use]

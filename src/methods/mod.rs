@@ -30,6 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::models::checkpoint::Checkpoint;
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
@@ -175,6 +176,18 @@ pub struct MethodEntry {
 #[must_use]
 pub fn named(key: &str) -> Option<&'static MethodEntry> {
     METHODS.iter().find(|method| method.key == key)
+}
+
+/// The method that runs a checkpoint.
+///
+/// # Errors
+/// If none does.
+pub fn entry_of(checkpoint: &Checkpoint) -> Result<&'static MethodEntry> {
+    let class = checkpoint.class();
+    METHODS
+        .iter()
+        .find(|method| method.classes.contains(&class))
+        .ok_or_else(|| checkpoint.config_error(format!("the checkpoint is a '{class}', which no method here can run")))
 }
 
 /// Every method.
