@@ -20,6 +20,7 @@ const KNOWN_ANSWERS: &[(&str, Case)] = &[
     ("rollout", |attribution| equals_the_reference(attribution, "rollout.image")),
     ("relevancy", |attribution| equals_the_reference(attribution, "relevancy.image")),
     ("gradient-input", gradient_input_by_hand),
+    ("grad-cam", grad_cam_by_hand),
     ("relevancy-last", |attribution| equals_the_reference(attribution, "relevancy.image.last")),
 ];
 
@@ -114,6 +115,19 @@ fn gradient_input_by_hand(attribution: &Attribution) {
     let both = recording(site, &[2, 3, 2], &values, &gradients);
     close(&(attribution.map)(&subject(&both, 1, 1, 1)).expect("a map"), &[1.0, 0.0], "gradient x input");
     assert!((attribution.map)(&subject(&Recording::default(), 0, 1, 1)).is_err());
+}
+
+fn grad_cam_by_hand(attribution: &Attribution) {
+    // As above; the tower has two blocks, of which what enters the last is looked at.
+    let site = Site::new(Tower::Vision, 1, Point::ResidPre);
+    let values = [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 5.0, 5.0, 1.0, 2.0, -1.0, 0.5];
+    let gradients = [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 7.0, 7.0, 3.0, -1.0, 2.0, 4.0];
+    let both = recording(site, &[2, 3, 2], &values, &gradients);
+    let of_two_blocks = Subject { depth: 2, ..subject(&both, 1, 1, 1) };
+    // The mean gradients are 2.5 and 1.5: 2.5 + 3 and -2.5 + 0.75, which is cut off.
+    close(&(attribution.map)(&of_two_blocks).expect("a map"), &[5.5, 0.0], "Grad-CAM");
+    let empty = Recording::default();
+    assert!((attribution.map)(&Subject { depth: 2, ..subject(&empty, 1, 1, 1) }).is_err());
 }
 
 #[test]

@@ -262,3 +262,27 @@ fn cells_are_clicked() {
     click("Undo all changes to the model");
     assert_eq!(here(&app), []);
 }
+
+/// Side by side a changed model says what it says in its own column, the number of changes is known there, and all of them
+/// are taken back at once.
+#[test]
+fn a_changed_model_is_changed_side_by_side() {
+    let off = Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2 };
+    let cosine = |app: &App| app.evidence_of("contrastive").expect("evidence").scores.own().last().copied();
+    let mut app = in_column("contrastive");
+    app.compute_now();
+    let before = cosine(&app);
+    app.apply(Command::Intervene(off));
+    app.compute_now();
+    let after = cosine(&app);
+    assert!(before != after && app.changes_shown() == 1);
+    app.apply(Command::SetMethod(MethodName("querying")));
+    assert_eq!(app.changes_shown(), 0);
+    app.apply(Command::LeaveAlone);
+    app.apply(Command::SetMethod(MethodName("side-by-side")));
+    app.compute_now();
+    assert_eq!((cosine(&app), app.changes_shown()), (after, 1));
+    app.apply(Command::LeaveAlone);
+    app.compute_now();
+    assert_eq!((cosine(&app), app.changes_shown()), (before, 0));
+}

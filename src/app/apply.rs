@@ -211,7 +211,8 @@ fn change(app: &mut App, command: Command) {
             }
         }
         Command::LeaveAlone => {
-            state.interventions.remove(state.method.0);
+            let method = state.method.0;
+            state.interventions.retain(|key, _| method != super::layout::SIDE_BY_SIDE && key != method);
         }
         Command::MeasureEffects => app.measure_effects(),
         Command::Pin => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::compute::{Computer, PlaneQuestion, Question, Report};
+use super::layout::SIDE_BY_SIDE;
 use super::retouch::Change as PictureChange;
 use super::{App, PictureSource, looks};
 use crate::error::Result;
@@ -103,6 +104,14 @@ impl App {
     #[must_use]
     pub fn interventions(&self, method: &str) -> &[Intervention] {
         self.state.interventions.get(method).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many changes to models what is shown hangs on.
+    #[must_use]
+    pub fn changes_shown(&self) -> usize {
+        let method = self.state.method.0;
+        let shown = self.state.interventions.iter().filter(|(key, _)| method == SIDE_BY_SIDE || *key == method);
+        shown.map(|(_, changes)| changes.len()).sum()
     }
 
     /// What the interventions that stand now do, if there are any and that is known.

@@ -7,6 +7,7 @@ pub mod class_attention;
 pub mod cosine;
 pub mod cosine_corrected;
 pub mod fusion;
+pub mod grad_cam;
 pub mod gradient_input;
 mod matrix;
 pub mod relevancy;
@@ -20,7 +21,7 @@ use crate::taps::Recording;
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The vision tower's attention patterns, `[batch, heads, queries, keys]`, without a class token also the pooling
-    /// head's, and what enters its first block; with [`Attribution::needs_gradients`] also the gradient there of the pair's score. Recorded over a batch
+    /// head's, and what enters its first block and its last; with [`Attribution::needs_gradients`] also the gradient there of the pair's score. Recorded over a batch
     /// of pairs, the score is the sum over the pairs: a row's gradient belongs to its pair alone.
     pub recording: &'a Recording,
     /// Which entry of the batch.
@@ -65,6 +66,7 @@ pub const ATTRIBUTIONS: &[Attribution] = &[
     relevancy::RELEVANCY,
     relevancy_last::LAST,
     gradient_input::GRADIENT_INPUT,
+    grad_cam::GRAD_CAM,
 ];
 
 /// The attribution with this key.

@@ -30,8 +30,8 @@ pub struct Subject {
     /// Hugging Face folder [default: the method's usual built-in checkpoint].
     #[arg(long, value_name = "FOLDER")]
     pub checkpoint: Option<PathBuf>,
-    /// The map that is shown large: cosine, cosine-corrected, class-attention, rollout, relevancy, relevancy-last or
-    /// gradient-input.
+    /// The map that is shown large: cosine, cosine-corrected, class-attention, rollout, relevancy, relevancy-last,
+    /// gradient-input or grad-cam.
     #[arg(long, default_value = "relevancy", value_name = "NAME")]
     map: String,
     /// Draw the map patch by patch.

@@ -70,6 +70,8 @@ pub struct Entry {
     pub keys: Option<KeyboardShortcut>,
     /// Whether it can be done now.
     pub enabled: bool,
+    /// Why it can't, where that isn't plain.
+    pub reason: Option<String>,
     /// For something that is one way or the other: whether it is this way.
     pub chosen: Option<bool>,
     /// Whether a line stands above it in the menu.
@@ -94,6 +96,13 @@ impl Entry {
 
     fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
+        self
+    }
+
+    /// Can't be done, for this reason, if there is one.
+    fn unless(mut self, reason: Option<&String>) -> Self {
+        self.enabled &= reason.is_none();
+        self.reason = reason.cloned();
         self
     }
 
@@ -159,8 +168,8 @@ impl List<'_> {
     }
 
     fn put_named(&mut self, menu: Menu, title: String, command: Command, change: impl FnOnce(Entry) -> Entry) {
-        let (submenu, keys, enabled, chosen, apart) = (None, None, true, None, false);
-        self.entries.push(change(Entry { command, title, menu, submenu, keys, enabled, chosen, apart }));
+        let (submenu, keys, enabled, reason, chosen, apart) = (None, None, true, None, None, false);
+        self.entries.push(change(Entry { command, title, menu, submenu, keys, enabled, reason, chosen, apart }));
     }
 
     fn files(&mut self) {
@@ -259,10 +268,10 @@ impl List<'_> {
         self.put(menu, faithful::TEST_MAPS, Command::TestMaps, |entry| {
             entry.apart().keys(CONTROL, Key::T).enabled(can_test)
         });
-        let (in_column, shown) = (app.state.method.0 != layout::SIDE_BY_SIDE, app.state.method.0);
+        let in_column = app.state.method.0 != layout::SIDE_BY_SIDE;
         self.put(menu, what_if::MEASURE, Command::MeasureEffects, |entry| entry.enabled(can_test && in_column));
-        let is_changed = !app.interventions(shown).is_empty();
-        self.put(menu, what_if::LEAVE_ALONE, Command::LeaveAlone, |entry| entry.enabled(is_changed));
+        let changes = app.changes_shown();
+        self.put(menu, what_if::LEAVE_ALONE, Command::LeaveAlone, |entry| entry.enabled(changes > 0));
         self.put(menu, texts::ADD_PRESENT, Command::AddPresent, Entry::apart);
         self.put(menu, texts::ADD_PICTURES, Command::Ask(Ask::Compared), |entry| entry);
         self.put(menu, texts::RESET_COMPARISON, Command::ResetComparison, |entry| entry);
@@ -346,10 +355,16 @@ impl List<'_> {
     fn maps(&mut self) {
         let map = &self.app.state.map;
         let menu = Menu::Map;
+        // Attributions are those of two encoders.
+        let method = self.app.state.method.0;
+        let here = ["contrastive", layout::SIDE_BY_SIDE].contains(&method);
+        let reason = (!here).then(|| self.word(&format!("no-attribution-{method}")));
         for attribution in ATTRIBUTIONS {
             let title = self.word(&format!("attribution-{}", attribution.key));
             let chosen = map.layer.0 == attribution.key;
-            self.put_named(menu, title, Command::SetLayer(Layer(attribution.key)), |entry| entry.chosen(chosen));
+            self.put_named(menu, title, Command::SetLayer(Layer(attribution.key)), |entry| {
+                entry.chosen(chosen).unless(reason.as_ref())
+            });
         }
         let submenu = self.say(texts::BESIDE);
         self.put(menu, texts::NO_BESIDE, Command::SetBeside(None), |entry| {
@@ -359,7 +374,7 @@ impl List<'_> {
             let title = format!("{submenu} · {}", self.word(&format!("attribution-{}", attribution.key)));
             let layer = Some(Layer(attribution.key));
             self.put_named(menu, title, Command::SetBeside(layer), |entry| {
-                entry.within(&submenu).chosen(map.beside == layer)
+                entry.within(&submenu).chosen(map.beside == layer).unless(reason.as_ref())
             });
         }
         let submenu = self.say(texts::COLOURS);

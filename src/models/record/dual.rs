@@ -7,7 +7,9 @@ use image::RgbImage;
 use super::{Pass, Wanted};
 use crate::error::Result;
 use crate::models::opened::Opened;
-use crate::taps::{Array, CancelToken, GradProbe, Interventions, Recorder, Recording, SitePattern, Taps};
+use crate::taps::{
+    Array, CancelToken, GradProbe, Interventions, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
+};
 
 /// What attributions look at: pairs of a picture and a text, one a row.
 #[derive(Clone, Debug)]
@@ -67,7 +69,9 @@ impl Opened {
         cancel: &CancelToken,
     ) -> Result<PairPass> {
         let model = self.dual_encoder();
-        let mut probe = GradProbe::new(SitePattern::new("vision.embed,vision.*.pattern,pooler.*.pattern"));
+        let last = Site::new(Tower::Vision, model.depths().0.saturating_sub(1), Point::ResidPre);
+        let sites = format!("vision.embed,{last},vision.*.pattern,pooler.*.pattern");
+        let mut probe = GradProbe::new(SitePattern::new(&sites));
         let mut taps = Taps::under(interventions).with(&mut probe).cancelled_by(cancel);
         let image = model.encode_image(pixels, &mut taps)?;
         drop(taps);

@@ -76,7 +76,12 @@ fn item(ui: &mut Ui, brush: &mut Brush<'_>, entry: &Entry) {
     if let Some(keys) = entry.keys {
         button = button.shortcut_text(ui.ctx().format_shortcut(&keys));
     }
-    if ui.add_enabled(entry.enabled, button).clicked() {
+    let response = ui.add_enabled(entry.enabled, button);
+    let clicked = response.clicked();
+    if let Some(reason) = &entry.reason {
+        response.on_disabled_hover_text(reason);
+    }
+    if clicked {
         brush.commands.push(entry.command.clone());
         ui.close();
     }

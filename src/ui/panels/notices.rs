@@ -3,16 +3,21 @@
 use egui::{CornerRadius, Frame, Margin, RichText, Stroke, Ui};
 
 use crate::app::Command;
-use crate::ui::texts;
+use crate::ui::texts::{self, Text, what_if};
 use crate::ui::views::Brush;
 
 /// Draws the notices, if there are any.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     if let Some(problem) = brush.app.problem.clone() {
-        notice(ui, brush, &problem, true);
+        notice(ui, brush, &problem, Some((texts::DISMISS, Command::DismissProblem)));
     }
     if let Some(news) = brush.app.news.clone() {
         told(ui, brush, &format!("{} {news}", brush.say(texts::WRITTEN)));
+    }
+    let changes = brush.app.changes_shown();
+    if changes > 0 {
+        let text = brush.say(what_if::IS_CHANGED).replace("{count}", &changes.to_string());
+        notice(ui, brush, &text, Some((what_if::LEAVE_ALONE, Command::LeaveAlone)));
     }
     let Some(evidence) = &brush.app.evidence else { return };
     if let Some(familiar) = evidence.familiarity.filter(|familiar| familiar.is_strange()) {
@@ -26,16 +31,16 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
             familiar.usual,
             brush.say(texts::STRANGE_ADVICE),
         );
-        notice(ui, brush, &text, false);
+        notice(ui, brush, &text, None);
     }
     let tokens = &evidence.tokens;
     let unknown = tokens.texts.iter().zip(&tokens.known).filter(|(_, known)| !**known);
     let unknown: Vec<&str> = unknown.map(|(text, _)| text.as_str()).collect();
     if !unknown.is_empty() {
-        notice(ui, brush, &format!("{} {}", brush.say(texts::UNKNOWN_WORDS), unknown.join(", ")), false);
+        notice(ui, brush, &format!("{} {}", brush.say(texts::UNKNOWN_WORDS), unknown.join(", ")), None);
     }
     if tokens.cut {
-        notice(ui, brush, brush.say(texts::CUT), false);
+        notice(ui, brush, brush.say(texts::CUT), None);
     }
 }
 
@@ -59,7 +64,8 @@ fn told(ui: &mut Ui, brush: &mut Brush<'_>, text: &str) {
     ui.add_space(6.0);
 }
 
-fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, dismissable: bool) {
+/// Something to know first, with what can be done about it.
+fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, remedy: Option<(Text, Command)>) {
     let palette = brush.palette();
     Frame::new()
         .fill(palette.warning_ground)
@@ -70,8 +76,10 @@ fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, dismissable: bool) {
             ui.set_width(ui.available_width());
             ui.horizontal_wrapped(|ui| {
                 ui.label(RichText::new(text).color(palette.warning));
-                if dismissable && ui.small_button(brush.say(texts::DISMISS)).clicked() {
-                    brush.commands.push(Command::DismissProblem);
+                if let Some((name, command)) = remedy
+                    && ui.small_button(brush.say(name)).clicked()
+                {
+                    brush.commands.push(command);
                 }
             });
         });

@@ -9,6 +9,8 @@ texts! {
     MEASURING = "what-if-measuring";
     /// Before anything is changed.
     INTRODUCTION = "what-if-introduction";
+    /// In every view, with `{count}`.
+    IS_CHANGED = "what-if-is-changed";
     /// Nothing is changed any more.
     LEAVE_ALONE = "what-if-leave-alone";
     /// Nobody looks at the sinks.

@@ -30,7 +30,7 @@ const BETWEEN: egui::Vec2 = vec2(3.0, 3.0);
 const RULER: f32 = 22.0;
 const NAME: f32 = 190.0;
 /// Room for what an attention is called.
-const TITLE: f32 = 200.0;
+const TITLE: f32 = 224.0;
 /// Side of a map of patches, in cells' heights.
 const MAP: f32 = 4.5;
 
