@@ -80,9 +80,14 @@ pub fn palette(theme: Theme) -> Palette {
     }
 }
 
+/// How long a button may be held for a click, in seconds.
+const LONGEST_CLICK: f64 = 10.0;
+
 /// Sets both themes' styles. Call it once.
 pub fn install(ctx: &egui::Context) {
     super::fonts::install(ctx);
+    // On a slow machine a frame may take a second, and then a press and its release lie in two of them: still a click.
+    ctx.options_mut(|options| options.input_options.max_click_duration = LONGEST_CLICK);
     for (theme, palette, base) in
         [(egui::Theme::Dark, DARK, Visuals::dark()), (egui::Theme::Light, LIGHT, Visuals::light())]
     {
