@@ -3,6 +3,8 @@
 mod common;
 #[path = "common/interface.rs"]
 mod interface;
+#[path = "common/method.rs"]
+mod method;
 
 use std::sync::Arc;
 
@@ -11,31 +13,15 @@ use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Command, Theme};
 use alignscope::evaluation::faithfulness::{self, FaithfulPlan};
 use alignscope::methods::faithful::{Faithfulness, Fill, Hiding, Order};
-use alignscope::methods::{Claim, Evidence, Input, METHODS, Measure, Method, News};
+use alignscope::methods::{Claim, Input, METHODS, Measure};
 use alignscope::models::builtin;
 use alignscope::taps::CancelToken;
 use alignscope::world::{Language, Scene, Split};
-use candle_core::Device;
 use interface::{app, settle, state};
-
-fn open(key: &str, checkpoint: &str) -> Box<dyn Method> {
-    let entry = METHODS.iter().find(|entry| entry.key == key).expect("a method");
-    (entry.open)(&builtin::folder().join(checkpoint), &Device::Cpu).expect("a checkpoint")
-}
+use method::{last, open};
 
 fn input(scene: &Scene, sentence: &str) -> Input {
     Input::new(Arc::new(scene.draw()), sentence, Language::English)
-}
-
-fn evidence(method: &mut dyn Method, input: &Input) -> Evidence {
-    let mut last = None;
-    let take = &mut |news| {
-        if let News::Evidence(evidence) = news {
-            last = Some(*evidence);
-        }
-    };
-    method.evidence(input, &CancelToken::default(), take).expect("evidence");
-    last.expect("evidence")
 }
 
 /// A scene with two different things.
@@ -60,7 +46,7 @@ fn what_is_held_to_is_what_the_evidence_says() {
     for (key, checkpoint) in cases {
         let mut method = open(key, checkpoint);
         let input = input(&scene, &caption);
-        let evidence = evidence(method.as_mut(), &input);
+        let evidence = last(method.as_mut(), &input);
         let empty = Hiding::new(&input.picture, Fill::Mean, evidence.seen, evidence.grid).only(&[]);
         let pictures = [input.picture.as_ref().clone(), empty];
         let held = method.hold(&input, Claim::Words(None), &pictures, &cancel).expect("a number");

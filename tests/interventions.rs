@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/interface.rs"]
 mod interface;
+#[path = "common/method.rs"]
+mod method;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,14 +14,13 @@ use std::sync::Arc;
 use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Command, PictureSource, Theme};
 use alignscope::methods::interventions::LAST;
-use alignscope::methods::{Claim, Evidence, Input, Intervention, METHODS, Method, News};
-use alignscope::models::builtin;
+use alignscope::methods::{Claim, Evidence, Input, Intervention, METHODS, Method};
 use alignscope::taps::{Attn, CancelToken, Change, Notes, Places, SitePattern, Tower};
 use alignscope::world::{Language, Scene, Split};
-use candle_core::Device;
 use egui_kittest::kittest::Queryable;
 use image::RgbImage;
-use interface::{app, drawn, state};
+use interface::{app, screen, state};
+use method::{last, open};
 
 const CHECKPOINTS: [(&str, &str); 9] = [
     ("contrastive", "clip"),
@@ -32,11 +33,6 @@ const CHECKPOINTS: [(&str, &str); 9] = [
     ("querying", "instructblip"),
     ("projector", "llava"),
 ];
-
-fn open(key: &str, checkpoint: &str) -> Box<dyn Method> {
-    let entry = METHODS.iter().find(|entry| entry.key == key).expect("a method");
-    (entry.open)(&builtin::folder().join(checkpoint), &Device::Cpu).expect("a checkpoint")
-}
 
 fn scene(seed: u64) -> Scene {
     Scene::random(Split::Test, seed)
@@ -52,17 +48,6 @@ fn holds(method: &mut dyn Method, input: &Input, picture: &RgbImage) -> f32 {
     // The first word of a text behind a picture is predicted by the picture's own last position.
     let claim = Claim::Words(Some((2, input.sentence.len())));
     method.hold(input, claim, pictures, &CancelToken::default()).expect("a number").values[0]
-}
-
-fn evidence(method: &mut dyn Method, input: &Input) -> Evidence {
-    let mut last = None;
-    let take = &mut |news| {
-        if let News::Evidence(evidence) = news {
-            last = Some(*evidence);
-        }
-    };
-    method.evidence(input, &CancelToken::default(), take).expect("evidence");
-    last.expect("evidence")
 }
 
 /// What is said of the picture, as numbers.
@@ -90,16 +75,16 @@ fn what_changes_nothing_is_bit_equal() {
     for (key, checkpoint) in CHECKPOINTS {
         let mut method = open(key, checkpoint);
         let plain = input(3);
-        let before = numbers(&evidence(method.as_mut(), &plain));
+        let before = numbers(&last(method.as_mut(), &plain));
         assert!(before.len() > 10, "{checkpoint}");
         let nothing = vec![Intervention::Cut { route: "nowhere".into(), first: 0, last: LAST }];
-        let said = numbers(&evidence(method.as_mut(), &Input { interventions: nothing, ..plain.clone() }));
+        let said = numbers(&last(method.as_mut(), &Input { interventions: nothing, ..plain.clone() }));
         assert_eq!(before, said, "{checkpoint}");
         let tower = if checkpoint == "flamingo" { Tower::Decoder } else { Tower::Vision };
         let off = Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: 0, head: 1 };
-        let said = numbers(&evidence(method.as_mut(), &Input { interventions: vec![off], ..plain.clone() }));
+        let said = numbers(&last(method.as_mut(), &Input { interventions: vec![off], ..plain.clone() }));
         assert_ne!(before, said, "{checkpoint}: a head does nothing");
-        assert_eq!(before, numbers(&evidence(method.as_mut(), &plain)), "{checkpoint}: it isn't as it was");
+        assert_eq!(before, numbers(&last(method.as_mut(), &plain)), "{checkpoint}: it isn't as it was");
     }
 }
 
@@ -235,13 +220,14 @@ fn changes_are_kept() {
     assert_eq!(read.interventions, state.interventions);
 }
 
-/// A click on a cell switches it off, a second one on; the chip takes it back as well.
+/// A click on a cell switches it off, a second one on; the chip takes it back as well, and the notice all of them. A lesson is
+/// about the models as they are.
 #[test]
 fn cells_are_clicked() {
-    let view = alignscope::ui::views::named("what-if-row").expect("a view");
     let state = AppState { method: MethodName("projector"), ..state(Theme::Light, Language::English) };
-    let app = Rc::new(RefCell::new(app(state)));
-    let mut harness = drawn(view, Rc::clone(&app), [900.0, 700.0]);
+    let (mut harness, app) = screen(app(state));
+    // Large, so that no table has to be scrolled to.
+    app.borrow_mut().apply(Command::ToggleMaximised("projector", "what-if-row"));
     harness.run_steps(3);
     let here = |app: &Rc<RefCell<App>>| app.borrow().interventions("projector").to_vec();
     let cut = Intervention::Cut { route: "words-to-picture".into(), first: 3, last: 3 };
@@ -260,6 +246,10 @@ fn cells_are_clicked() {
     assert_eq!(here(&app), []);
     app.borrow_mut().apply(Command::Undo);
     click("Undo all changes to the model");
+    assert_eq!(here(&app), []);
+    app.borrow_mut().apply(Command::Undo);
+    assert_eq!(here(&app).len(), 1);
+    app.borrow_mut().apply(Command::OpenLesson("01-contrastive".into()));
     assert_eq!(here(&app), []);
 }
 

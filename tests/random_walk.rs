@@ -9,10 +9,13 @@ use std::path::PathBuf;
 use alignscope::app::state::{Compared, Drawn, MaskName, MethodName, Reading, ReductionName};
 use alignscope::app::thing::TowerName;
 use alignscope::app::{App, AppState, Command, PictureSource, Thing, session};
+use alignscope::methods::Intervention;
 use alignscope::methods::METHODS;
+use alignscope::methods::interventions::ROUTES;
 use alignscope::methods::queries::{QueryLook, QueryOrder};
 use alignscope::methods::reading::{Place, Weighting};
 use alignscope::reduction::REDUCTIONS;
+use alignscope::taps::{Attn, Tower};
 use alignscope::ui::catalogue::catalogue;
 use egui::{Event, Key, Modifiers, PointerButton, pos2};
 use interface::{app, screen_of, settle};
@@ -115,6 +118,17 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
         38 => Command::ToggleQuery(at),
         39 => Command::DropQueries((0..at * 10).rev().chain([at, usize::MAX]).collect()),
         40 => Command::CompareInstruction(random.random_bool(0.7).then(|| sentence(random))),
+        42 => Command::Intervene(match random.random_range(0..3) {
+            0 => {
+                let tower = *Tower::ALL.choose(random).expect("a tower");
+                Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: at, head: at % 4 }
+            }
+            1 => {
+                let route = ROUTES.choose(random).expect("a route");
+                Intervention::Cut { route: (*route).to_owned(), first: at % 3, last: at }
+            }
+            _ => Intervention::Hidden { patches: vec![at, usize::MAX, at] },
+        }),
         41 => Command::SetMask(*MaskName::ALL.choose(random).expect("a mask")),
         23 => Command::SetReading(*Reading::ALL.choose(random).expect("a reading")),
         _ => catalogue(app).choose(random).expect("an entry").command.clone(),

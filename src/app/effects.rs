@@ -8,7 +8,7 @@ use super::layout::SIDE_BY_SIDE;
 use super::retouch::Change as PictureChange;
 use super::{App, PictureSource, looks};
 use crate::error::Result;
-use crate::methods::{Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, is_question};
+use crate::methods::{Anatomy, Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, is_question};
 use crate::taps::{Array, Attn, CancelToken, Change, Notes, Places, Point, Site, SitePattern, Tower};
 
 /// An attention of a part of a model, with heads that can be switched off.
@@ -31,6 +31,8 @@ pub struct Parts {
     pub stacks: Vec<Stack>,
     /// The ways that attention takes.
     pub routes: Vec<Route>,
+    /// How many patches there are.
+    pub patches: usize,
 }
 
 impl Parts {
@@ -41,8 +43,12 @@ impl Parts {
             Intervention::HeadOff { tower, attn, layer, head } => self.stacks.iter().any(|stack| {
                 (stack.tower, stack.attn) == (*tower, *attn) && stack.layers.contains(layer) && *head < stack.heads
             }),
-            Intervention::Cut { route, .. } => self.routes.iter().any(|known| known.key == route),
-            Intervention::Hidden { .. } | Intervention::Other(_) => true,
+            Intervention::Cut { route, first, last } => {
+                let mut routes = self.routes.iter().filter(|known| known.key == route);
+                routes.any(|route| route.layers.iter().any(|layer| (first..=last).contains(&layer)))
+            }
+            Intervention::Hidden { patches } => patches.iter().all(|patch| *patch < self.patches),
+            Intervention::Other(_) => true,
         }
     }
 }
@@ -54,8 +60,8 @@ pub struct Touched {
     pub interventions: Vec<Intervention>,
     /// What the method says without them.
     pub untouched: Arc<Evidence>,
-    /// In what it is measured how strongly the model holds to what it says without them.
-    pub measure: Measure,
+    /// What the model holds to without them, and in what that is measured.
+    pub held: (Claim, Measure),
     /// How strongly without and with them.
     pub holds: [f32; 2],
 }
@@ -63,8 +69,6 @@ pub struct Touched {
 /// That it is to be measured what each intervention would do alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EffectsTest {
-    /// The method's key.
-    pub method: &'static str,
     /// The pinned picture, whose states are put in the place of the present ones, if it is another.
     pub pinned: Option<(PictureSource, Vec<PictureChange>)>,
 }
@@ -72,12 +76,10 @@ pub struct EffectsTest {
 /// What each intervention would do alone, beside those that stand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effects {
-    /// The method's key.
-    pub method: &'static str,
     /// Where something can be changed.
     pub parts: Arc<Parts>,
-    /// In what it is measured how strongly the model holds to the words or to its answer.
-    pub measure: Measure,
+    /// What the model holds to, and in what that is measured.
+    pub held: (Claim, Measure),
     /// How strongly without any of them.
     pub whole: f32,
     /// How strongly with one head off, for each stack `[layers, heads]`.
@@ -149,7 +151,7 @@ impl App {
         let pinned = self.pinned.as_ref().map(|pinned| (pinned.state.picture.clone(), pinned.state.changes.clone()));
         let pinned = pinned.filter(|pinned| *pinned != here);
         self.tests.clear();
-        self.effects_test = Some(EffectsTest { method: self.state.method.0, pinned });
+        self.effects_test = Some(EffectsTest { pinned });
     }
 
     /// The map of the selected words in the eyes of a method that says this.
@@ -226,7 +228,7 @@ impl Computer {
         let with = method.hold(&tried, claim, &picture, cancel)?;
         let holds = [without.values, with.values].map(|values| values.first().copied().unwrap_or(f32::NAN));
         let interventions = input.interventions.clone();
-        Ok(Some(Touched { interventions, untouched, measure: without.measure, holds }))
+        Ok(Some(Touched { interventions, untouched, held: (claim, without.measure), holds }))
     }
 
     /// Where something can be changed in the model of the column; heads are found by looking at a pass.
@@ -234,7 +236,8 @@ impl Computer {
         let Some(folder) = &question.checkpoint else { return Ok(Parts::default()) };
         let known = self.stacks.as_ref().filter(|(known, _)| known == folder).map(|(_, stacks)| stacks.clone());
         let method = self.method(folder, &question.device)?;
-        let routes = method.anatomy(input)?.routes;
+        let Anatomy { routes, patches } = method.anatomy(input)?;
+        let patches = patches.first().map_or(0, |patches| patches.at.len());
         let stacks = match known {
             Some(stacks) => stacks,
             None => {
@@ -246,7 +249,7 @@ impl Computer {
             }
         };
         self.stacks = Some((folder.clone(), stacks.clone()));
-        Ok(Parts { stacks, routes })
+        Ok(Parts { stacks, routes, patches })
     }
 
     /// Measures what each intervention would do alone.
@@ -327,8 +330,8 @@ impl Computer {
             routes_whole.push(hold(&input.picture, cut(0, last), all)?);
         }
         let parts = Arc::new(parts);
-        let effects =
-            Effects { method: test.method, parts, measure, whole, heads: of_heads, routes, routes_whole, patched };
+        let held = (claim, measure);
+        let effects = Effects { parts, held, whole, heads: of_heads, routes, routes_whole, patched };
         emit(Report::Effects(Box::new(effects)));
         Ok(())
     }

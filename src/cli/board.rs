@@ -104,9 +104,12 @@ impl Board {
                     format!("{site}:0 to layer {last} and head {}", stack.heads.saturating_sub(1))
                 });
                 let routes = parts.routes.iter().map(|route| route.key.to_owned());
-                let there: Vec<String> = heads.chain(routes).collect();
+                let last = parts.patches.saturating_sub(1);
+                let there: Vec<String> = heads.chain(routes).chain([format!("patches:0 to {last}")]).collect();
                 let remedy = format!("name one of {}", there.join(", "));
-                return Err(Error::unusable("the model doesn't have one of the changes", remedy).into());
+                return Err(
+                    Error::unusable(format!("there is nothing in the model for '{intervention}'"), remedy).into()
+                );
             }
             app.apply(Command::Intervene(intervention.clone()));
         }

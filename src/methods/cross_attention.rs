@@ -102,11 +102,10 @@ impl CrossAttention {
         })
     }
 
-    /// Changes the model, and forgets what it said before.
+    /// Changes the model as is asked for; if it is another then, forgets what it said before.
     fn intervene(&mut self, input: &Input) -> Result<()> {
-        let wanted = self.anatomy(input)?.changes(&input.interventions);
-        if self.interventions != wanted {
-            self.interventions = wanted;
+        let anatomy = self.anatomy(input)?;
+        if anatomy.renew(&mut self.interventions, &input.interventions) {
             (self.image, self.known) = (None, None);
         }
         Ok(())
@@ -145,11 +144,7 @@ impl CrossAttention {
 
     /// What is changed in the model while these gates are closed.
     fn under(&self, closed: &[usize]) -> Interventions {
-        let mut under = self.interventions.clone();
-        if !closed.is_empty() {
-            under.0.push(Change::GatesClosed { layers: Some(closed.to_vec()) });
-        }
-        under
+        with_gates(self.interventions.clone(), closed)
     }
 
     /// What a first pass over the text gives.
@@ -427,6 +422,14 @@ impl CrossAttention {
         self.write(image, known, input, cancel, &mut |known| show(known, emit))?;
         self.weighted_maps(image, known, cancel, &mut |share| emit(News::Progress(share)))
     }
+}
+
+/// `interventions`, and these gates closed.
+fn with_gates(mut interventions: Interventions, closed: &[usize]) -> Interventions {
+    if !closed.is_empty() {
+        interventions.0.push(Change::GatesClosed { layers: Some(closed.to_vec()) });
+    }
+    interventions
 }
 
 /// The array without its first axis, which has one entry.

@@ -2,6 +2,7 @@
 //! that nobody looks at.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::str::FromStr;
 
 use crate::taps::{Attn, Change, Interventions, Places, Point, Site, Tower};
@@ -92,6 +93,26 @@ impl FromStr for Intervention {
     }
 }
 
+/// As [`FromStr`] reads it.
+impl fmt::Display for Intervention {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeadOff { tower, attn, layer, head } => {
+                let site = Site::new(*tower, *layer, Point::Z(*attn)).to_string();
+                write!(formatter, "{}:{head}", site.trim_end_matches(".z"))
+            }
+            Self::Cut { route, first: 0, last: LAST } => formatter.write_str(route),
+            Self::Cut { route, first, last } if first == last => write!(formatter, "{route}:{first}"),
+            Self::Cut { route, first, last } => write!(formatter, "{route}:{first}-{last}"),
+            Self::Hidden { patches } => {
+                let patches: Vec<String> = patches.iter().map(usize::to_string).collect();
+                write!(formatter, "patches:{}", patches.join(","))
+            }
+            Self::Other(_) => formatter.write_str("other"),
+        }
+    }
+}
+
 /// A way that attention takes, by which something gets from the keys to the queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -157,6 +178,15 @@ impl Anatomy {
     #[must_use]
     pub fn changes(&self, interventions: &[Intervention]) -> Interventions {
         Interventions(interventions.iter().flat_map(|intervention| self.of(intervention)).collect())
+    }
+
+    /// Puts what `interventions` change in the place of what is changed now, and says whether that is another: then the model
+    /// is another, and nothing that it said before holds.
+    pub(super) fn renew(&self, now: &mut Interventions, interventions: &[Intervention]) -> bool {
+        let wanted = self.changes(interventions);
+        let differs = *now != wanted;
+        *now = wanted;
+        differs
     }
 
     fn of(&self, intervention: &Intervention) -> Vec<Change> {
@@ -227,6 +257,15 @@ mod tests {
         assert_eq!("words-to-picture:1".parse(), cut(1, 1));
         assert_eq!("words-to-picture:0-2".parse(), cut(0, 2));
         assert_eq!("patches:9,10".parse(), Ok(Intervention::Hidden { patches: vec![9, 10] }));
+        for text in [
+            "qformer.blocks.2.cross_attn:3",
+            "words-to-words",
+            "words-to-words:1",
+            "words-to-words:0-2",
+            "patches:9,10",
+        ] {
+            assert_eq!(text.parse().map(|change: Intervention| change.to_string()), Ok(text.to_owned()));
+        }
         for wrong in [
             "",
             "vision",

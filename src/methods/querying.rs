@@ -120,11 +120,10 @@ impl Querying {
         })
     }
 
-    /// Changes the model, and forgets what it said before.
+    /// Changes the model as is asked for; if it is another then, forgets what it said before.
     fn intervene(&mut self, input: &Input) -> Result<()> {
-        let wanted = self.anatomy(input)?.changes(&input.interventions);
-        if self.interventions != wanted {
-            self.interventions = wanted;
+        let anatomy = self.anatomy(input)?;
+        if anatomy.renew(&mut self.interventions, &input.interventions) {
             (self.image, self.known) = (None, None);
             self.texts.clear();
             self.compared.clear();

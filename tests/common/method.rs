@@ -1,8 +1,17 @@
 //! What a method says.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use alignscope::error::Error;
-use alignscope::methods::{Evidence, Input, Method, News};
+use alignscope::methods::{Evidence, Input, METHODS, Method, News};
+use alignscope::models::builtin;
 use alignscope::taps::CancelToken;
+use candle_core::Device;
+
+/// A method with a built-in checkpoint.
+pub fn open(key: &str, checkpoint: &str) -> Box<dyn Method> {
+    let entry = METHODS.iter().find(|entry| entry.key == key).expect("a method");
+    (entry.open)(&builtin::folder().join(checkpoint), &Device::Cpu).expect("a checkpoint")
+}
 
 /// All evidence of an input, in the order in which it comes.
 pub fn all(method: &mut dyn Method, input: &Input) -> Result<Vec<Evidence>, Error> {

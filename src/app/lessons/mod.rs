@@ -76,6 +76,8 @@ impl App {
 /// The commands that set the stage of a step on top of `state`. What can't be done as things are is left out.
 pub(super) fn set_the_stage(app: &mut App, key: &str, step: usize, apply: &mut dyn FnMut(&mut App, Command)) {
     app.state.lesson = Some(LessonPlace { key: key.to_owned(), step, guess: None });
+    // What a lesson says is said of the models as they are.
+    app.state.interventions.clear();
     let lines: Vec<String> = app.lesson().map(|(_, step)| step.stage.clone()).unwrap_or_default();
     for line in lines {
         // Each line is read when those before it are done: words are looked for in the new text.

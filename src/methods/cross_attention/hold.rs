@@ -3,12 +3,12 @@
 use candle_core::IndexOp;
 use image::RgbImage;
 
-use super::{CrossAttention, Input};
+use super::{CrossAttention, Input, with_gates};
 use crate::error::Result;
 use crate::methods::Method;
 use crate::methods::holding::{Claim, Held, Measure, TOGETHER, probabilities};
 use crate::models::fusion::Task;
-use crate::taps::{CancelToken, Change, Taps};
+use crate::taps::{CancelToken, Taps};
 
 impl CrossAttention {
     pub(super) fn hold_to(
@@ -43,10 +43,7 @@ impl CrossAttention {
             }
         };
         let measure = if task == Task::Match { Measure::Matching } else { Measure::Probability };
-        let mut under = self.anatomy(input)?.changes(&input.all_interventions());
-        if !closed.is_empty() {
-            under.0.push(Change::GatesClosed { layers: Some(closed) });
-        }
+        let under = with_gates(self.anatomy(input)?.changes(&input.all_interventions()), &closed);
         let mut values = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(TOGETHER) {
             let pixels = self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?;

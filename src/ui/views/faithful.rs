@@ -301,6 +301,16 @@ fn verdict(faithfulness: &Faithfulness) -> usize {
     usize::from(sooner) + usize::from(higher)
 }
 
+/// What it is that tells how strongly a model holds to a claim.
+pub(super) fn what_is_held(held: (Claim, Measure)) -> Text {
+    match held {
+        (_, Measure::Cosine) => faithful::COSINE,
+        (_, Measure::Matching) => faithful::MATCHING,
+        (Claim::Written, Measure::Probability) => faithful::OF_ANSWER,
+        (Claim::Words(_), Measure::Probability) => faithful::PROBABILITY,
+    }
+}
+
 /// What hiding a fifth of the patches does.
 fn sentence(brush: &Brush<'_>, tested: &Tested) -> String {
     let faithfulness = &tested.faithfulness;
@@ -308,12 +318,7 @@ fn sentence(brush: &Brush<'_>, tested: &Tested) -> String {
     let at = |order, share| of(order).and_then(|curve| curve.at(share)).unwrap_or(0.0);
     let values = of(Order::Map).map_or(0, |curve| curve.values.len());
     let share = step_at(SAID, values) as f32 / values.saturating_sub(1).max(1) as f32;
-    let what = match (faithfulness.measure, tested.test.claim) {
-        (Measure::Cosine, _) => faithful::COSINE,
-        (Measure::Matching, _) => faithful::MATCHING,
-        (Measure::Probability, Claim::Written) => faithful::OF_ANSWER,
-        (Measure::Probability, Claim::Words(_)) => faithful::PROBABILITY,
-    };
+    let what = what_is_held((tested.test.claim, faithfulness.measure));
     brush
         .say(faithful::SENTENCE)
         .replace("{share}", &format!("{:.0}", share * 100.0))

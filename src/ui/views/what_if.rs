@@ -3,6 +3,7 @@
 use egui::{Align2, Button, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 use std::sync::Arc;
 
+use super::faithful::what_is_held;
 use super::parts::signed_bar;
 use super::{Brush, View};
 use crate::app::effects::{Effects, Parts, Patched, Stack};
@@ -11,8 +12,9 @@ use crate::export::numbers::{Axis, Numbers};
 use crate::methods::evidence::Said;
 use crate::methods::faithful::rank_correlation;
 use crate::methods::interventions::LAST;
-use crate::methods::{Evidence, Intervention, Measure, Route, is_question};
-use crate::ui::texts::{self, Text, faithful, what_if};
+use crate::methods::{Evidence, Intervention, Route};
+use crate::taps::{Attn, Tower};
+use crate::ui::texts::{self, what_if};
 use crate::ui::theme::{GAP, SMALL_GAP, ink_on, signed_heat, title_font};
 
 /// The view, in the column of a method.
@@ -103,7 +105,7 @@ impl View for WhatIfView {
         for (stack, values) in effects.parts.stacks.iter().zip(&effects.heads) {
             let layers = stack.layers.iter().map(|layer| (layer + 1).to_string());
             let axes = [Axis::labelled("layer", layers), Axis::numbered("head", stack.heads)];
-            let kind = if stack.attn == crate::taps::Attn::SelfAttn { "self" } else { "cross" };
+            let kind = if stack.attn == Attn::SelfAttn { "self" } else { "cross" };
             arrays.push(Numbers::new(format!("head_off_{}_{kind}", stack.tower), axes, values.clone()));
         }
         for (route, values) in effects.parts.routes.iter().zip(&effects.routes) {
@@ -164,9 +166,6 @@ fn standing(ui: &mut Ui, brush: &mut Brush<'_>) {
                 brush.commands.push(Command::Intervene(intervention.clone()));
             }
         }
-        if ui.button(brush.say(what_if::LEAVE_ALONE)).clicked() {
-            brush.commands.push(Command::LeaveAlone);
-        }
     });
 }
 
@@ -174,7 +173,7 @@ fn standing(ui: &mut Ui, brush: &mut Brush<'_>) {
 fn difference(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence) {
     let Some(touched) = brush.app.touched() else { return };
     let [before, after] = touched.holds;
-    let what = what_is_held(brush.app, touched.measure);
+    let what = what_is_held(touched.held);
     let mut parts = vec![format!("{} {before:.2} → {after:.2}", brush.say(what))];
     // Of other answers, the number before says the same.
     if let (Some(Said::Text(before)), Some(Said::Text(after))) = (touched.untouched.said(), evidence.said()) {
@@ -189,17 +188,6 @@ fn difference(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence) {
     }
     ui.add(egui::Label::new(RichText::new(parts.join(" · ")).strong()).wrap());
     ui.add_space(SMALL_GAP);
-}
-
-/// What the model holds to words or answer with.
-fn what_is_held(app: &App, measure: Measure) -> Text {
-    let answers = app.state.selected.words.is_none() && is_question(&app.state.sentence);
-    match measure {
-        Measure::Cosine => faithful::COSINE,
-        Measure::Matching => faithful::MATCHING,
-        Measure::Probability if answers => faithful::OF_ANSWER,
-        Measure::Probability => faithful::PROBABILITY,
-    }
 }
 
 /// What an intervention is called.
@@ -227,10 +215,10 @@ fn layer_name(brush: &Brush<'_>, layer: usize) -> String {
     format!("{} {}", brush.say(texts::LAYER).to_lowercase(), layer + 1)
 }
 
-fn stack_name(brush: &Brush<'_>, tower: crate::taps::Tower, attn: crate::taps::Attn) -> String {
+fn stack_name(brush: &Brush<'_>, tower: Tower, attn: Attn) -> String {
     let kind = match attn {
-        crate::taps::Attn::SelfAttn => what_if::SELF_ATTENTION,
-        crate::taps::Attn::CrossAttn => what_if::CROSS_ATTENTION,
+        Attn::SelfAttn => what_if::SELF_ATTENTION,
+        Attn::CrossAttn => what_if::CROSS_ATTENTION,
     };
     format!("{} · {}", brush.word(&format!("tower-{tower}")), brush.say(kind))
 }
@@ -242,7 +230,7 @@ fn highest(effects: &Effects) -> f32 {
 }
 
 fn legend(ui: &mut Ui, brush: &Brush<'_>, effects: &Effects, top: f32) {
-    let what = brush.say(what_is_held(brush.app, effects.measure));
+    let what = brush.say(what_is_held(effects.held));
     let whole = format!("{:.2}", effects.whole);
     let said = brush.say(what_if::COLOURS).replace("{what}", what).replace("{whole}", &whole);
     ui.horizontal(|ui| {
@@ -272,7 +260,8 @@ fn cell(
     let ground = matters.map_or(palette.raised, |effect| signed_heat(effect / top));
     let painter = ui.painter();
     painter.rect_filled(rect, 2.0, ground);
-    if let Some(effect) = effect {
+    // Of what is off already there is nothing to say.
+    if let Some(effect) = effect.filter(|_| !is_off) {
         let ink = if matters.is_some() { ink_on(ground) } else { palette.weak };
         let small = egui::TextStyle::Small.resolve(ui.style());
         let text = if matters.is_some() { format!("{effect:+.2}") } else { "0".to_owned() };
