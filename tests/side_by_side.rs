@@ -11,7 +11,9 @@ use alignscope::methods::METHODS;
 use alignscope::ui::views::named;
 use alignscope::world::Language;
 use egui_kittest::kittest::{NodeT, Queryable};
-use interface::{app, screen, settle, state};
+use interface::{app, drawn, screen, settle, state};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 fn together(language: Language) -> AppState {
     AppState { method: MethodName(SIDE_BY_SIDE), ..state(Theme::Dark, language) }
@@ -244,4 +246,28 @@ fn a_question_as_a_whole_is_no_hit_and_no_miss() {
     assert!(METHODS.iter().all(|method| app.landed(method.key).is_none_or(|landed| landed.fares.is_none())));
     select(&mut app, "cat");
     assert!(METHODS.iter().all(|method| app.landed(method.key).is_some_and(|landed| landed.fares.is_some())));
+}
+
+/// What is drawn of a watched map is that map: of another run after as many steps it is another, and so with another opacity.
+#[test]
+fn the_watched_map_is_drawn_anew_when_it_changes() {
+    let mut app = App::new(together(Language::English));
+    app.compute_now();
+    app.apply(Command::ShowRecording("clip-grounded".to_owned()));
+    app.apply(Command::ShowLook(Some(30)));
+    let app = Rc::new(RefCell::new(app));
+    let mut harness = drawn(named("watch").expect("the view"), Rc::clone(&app), [900.0, 700.0]);
+    let mut picture = || {
+        harness.run_steps(3);
+        harness.render().expect("a picture")
+    };
+    let before = picture();
+    assert!(before == picture(), "it changes by itself");
+    if let Some(learning) = &mut app.borrow_mut().learning {
+        learning.looks[30].look.map.reverse();
+    }
+    let other = picture();
+    assert!(before != other, "the map of another run looks like that of the first");
+    app.borrow_mut().apply(Command::SetOpacity(0.1));
+    assert!(other != picture(), "the opacity changes nothing");
 }

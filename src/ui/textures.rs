@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Textures {
     entries: HashMap<String, (u64, TextureHandle)>,
+    /// The pictures that textures were made from: while one is held, no other lies where it does.
+    pictures: HashMap<String, Arc<RgbImage>>,
 }
 
 /// Longest side of a texture that is only looked at small.
@@ -45,20 +47,25 @@ impl Textures {
 
     /// The texture of a picture.
     pub fn picture(&mut self, ctx: &Context, name: &str, picture: &Arc<RgbImage>) -> TextureId {
-        self.get(ctx, name, address(picture), TextureOptions::LINEAR, || within(picture, LARGEST))
+        self.small(ctx, name, picture, LARGEST)
     }
 
     /// A small texture of a picture of the comparison: `listed` is its place in the person's list, which stays when pairs
     /// before it come and go; the person's own picture has none.
     pub fn thumbnail(&mut self, ctx: &Context, listed: Option<usize>, picture: &Arc<RgbImage>) -> TextureId {
         let name = listed.map_or_else(|| "own thumbnail".to_owned(), |at| format!("thumbnail {at}"));
-        self.get(ctx, &name, address(picture), TextureOptions::LINEAR, || within(picture, THUMBNAIL))
+        self.small(ctx, &name, picture, THUMBNAIL)
     }
-}
 
-/// Where the pixels lie: another picture lies elsewhere as long as the first is held, which the caller does.
-fn address(picture: &Arc<RgbImage>) -> u64 {
-    Arc::as_ptr(picture) as u64
+    /// The texture of a picture, no side of which is longer than `longest`.
+    fn small(&mut self, ctx: &Context, name: &str, picture: &Arc<RgbImage>, longest: u32) -> TextureId {
+        let address = Arc::as_ptr(picture) as u64;
+        let texture = self.get(ctx, name, address, TextureOptions::LINEAR, || within(picture, longest));
+        if !self.pictures.get(name).is_some_and(|held| Arc::ptr_eq(held, picture)) {
+            self.pictures.insert(name.to_owned(), Arc::clone(picture));
+        }
+        texture
+    }
 }
 
 /// The picture, made smaller if a side is longer than `longest`.

@@ -189,7 +189,8 @@ pub fn patch_rect(seen: Rect, (rows, columns): (usize, usize), patch: usize) -> 
     Rect::from_min_size(seen.min + vec2(column as f32 * size.x, row as f32 * size.y), size)
 }
 
-fn fingerprint(values: &[f32], look: &[f32]) -> u64 {
+/// Of everything that a map's texture hangs on: its values, and how they are drawn.
+pub fn fingerprint(values: &[f32], look: &[f32]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for value in values.iter().chain(look) {
         value.to_bits().hash(&mut hasher);

@@ -6,6 +6,7 @@ use egui::{
 };
 use egui_plot::{Line, Plot, VLine};
 
+use super::map_picture::fingerprint;
 use super::parts::{colour_bar, diamond, fitted};
 use super::{Brush, View, number};
 use crate::app::layout::SIDE_BY_SIDE;
@@ -361,7 +362,8 @@ fn map(ui: &mut Ui, brush: &mut Brush<'_>, stage: &Stage, seen: &Seen) {
         let colour = |value: &f32| veil(colours, (value - low) / (high - low).max(1e-6), opacity);
         ColorImage::new([grid, grid], map.iter().map(colour).collect())
     };
-    let print = (seen.step as u64) << 8 | colours as u64;
+    let look = [opacity, f32::from(u8::from(state.smooth)), f32::from(colours as u8)];
+    let print = fingerprint(map, &look);
     let overlay = brush.textures.get(ui.ctx(), "watched map", print, options, make);
     ui.painter().image(overlay, rect, whole, Color32::WHITE);
 }
