@@ -11,9 +11,10 @@ use std::sync::Arc;
 use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Command, Theme};
+use alignscope::attribution::hiding::{Fill, Hiding};
 use alignscope::evaluation::faithfulness::{self, FaithfulPlan};
-use alignscope::methods::faithful::{Faithfulness, Fill, Hiding, Order};
-use alignscope::methods::{Claim, Input, METHODS, Measure};
+use alignscope::methods::faithful::{Faithfulness, Order};
+use alignscope::methods::{About, Claim, Input, METHODS, Measure};
 use alignscope::models::builtin;
 use alignscope::taps::CancelToken;
 use alignscope::world::{Language, Scene, Split};
@@ -49,7 +50,7 @@ fn what_is_held_to_is_what_the_evidence_says() {
         let evidence = last(method.as_mut(), &input);
         let empty = Hiding::new(&input.picture, Fill::Mean, evidence.seen, evidence.grid).only(&[]);
         let pictures = [input.picture.as_ref().clone(), empty];
-        let held = method.hold(&input, Claim::Words(None), &pictures, &cancel).expect("a number");
+        let held = method.hold(&input, &About::new(Claim::Words(None), &pictures), &cancel).expect("a number");
         let [whole, nothing] = held.values[..] else { panic!("{checkpoint}: {held:?}") };
         let said = match held.measure {
             Measure::Cosine => match &evidence.queries {
@@ -89,13 +90,14 @@ fn an_answer_is_held_to() {
         let mut method = open(key, checkpoint);
         let input = input(&scene, &question);
         let pictures = [input.picture.as_ref().clone(), image::RgbImage::from_pixel(256, 256, image::Rgb([128; 3]))];
-        let held = method.hold(&input, Claim::Written, &pictures, &CancelToken::default()).expect("a number");
+        let held =
+            method.hold(&input, &About::new(Claim::Written, &pictures), &CancelToken::default()).expect("a number");
         assert_eq!((held.measure, held.values.len()), (Measure::Probability, 2), "{checkpoint}");
         // Greedily written, so no other first word is likelier.
         assert!(held.values[0] > 0.3 && held.values.iter().all(|value| (0.0..=1.0).contains(value)), "{held:?}");
         // The words of the question, whatever is written.
         let words = Claim::Words(Some((0, question.len())));
-        let of_words = method.hold(&input, words, &pictures, &CancelToken::default()).expect("a number");
+        let of_words = method.hold(&input, &About::new(words, &pictures), &CancelToken::default()).expect("a number");
         assert_eq!(of_words.values.len(), 2, "{checkpoint}");
     }
 }
@@ -158,10 +160,10 @@ fn shown_maps_are_tested_and_forgotten_when_they_change() {
 fn faithfulness_is_measured_over_scenes() {
     let folder = builtin::folder().join("clip");
     let plan = FaithfulPlan { seed: 1, scenes: 3, fill: Fill::Mean };
-    let measure = || faithfulness::evaluate(&folder, "cpu", plan, &mut |_, _| ()).expect("figures");
+    let measure = || faithfulness::evaluate(&folder, "cpu", plan, &[], &mut |_, _| ()).expect("figures");
     let figures = measure();
     let names: Vec<&str> = figures.0[0].areas.iter().map(|areas| areas.map.as_str()).collect();
-    for name in ["relevancy", "gradient-input", "occlusion", "object", "random"] {
+    for name in ["relevancy", "gradient-input", "occlusion", "integrated-gradients", "object", "random"] {
         assert!(names.contains(&name), "{names:?}");
     }
     let table = figures.to_string();

@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Command, PictureSource, Theme};
-use alignscope::methods::interventions::LAST;
-use alignscope::methods::{Claim, Evidence, Input, Intervention, METHODS, Method};
+use alignscope::methods::interventions::{Ablation, LAST};
+use alignscope::methods::{About, Claim, Evidence, Input, Intervention, METHODS, Method};
 use alignscope::taps::{Attn, CancelToken, Change, Notes, Places, SitePattern, Tower};
 use alignscope::world::{Language, Scene, Split};
-use egui_kittest::kittest::Queryable;
+use egui::Pos2;
+use egui_kittest::Harness;
+use egui_kittest::kittest::{By, Queryable};
 use image::RgbImage;
 use interface::{app, screen, state};
 use method::{last, open};
@@ -47,7 +49,7 @@ fn holds(method: &mut dyn Method, input: &Input, picture: &RgbImage) -> f32 {
     let pictures = std::slice::from_ref(picture);
     // The first word of a text behind a picture is predicted by the picture's own last position.
     let claim = Claim::Words(Some((2, input.sentence.len())));
-    method.hold(input, claim, pictures, &CancelToken::default()).expect("a number").values[0]
+    method.hold(input, &About::new(claim, pictures), &CancelToken::default()).expect("a number").values[0]
 }
 
 /// What is said of the picture, as numbers.
@@ -81,7 +83,7 @@ fn what_changes_nothing_is_bit_equal() {
         let said = numbers(&last(method.as_mut(), &Input { interventions: nothing, ..plain.clone() }));
         assert_eq!(before, said, "{checkpoint}");
         let tower = if checkpoint == "flamingo" { Tower::Decoder } else { Tower::Vision };
-        let off = Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: 0, head: 1 };
+        let off = Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: 0, head: 1, by: Ablation::Zero };
         let said = numbers(&last(method.as_mut(), &Input { interventions: vec![off], ..plain.clone() }));
         assert_ne!(before, said, "{checkpoint}: a head does nothing");
         assert_eq!(before, numbers(&last(method.as_mut(), &plain)), "{checkpoint}: it isn't as it was");
@@ -160,7 +162,13 @@ fn changes_are_made_undone_and_measured() {
         assert!(parts.stacks.iter().any(|stack| stack.tower == Tower::Vision), "{}", method.key);
         assert!(!parts.routes.is_empty() && app.touched().is_none());
         let stack = &parts.stacks[0];
-        let off = Intervention::HeadOff { tower: stack.tower, attn: stack.attn, layer: stack.layers[1], head: 0 };
+        let off = Intervention::HeadOff {
+            tower: stack.tower,
+            attn: stack.attn,
+            layer: stack.layers[1],
+            head: 0,
+            by: Ablation::Zero,
+        };
         app.apply(Command::Intervene(off.clone()));
         assert_eq!(app.interventions(method.key), std::slice::from_ref(&off));
         app.compute_now();
@@ -206,7 +214,8 @@ fn a_pinned_picture_gives_its_states() {
 /// What is changed in a model goes through a session file.
 #[test]
 fn changes_are_kept() {
-    let off = Intervention::HeadOff { tower: Tower::Text, attn: Attn::CrossAttn, layer: 2, head: 1 };
+    let off =
+        Intervention::HeadOff { tower: Tower::Text, attn: Attn::CrossAttn, layer: 2, head: 1, by: Ablation::Zero };
     let cut = Intervention::Cut { route: "words-to-picture".into(), first: 0, last: LAST };
     let mut state = AppState::default();
     let changed = vec![off, cut, Intervention::Hidden { patches: vec![3, 4] }];
@@ -231,10 +240,13 @@ fn cells_are_clicked() {
     harness.run_steps(3);
     let here = |app: &Rc<RefCell<App>>| app.borrow().interventions("projector").to_vec();
     let cut = Intervention::Cut { route: "words-to-picture".into(), first: 3, last: 3 };
-    let off = Intervention::HeadOff { tower: Tower::Decoder, attn: Attn::SelfAttn, layer: 1, head: 2 };
+    let off =
+        Intervention::HeadOff { tower: Tower::Decoder, attn: Attn::SelfAttn, layer: 1, head: 2, by: Ablation::Zero };
     let mut click = |label: &str| {
         harness.run_steps(3);
-        harness.get_all_by_label(label).next().unwrap_or_else(|| panic!("no {label}")).click();
+        // Behind its name stands what is known of it.
+        let named = By::new().predicate(|node| node.label().is_some_and(|name| name.starts_with(label)));
+        harness.get_all(named).next().unwrap_or_else(|| panic!("no {label}")).click();
         harness.run_steps(3);
     };
     click("words → picture · layer 4");
@@ -257,7 +269,8 @@ fn cells_are_clicked() {
 /// are taken back at once.
 #[test]
 fn a_changed_model_is_changed_side_by_side() {
-    let off = Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2 };
+    let off =
+        Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2, by: Ablation::Zero };
     let cosine = |app: &App| app.evidence_of("contrastive").expect("evidence").scores.own().last().copied();
     let mut app = in_column("contrastive");
     app.compute_now();
@@ -275,4 +288,122 @@ fn a_changed_model_is_changed_side_by_side() {
     app.apply(Command::LeaveAlone);
     app.compute_now();
     assert_eq!((cosine(&app), app.changes_shown()), (before, 0));
+}
+
+/// Dragged over, a route is cut in a window of layers, which a click with Shift widens; over the picture, a stroke hides patches
+/// from all attention, and a second one shows them again.
+#[test]
+fn windows_and_strokes_are_dragged() {
+    let state = AppState { method: MethodName("projector"), ..state(Theme::Light, Language::English) };
+    let (mut harness, app) = screen(app(state));
+    app.borrow_mut().apply(Command::ToggleMaximised("projector", "what-if-row"));
+    harness.run_steps(3);
+    let here = |app: &Rc<RefCell<App>>| app.borrow().interventions("projector").to_vec();
+    let place = |harness: &Harness<'_>, label: &str| {
+        let named = By::new().predicate(|node| node.label().is_some_and(|name| name.starts_with(label)));
+        harness.get_all(named).next().unwrap_or_else(|| panic!("no {label}")).rect()
+    };
+    let drag = |harness: &mut Harness<'_>, from: Pos2, to: Pos2| {
+        harness.hover_at(from);
+        harness.run_steps(1);
+        harness.drag_at(from);
+        harness.run_steps(1);
+        for step in 1..=4u8 {
+            harness.hover_at(from + (to - from) * (f32::from(step) / 4.0));
+            harness.run_steps(1);
+        }
+        harness.drop_at(to);
+        harness.run_steps(3);
+    };
+    let cut = |first, last| Intervention::Cut { route: "words-to-picture".into(), first, last };
+    let cells = [1, 2, 3].map(|layer| place(&harness, &format!("words → picture · layer {layer}")).center());
+    drag(&mut harness, cells[0], cells[1]);
+    assert_eq!(here(&app), [cut(0, 1)]);
+    harness.event_modifiers(egui::Event::PointerMoved(cells[2]), egui::Modifiers::SHIFT);
+    harness.run_steps(1);
+    for pressed in [true, false] {
+        let (button, modifiers) = (egui::PointerButton::Primary, egui::Modifiers::SHIFT);
+        let event = egui::Event::PointerButton { pos: cells[2], button, pressed, modifiers };
+        harness.event_modifiers(event, modifiers);
+        harness.run_steps(1);
+    }
+    harness.run_steps(2);
+    assert_eq!(here(&app), [cut(0, 2)]);
+    // A click on any of its cells takes the window back.
+    place(&harness, "words → picture · layer 2");
+    harness.get_all_by_label("words → picture · layer 2").next().expect("a cell").click();
+    harness.run_steps(3);
+    assert_eq!(here(&app), []);
+    let picture = place(&harness, "Brush patches away");
+    let patch = |row: f32, column: f32| picture.min + picture.size() * egui::vec2(column + 0.5, row + 0.5) / 8.0;
+    drag(&mut harness, patch(0.0, 0.0), patch(0.0, 1.0));
+    let [Intervention::Hidden { patches }] = &here(&app)[..] else { panic!("{:?}", here(&app)) };
+    assert!(patches.contains(&0) && patches.len() <= 4, "{patches:?}");
+    let stroke = patches.clone();
+    app.borrow_mut().apply(Command::Undo);
+    assert_eq!(here(&app), [], "a stroke is one step");
+    app.borrow_mut().apply(Command::HidePatches(stroke.clone()));
+    app.borrow_mut().apply(Command::HidePatches(Vec::new()));
+    assert_eq!(here(&app), []);
+}
+
+/// A head that gives its mean is another model than one that gives zeros, and one whose mean is what it gives anyway is the same.
+#[test]
+fn a_head_gives_its_mean() {
+    let cosine = |app: &App| app.evidence_of("contrastive").expect("evidence").scores.own().last().copied();
+    let mut app = in_column("contrastive");
+    app.compute_now();
+    let plain = cosine(&app);
+    let off = |by| Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2, by };
+    let mut with = |by| {
+        app.apply(Command::Intervene(off(by)));
+        app.compute_now();
+        let said = cosine(&app);
+        assert_eq!(app.touched().map(|touched| touched.interventions.clone()), Some(vec![off(by)]));
+        app.apply(Command::LeaveAlone);
+        said
+    };
+    let (zero, mean) = (with(Ablation::Zero), with(Ablation::Mean));
+    assert!(zero != plain && mean != plain && zero != mean, "{plain:?} {zero:?} {mean:?}");
+    // What it would do is measured in the same way.
+    app.apply(Command::SetAblation(Ablation::Mean));
+    app.compute_now();
+    app.apply(Command::MeasureEffects);
+    app.compute_now();
+    let effects = app.effects().expect("effects").clone();
+    let at = effects.parts.stacks.iter().position(|stack| stack.tower == Tower::Vision).expect("a tower");
+    let heads = effects.parts.stacks[at].heads;
+    app.apply(Command::Intervene(off(Ablation::Mean)));
+    app.compute_now();
+    let live = app.touched().expect("a difference").holds[1];
+    assert!((effects.heads[at][heads + 2] - live).abs() < 1e-6, "{} {live}", effects.heads[at][heads + 2]);
+    app.apply(Command::SetAblation(Ablation::Zero));
+    assert!(app.effects().is_none(), "zeros are another measurement");
+}
+
+/// How well each head grounds stands beside the weights of built-in checkpoints, and is measured anew on request.
+#[test]
+fn which_head_grounds_is_known_and_measured() {
+    for method in METHODS {
+        let mut app = in_column(method.key);
+        app.compute_now();
+        let parts = app.parts().expect("parts").as_ref().clone();
+        let of = |app: &App| {
+            let known =
+                parts.stacks.iter().filter_map(|stack| Some((stack.clone(), app.grounding(&parts, stack)?.to_vec())));
+            known.collect::<Vec<_>>()
+        };
+        let before = of(&app);
+        let [(stack, shares)] = &before[..] else { panic!("{}: {} tables", method.key, before.len()) };
+        assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{}: {stack:?}", method.key);
+        app.apply(Command::MeasureHeads);
+        app.compute_now();
+        assert!(app.problem.is_none(), "{}: {:?}", method.key, app.problem);
+        let after = of(&app);
+        let [(again, anew)] = &after[..] else { panic!("{}: {} tables", method.key, after.len()) };
+        assert_eq!(again, stack);
+        // Other scenes, but the same heads.
+        let far = shares.iter().zip(anew).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        assert!(far > 0.0 && far < 0.2, "{}: {far}", method.key);
+    }
 }

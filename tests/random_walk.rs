@@ -11,7 +11,7 @@ use alignscope::app::thing::TowerName;
 use alignscope::app::{App, AppState, Command, PictureSource, Thing, session};
 use alignscope::methods::Intervention;
 use alignscope::methods::METHODS;
-use alignscope::methods::interventions::ROUTES;
+use alignscope::methods::interventions::{Ablation, ROUTES};
 use alignscope::methods::queries::{QueryLook, QueryOrder};
 use alignscope::methods::reading::{Place, Weighting};
 use alignscope::reduction::REDUCTIONS;
@@ -121,7 +121,7 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
         42 => Command::Intervene(match random.random_range(0..3) {
             0 => {
                 let tower = *Tower::ALL.choose(random).expect("a tower");
-                Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: at, head: at % 4 }
+                Intervention::HeadOff { tower, attn: Attn::SelfAttn, layer: at, head: at % 4, by: Ablation::Zero }
             }
             1 => {
                 let route = ROUTES.choose(random).expect("a route");

@@ -17,10 +17,11 @@ const POSITIONS: usize = 5;
 const WIDTH: usize = 8;
 const SHAPE: BlockShape =
     BlockShape { width: WIDTH, heads: HEADS, inner: 12, activation: Activation::QuickGelu, epsilon: 1e-5 };
-const POINTS: [Point; 6] = [
+const POINTS: [Point; 7] = [
     Point::ResidPre,
     Point::Scores(Attn::SelfAttn),
     Point::Pattern(Attn::SelfAttn),
+    Point::V(Attn::SelfAttn),
     Point::Z(Attn::SelfAttn),
     Point::MlpOut,
     Point::ResidPost,

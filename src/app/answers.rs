@@ -52,11 +52,15 @@ impl App {
             }
             Report::Costs(costs) => self.costs = costs,
             Report::Tested(tested) => {
-                self.tested.insert(tested.test.method, tested);
+                self.tested.insert((tested.test.method, tested.test.kind.key()), tested);
             }
+            Report::Explained { ask, measure, values } => self.keep_explained(ask, measure, values),
             Report::Parts(folder, parts) => self.parts = Some((folder, parts)),
             Report::Touched(touched) => self.touched = Some(Arc::from(touched)),
-            Report::Effects(effects) => self.effects = Some(Arc::new((self.without_effects(), *effects))),
+            Report::Effects(effects) => self.effects = Some(Arc::new((self.without_errand(), *effects))),
+            Report::Heads(folder, heads) => {
+                self.heads.insert(folder, Arc::new(heads));
+            }
             Report::Progress(share) => {
                 if let Some(progress) = &mut self.progress {
                     progress.share = share;
@@ -76,7 +80,7 @@ impl App {
                 self.asked = Some(self.question());
             }
             Report::Done(elapsed) => {
-                self.end_tests();
+                self.end_errand();
                 self.busy = false;
                 self.progress = None;
                 self.elapsed = Some(elapsed);

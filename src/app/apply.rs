@@ -4,6 +4,7 @@ use super::command::Command;
 use super::learning::Learning;
 use super::state::{AttentionState, MOST_GATES, MethodName};
 use super::{App, AppState, PictureSource, lessons, session};
+use crate::methods::Intervention;
 use crate::world::Language;
 
 /// Applies `command`.
@@ -200,6 +201,10 @@ fn change(app: &mut App, command: Command) {
             app.desk.mend();
         }
         Command::TestMaps => app.test_maps(),
+        Command::TestMap(method, kind) => app.test_map(method, kind),
+        Command::TestExplanations => app.test_explanations(),
+        Command::ToggleExplanation(key) => app.toggle_explanation(key),
+        Command::Explain => app.explain(),
         Command::SetFill(fill) => app.state.fill = fill,
         Command::Intervene(intervention) => {
             let changed = state.interventions.entry(state.method.0.to_owned()).or_default();
@@ -210,11 +215,18 @@ fn change(app: &mut App, command: Command) {
                 None => changed.push(intervention),
             }
         }
+        Command::HidePatches(patches) => {
+            let changed = state.interventions.entry(state.method.0.to_owned()).or_default();
+            changed.retain(|known| !matches!(known, Intervention::Hidden { .. }));
+            changed.extend((!patches.is_empty()).then_some(Intervention::Hidden { patches }));
+        }
         Command::LeaveAlone => {
             let method = state.method.0;
             state.interventions.retain(|key, _| method != super::layout::SIDE_BY_SIDE && key != method);
         }
         Command::MeasureEffects => app.measure_effects(),
+        Command::MeasureHeads => app.measure_heads(),
+        Command::SetAblation(ablation) => state.ablation = ablation,
         Command::Pin => {
             // Of what was pinned before, nothing is kept.
             app.pinned = None;

@@ -11,11 +11,12 @@ use super::retouch::Change;
 use super::state::{Colours, Compared, Drawn, Layer, MaskName, MethodName, Reading, ReductionName};
 use super::thing::{Thing, TowerName};
 use super::{AppState, Scale, Theme};
-use crate::methods::Intervention;
-use crate::methods::faithful::Fill;
+use crate::attribution::hiding::Fill;
+use crate::methods::interventions::Ablation;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
+use crate::methods::{Intervention, MapKind};
 use crate::world::{Language, Scene};
 
 /// Something that the person asks for.
@@ -235,14 +236,28 @@ pub enum Command {
     EndLearning,
     /// Test whether the maps are true that are shown.
     TestMaps,
+    /// Test whether one map of a method is true.
+    TestMap(&'static str, MapKind),
+    /// Test whether the explanations are true that stand beside each other.
+    TestExplanations,
+    /// Show this explanation beside others, by the key of its kind, or no longer.
+    ToggleExplanation(&'static str),
+    /// Ask the model for the explanations that stand beside each other and aren't made yet.
+    Explain,
     /// What stands in the place of patches that are hidden for a test.
     SetFill(Fill),
     /// Change this in the model of the shown column, or no longer.
     Intervene(Intervention),
+    /// Let nobody look at these patches in the model of the shown column, and at all others again.
+    HidePatches(Vec<usize>),
     /// Change nothing any more in the model of the shown column.
     LeaveAlone,
     /// Measure what each intervention would do alone.
     MeasureEffects,
+    /// Measure how well each head of the shown column's model grounds.
+    MeasureHeads,
+    /// What stands in the place of what a head gathers that is switched off.
+    SetAblation(Ablation),
     /// Keep what is shown now as what later maps and answers are compared with.
     Pin,
     /// Compare with nothing any more.

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::effects::{Effects, EffectsTest, Parts, Stack, Touched};
+use super::effects::{Effects, Parts, Stack, Touched};
+use super::errand::Errand;
+use super::explained::MapAsk;
 use super::retouch::{Change, retouched};
 use super::samples::Sample;
 use super::state::PictureSource;
-use super::testing::{MapTest, Tested};
+use super::testing::Tested;
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
-use crate::methods::{self, Cloud, Evidence, Input, Intervention, Method, News, Pair, pairs};
+use crate::methods::interventions::Means;
+use crate::methods::{self, Cloud, Evidence, Input, Intervention, Measure, Method, News, Pair, pairs};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::models::picture::Picture;
@@ -61,10 +64,8 @@ pub struct Question {
     pub cost_by_column: Vec<(&'static str, PathBuf)>,
     /// What is changed in the models, by the key of their method.
     pub interventions: BTreeMap<String, Vec<Intervention>>,
-    /// It is to be measured what each intervention would do; then that is all that is asked.
-    pub effects: Option<EffectsTest>,
-    /// Maps to be tested; then that is all that is asked.
-    pub tests: Vec<MapTest>,
+    /// What is to be tested or measured; then that is all that is asked.
+    pub errand: Option<Errand>,
     /// The checkpoints of all columns, where they stand side by side; then that is all that is asked.
     pub side_by_side: Vec<(&'static str, PathBuf)>,
 }
@@ -122,12 +123,23 @@ pub enum Report {
     Costs(Vec<(&'static str, PictureCost)>),
     /// A map was tested.
     Tested(Arc<Tested>),
+    /// A map was made by asking a model many times.
+    Explained {
+        /// What was asked.
+        ask: MapAsk,
+        /// In what the numbers are measured.
+        measure: Measure,
+        /// The map, `[patches]`.
+        values: Vec<f32>,
+    },
     /// Where in the model of the shown column something can be changed, with the checkpoint's folder.
     Parts(PathBuf, Arc<Parts>),
     /// What the interventions do that stand now.
     Touched(Box<Touched>),
     /// What each intervention would do.
     Effects(Box<Effects>),
+    /// How well each head of a checkpoint grounds, with its folder.
+    Heads(PathBuf, Vec<f32>),
     /// How far the work is, from 0 to 1.
     Progress(f32),
     /// Something went wrong.
@@ -155,6 +167,8 @@ pub struct Computer {
     costs: Option<Costs>,
     /// What was said last without interventions, with what was asked.
     pub(super) untouched: Option<(Question, Arc<Evidence>)>,
+    /// What the heads of a checkpoint gather on average, with its folder.
+    pub(super) means: Option<(PathBuf, Arc<Means>)>,
     /// The heads of a checkpoint, by its folder.
     pub(super) stacks: Option<(PathBuf, Vec<Stack>)>,
 }
@@ -213,14 +227,24 @@ impl Computer {
             hidden_layer: question.hidden_layer,
             dropped_queries: question.dropped_queries.clone(),
             compared_instruction: question.compared_instruction.clone(),
-            interventions: interventions_of(question, question.method),
+            interventions: Vec::new(),
             tried: Vec::new(),
         };
-        if let Some(test) = &question.effects {
-            return self.measure_effects(test, question, &input, cancel, emit).map_err(other);
-        }
-        if !question.tests.is_empty() {
-            return self.test_maps(question, &input, cancel, emit).map_err(other);
+        let input = match &question.checkpoint {
+            Some(folder) => {
+                let of = (question.method, folder.as_path());
+                Input { interventions: self.interventions(question, of, cancel).map_err(other)?, ..input }
+            }
+            None => input,
+        };
+        if let Some(errand) = &question.errand {
+            let done = match errand {
+                Errand::Heads(folder) => super::effects::heads(folder, &question.device, cancel, emit),
+                Errand::Effects(test) => self.measure_effects(test, question, &input, cancel, emit),
+                Errand::Tests(tests) => self.test_maps(tests, question, &input, cancel, emit),
+                Errand::Maps(asks) => self.explain(asks, question, &input, cancel, emit),
+            };
+            return done.map_err(other);
         }
         let Some(folder) = &question.checkpoint else {
             self.side_by_side(question, &input, cancel, emit).map_err(other)?;
@@ -266,7 +290,8 @@ impl Computer {
         let mut wrong = None;
         let count = question.side_by_side.len() as f32;
         for (at, (key, folder)) in question.side_by_side.iter().enumerate() {
-            let input = &Input { interventions: interventions_of(question, key), ..input.clone() };
+            let interventions = self.interventions(question, (key, folder), cancel)?;
+            let input = &Input { interventions, ..input.clone() };
             let mut cloud = None;
             let done = self.method(folder, &question.device).and_then(|method| {
                 method.evidence(input, cancel, &mut |news| match news {
@@ -442,7 +467,7 @@ impl Computer {
     }
 }
 
-/// What is changed in the model of a method.
+/// What is changed in the model of a method, as the person asks for it.
 pub(super) fn interventions_of(question: &Question, method: &str) -> Vec<Intervention> {
     question.interventions.get(method).cloned().unwrap_or_default()
 }

@@ -1,14 +1,21 @@
 //! What interventions do: to the answer, the score and the map as they stand now, and what each of them would do alone.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::compute::{Computer, PlaneQuestion, Question, Report};
+use super::compute::{Computer, Question, Report, interventions_of};
+use super::errand::Errand;
 use super::layout::SIDE_BY_SIDE;
 use super::retouch::Change as PictureChange;
 use super::{App, PictureSource, looks};
 use crate::error::Result;
-use crate::methods::{Anatomy, Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, is_question};
+use crate::evaluation::heads::measure;
+use crate::methods::interventions::Ablation;
+use crate::methods::{
+    About, Anatomy, Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, grounding, is_question,
+};
+use crate::models::device::choose;
 use crate::taps::{Array, Attn, CancelToken, Change, Notes, Places, Point, Site, SitePattern, Tower};
 
 /// An attention of a part of a model, with heads that can be switched off.
@@ -25,7 +32,7 @@ pub struct Stack {
 }
 
 /// Where in the model of a column something can be changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parts {
     /// Attentions with heads.
     pub stacks: Vec<Stack>,
@@ -33,6 +40,8 @@ pub struct Parts {
     pub routes: Vec<Route>,
     /// How many patches there are.
     pub patches: usize,
+    /// How well each head grounds of the attention by which words reach patches, as it stands beside the weights.
+    pub grounding: Option<Arc<Vec<f32>>>,
 }
 
 impl Parts {
@@ -40,7 +49,7 @@ impl Parts {
     #[must_use]
     pub fn have(&self, intervention: &Intervention) -> bool {
         match intervention {
-            Intervention::HeadOff { tower, attn, layer, head } => self.stacks.iter().any(|stack| {
+            Intervention::HeadOff { tower, attn, layer, head, .. } => self.stacks.iter().any(|stack| {
                 (stack.tower, stack.attn) == (*tower, *attn) && stack.layers.contains(layer) && *head < stack.heads
             }),
             Intervention::Cut { route, first, last } => {
@@ -71,11 +80,15 @@ pub struct Touched {
 pub struct EffectsTest {
     /// The pinned picture, whose states are put in the place of the present ones, if it is another.
     pub pinned: Option<(PictureSource, Vec<PictureChange>)>,
+    /// What stands in the place of what a head gathers.
+    pub ablation: Ablation,
 }
 
 /// What each intervention would do alone, beside those that stand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effects {
+    /// What stood in the place of what heads gather.
+    pub ablation: Ablation,
     /// Where something can be changed.
     pub parts: Arc<Parts>,
     /// What the model holds to, and in what that is measured.
@@ -128,13 +141,7 @@ impl App {
     #[must_use]
     pub fn effects(&self) -> Option<&Effects> {
         let (question, effects) = self.effects.as_deref()?;
-        (*question == self.without_effects()).then_some(effects)
-    }
-
-    /// Whether it is being measured what each intervention would do.
-    #[must_use]
-    pub fn is_measuring_effects(&self) -> bool {
-        self.busy && self.effects_test.is_some()
+        (effects.ablation == self.state.ablation && *question == self.without_errand()).then_some(effects)
     }
 
     /// Where in the model of the shown column something can be changed, if that is known.
@@ -150,8 +157,23 @@ impl App {
         let here = (self.state.picture.clone(), self.state.changes.clone());
         let pinned = self.pinned.as_ref().map(|pinned| (pinned.state.picture.clone(), pinned.state.changes.clone()));
         let pinned = pinned.filter(|pinned| *pinned != here);
-        self.tests.clear();
-        self.effects_test = Some(EffectsTest { pinned });
+        self.errand = Some(Errand::Effects(EffectsTest { pinned, ablation: self.state.ablation }));
+    }
+
+    /// Asks how well each head grounds.
+    pub(super) fn measure_heads(&mut self) {
+        let folder = self.checkpoint(self.state.method.0).map(|checkpoint| checkpoint.folder.clone());
+        self.errand = folder.map(Errand::Heads);
+    }
+
+    /// How well each head of an attention grounds, `[layers * heads]`, where words reach patches by it and that was measured.
+    #[must_use]
+    pub fn grounding(&self, parts: &Parts, stack: &Stack) -> Option<&[f32]> {
+        let leads = parts.stacks.iter().max_by_key(|stack| rank(self.state.method.0, stack))?;
+        let folder = &self.checkpoint(self.state.method.0)?.folder;
+        let heads = self.heads.get(folder).or(self.parts()?.grounding.as_ref())?;
+        let fits = leads == stack && heads.len() == stack.layers.len() * stack.heads;
+        fits.then_some(heads.as_slice())
     }
 
     /// The map of the selected words in the eyes of a method that says this.
@@ -159,22 +181,17 @@ impl App {
     pub fn map_in(&self, evidence: &Evidence) -> Option<(MapKind, Vec<f32>)> {
         looks::map_of_words(self, evidence)
     }
+}
 
-    /// What is asked, but for the measurement of effects and for what they don't hang on.
-    pub(super) fn without_effects(&self) -> Question {
-        Question {
-            effects: None,
-            tests: Vec::new(),
-            plane: PlaneQuestion { reduction: "pca", seed: 0, shift: 0.0 },
-            brief: false,
-            comparison: Vec::new(),
-            attention: (Tower::Vision, None),
-            hidden_layer: None,
-            compared_instruction: None,
-            cost_by_column: Vec::new(),
-            ..self.question()
-        }
-    }
+/// How surely words reach the patches by this attention, in the column of a method: the highest of them is the one.
+fn rank(method: &str, stack: &Stack) -> usize {
+    let ways: &[(Tower, Attn)] = match method {
+        "contrastive" => &[(Tower::Vision, Attn::SelfAttn), (Tower::Pooler, Attn::CrossAttn)],
+        "cross-attention" => &[(Tower::Decoder, Attn::CrossAttn), (Tower::Text, Attn::CrossAttn)],
+        "querying" => &[(Tower::QFormer, Attn::CrossAttn)],
+        _ => &[(Tower::Decoder, Attn::SelfAttn)],
+    };
+    ways.iter().position(|way| *way == (stack.tower, stack.attn)).map_or(0, |at| at + 1)
 }
 
 /// What the model is asked to hold to.
@@ -193,7 +210,7 @@ impl Computer {
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<Option<Arc<Evidence>>> {
-        let plain = Question { interventions: BTreeMap::new(), effects: None, ..question.clone() };
+        let plain = Question { interventions: BTreeMap::new(), errand: None, ..question.clone() };
         if let Some((known, evidence)) = &self.untouched
             && *known == plain
         {
@@ -223,11 +240,12 @@ impl Computer {
         let claim = claim(question);
         let picture = [(*input.picture).clone()];
         let plain = Input { interventions: Vec::new(), ..input.clone() };
-        let without = method.hold(&plain, claim, &picture, cancel)?;
+        let about = About::new(claim, &picture);
+        let without = method.hold(&plain, &about, cancel)?;
         let tried = Input { tried: input.interventions.clone(), ..plain };
-        let with = method.hold(&tried, claim, &picture, cancel)?;
+        let with = method.hold(&tried, &about, cancel)?;
         let holds = [without.values, with.values].map(|values| values.first().copied().unwrap_or(f32::NAN));
-        let interventions = input.interventions.clone();
+        let interventions = interventions_of(question, question.method);
         Ok(Some(Touched { interventions, untouched, held: (claim, without.measure), holds }))
     }
 
@@ -244,12 +262,14 @@ impl Computer {
                 let notes = Notes::of_shapes();
                 let noted = Change::Noted { wanted: SitePattern::new("*.z"), notes: notes.clone() };
                 let tried = Input { tried: vec![Intervention::Other(noted)], ..input.clone() };
-                method.hold(&tried, claim(question), &[(*input.picture).clone()], cancel)?;
+                let picture = [(*input.picture).clone()];
+                method.hold(&tried, &About::new(claim(question), &picture), cancel)?;
                 stacks_in(&notes.finish())
             }
         };
         self.stacks = Some((folder.clone(), stacks.clone()));
-        Ok(Parts { stacks, routes, patches })
+        let grounding = grounding::read(folder)?.map(Arc::new);
+        Ok(Parts { stacks, routes, patches, grounding })
     }
 
     /// Measures what each intervention would do alone.
@@ -270,6 +290,10 @@ impl Computer {
             }
             None => None,
         };
+        let means = match test.ablation {
+            Ablation::Zero => Arc::default(),
+            Ablation::Mean => self.means(folder, &question.device, cancel)?,
+        };
         let method = self.method(folder, &question.device)?;
         let claim = claim(question);
         let vision = method.anatomy(input)?.patches.into_iter().find(|patches| patches.tower == Tower::Vision);
@@ -281,7 +305,7 @@ impl Computer {
         let mut measure = Measure::Cosine;
         let mut hold = |picture: &image::RgbImage, tried: Vec<Intervention>, all: usize| -> Result<f32> {
             let tried = Input { tried, ..input.clone() };
-            let held = method.hold(&tried, claim, std::slice::from_ref(picture), cancel)?;
+            let held = method.hold(&tried, &About::new(claim, std::slice::from_ref(picture)), cancel)?;
             measure = held.measure;
             done += 1;
             emit(Report::Progress(done as f32 / all.max(1) as f32));
@@ -315,8 +339,9 @@ impl Computer {
             let mut values = Vec::new();
             for layer in stack.layers.iter().copied() {
                 for head in 0..stack.heads {
-                    let off = Intervention::HeadOff { tower: stack.tower, attn: stack.attn, layer, head };
-                    values.push(hold(&input.picture, vec![off], all)?);
+                    let (tower, attn, by) = (stack.tower, stack.attn, test.ablation);
+                    let off = Intervention::HeadOff { tower, attn, layer, head, by };
+                    values.push(hold(&input.picture, means.put_into(&[off]), all)?);
                 }
             }
             of_heads.push(values);
@@ -331,10 +356,21 @@ impl Computer {
         }
         let parts = Arc::new(parts);
         let held = (claim, measure);
-        let effects = Effects { parts, held, whole, heads: of_heads, routes, routes_whole, patched };
+        let ablation = test.ablation;
+        let effects = Effects { ablation, parts, held, whole, heads: of_heads, routes, routes_whole, patched };
         emit(Report::Effects(Box::new(effects)));
         Ok(())
     }
+}
+
+/// Measures how well each head of a checkpoint grounds.
+pub(super) fn heads(folder: &Path, device: &str, cancel: &CancelToken, emit: &mut dyn FnMut(Report)) -> Result<()> {
+    /// Scenes, fewer than those of the built-in figures, and their seed.
+    const ASKED: (usize, u32) = (64, 1);
+    let mut progress = |done: usize, all: usize| emit(Report::Progress(done as f32 / all.max(1) as f32));
+    let found = measure(folder, &choose(device)?, ASKED, cancel, &mut progress)?;
+    emit(Report::Heads(folder.to_owned(), found.heads.concat()));
+    Ok(())
 }
 
 /// The attentions whose heads were seen, by the shapes at their `z` sites, `[batch, heads, queries, head width]`.

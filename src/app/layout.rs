@@ -138,7 +138,7 @@ const USUAL: &[Usual] = &[
     },
     Usual {
         key: "contrastive",
-        sides: [&[&["heatmap", "attention"]], &[&["embedding", "what-if"], &["matrix", "ranking"]]],
+        sides: [&[&["heatmap", "attention"]], &[&["embedding", "what-if", "explainers"], &["matrix", "ranking"]]],
         widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },
@@ -146,7 +146,10 @@ const USUAL: &[Usual] = &[
         key: "cross-attention",
         sides: [
             &[&["words"]],
-            &[&["cross-heads", "word-patches"], &["expected", "gates", "latents", "mixing", "what-if-words"]],
+            &[
+                &["cross-heads", "word-patches", "explainers-words"],
+                &["expected", "gates", "latents", "mixing", "what-if-words"],
+            ],
         ],
         widths: [1.0, 1.0],
         shares: [0.5, 0.5],
@@ -156,7 +159,7 @@ const USUAL: &[Usual] = &[
         sides: [
             &[&["queries"]],
             &[
-                &["query-patches", "query-attention"],
+                &["query-patches", "query-attention", "explainers-queries"],
                 &["query-says", "query-words", "query-masks", "query-space", "what-if-queries"],
             ],
         ],
@@ -168,7 +171,7 @@ const USUAL: &[Usual] = &[
         sides: [
             &[&["patch-words", "row"]],
             &[
-                &["row-words", "row-heads", "row-patches"],
+                &["row-words", "row-heads", "row-patches", "explainers-row"],
                 &["row-shares", "row-space", "row-expected", "projector-change", "picture-cost", "what-if-row"],
             ],
         ],

@@ -50,8 +50,30 @@ impl App {
     /// Where the selected words land in the eyes of a method.
     #[must_use]
     pub fn landed(&self, method: &str) -> Option<Landed> {
+        let (kind, values) = map_of_words(self, self.evidence_of(method)?)?;
+        self.land(method, kind, values)
+    }
+
+    /// Where the selected words land in the eyes of a method by another kind of map; `None` if there is none yet.
+    #[must_use]
+    pub fn landed_by(&self, method: &'static str, kind: MapKind) -> Option<Landed> {
         let evidence = self.evidence_of(method)?;
-        let (kind, values) = map_of_words(self, evidence)?;
+        let values = match kind {
+            MapKind::Asked(key) => self.explained(method, key)?.values.clone(),
+            MapKind::Attribution(key) => evidence.maps.get(self.phrase(evidence))?.get(key)?.values.clone(),
+            MapKind::Query => map_of_words(self, evidence)?.1,
+            MapKind::Attention(weighting, place) => {
+                let reading = evidence.reading.as_ref()?;
+                let (line, steps, _) = asked(self, reading)?;
+                let maps = steps.iter().map(|at| map_at(self, reading, (line, *at), (place, weighting)));
+                added(maps)?
+            }
+        };
+        self.land(method, kind, values)
+    }
+
+    fn land(&self, method: &str, kind: MapKind, values: Vec<f32>) -> Option<Landed> {
+        let evidence = self.evidence_of(method)?;
         let positive: f32 = values.iter().map(|value| value.max(0.0)).sum();
         Some(Landed {
             kind,
@@ -166,8 +188,13 @@ pub fn place(app: &App, line: &Line) -> Place {
 /// The map of a step by the chosen head, or the mean of all.
 #[must_use]
 pub fn map_of(app: &App, reading: &Reading, line: &Line, at: usize, weighting: Weighting) -> Option<Vec<f32>> {
+    map_at(app, reading, (line, at), (place(app, line), weighting))
+}
+
+/// The same at a place.
+fn map_at(app: &App, reading: &Reading, (line, at): (&Line, usize), look: (Place, Weighting)) -> Option<Vec<f32>> {
     let head = app.state.fusion.head.filter(|(layer, head)| *layer < reading.layers && *head < reading.heads);
-    line.map(at, (place(app, line), weighting), head, (reading.layers, reading.heads))
+    line.map(at, look, head, (reading.layers, reading.heads))
 }
 
 /// The word of what was written that queries are compared with: the one that was stepped to, else the first that the model

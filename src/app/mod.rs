@@ -10,11 +10,14 @@ pub mod checkpoints;
 pub mod command;
 pub mod compute;
 pub mod effects;
+mod errand;
+pub mod explained;
 pub mod history;
 pub mod layout;
 pub mod learning;
 pub mod lessons;
 pub mod looks;
+mod means;
 mod recordings;
 pub mod retouch;
 pub mod samples;
@@ -88,12 +91,16 @@ pub struct App {
     pub plane: Option<Arc<Plane>>,
     /// The figures of the bottleneck experiment.
     pub bottleneck: Arc<Vec<bottleneck::Connector>>,
-    /// The maps that were tested last, by the key of their method.
-    pub tested: BTreeMap<&'static str, Arc<testing::Tested>>,
+    /// The maps that were tested last, by the keys of their method and kind.
+    pub tested: BTreeMap<(&'static str, &'static str), Arc<testing::Tested>>,
+    /// Maps that were made by asking a model many times, the latest last.
+    pub explained: Vec<Arc<explained::Explained>>,
     /// What each intervention would do, with what was asked.
     pub effects: Option<Arc<(Question, effects::Effects)>>,
     /// What the interventions do that stand now.
     pub touched: Option<Arc<effects::Touched>>,
+    /// How well each head grounds, as it was measured on request, by the folder of the checkpoint.
+    pub heads: BTreeMap<PathBuf, Arc<Vec<f32>>>,
     /// Where in the model something can be changed, with the folder of its checkpoint.
     pub parts: Option<(PathBuf, Arc<effects::Parts>)>,
     /// The training that the person watches.
@@ -144,10 +151,8 @@ pub struct App {
     last_good_picture: PictureSource,
     last_good_checkpoints: BTreeMap<String, String>,
     known_truth: truth::Known,
-    /// The maps that are being tested.
-    tests: Vec<testing::MapTest>,
-    /// That it is being measured what interventions would do.
-    effects_test: Option<effects::EffectsTest>,
+    /// What is being tested or measured.
+    errand: Option<errand::Errand>,
     worker: Option<Worker>,
     /// Tells the window that there is something to [`App::receive`].
     wake: Option<Wake>,
@@ -202,9 +207,11 @@ impl App {
         still.bottleneck = Arc::clone(&self.bottleneck);
         still.lessons = Arc::clone(&self.lessons);
         still.tested.clone_from(&self.tested);
+        still.explained.clone_from(&self.explained);
         still.effects.clone_from(&self.effects);
         still.touched.clone_from(&self.touched);
         still.parts.clone_from(&self.parts);
+        still.heads.clone_from(&self.heads);
         still.recordings = Arc::clone(&self.recordings);
         still.learning = self.learning.as_ref().map(Learning::still);
         still.help = self.help;
@@ -230,10 +237,11 @@ impl App {
             plane: None,
             bottleneck: Arc::default(),
             tested: BTreeMap::new(),
-            tests: Vec::new(),
+            explained: Vec::new(),
+            errand: None,
             effects: None,
-            effects_test: None,
             touched: None,
+            heads: BTreeMap::new(),
             parts: None,
             learning: None,
             recordings: Arc::default(),
@@ -301,36 +309,15 @@ impl App {
     /// Changes the state, and has computed what follows from it.
     pub fn apply(&mut self, command: Command) {
         let again = command == Command::Recompute;
-        let tests = matches!(command, Command::TestMaps | Command::MeasureEffects);
+        let is_errand = command.is_errand();
         apply::apply(self, command);
-        if !tests {
-            self.give_up_tests();
+        if !is_errand {
+            self.give_up_errand();
         }
         self.measure_pairs();
         self.find_truth();
         if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
             self.refresh();
-        }
-    }
-
-    /// Nothing is tested any more; the evidence is the same without it.
-    fn end_tests(&mut self) {
-        if !self.tests.is_empty() || self.effects_test.is_some() {
-            self.tests.clear();
-            self.effects_test = None;
-            self.asked = Some(self.question());
-        }
-    }
-
-    /// Maps whose question has changed aren't tested any more.
-    fn give_up_tests(&mut self) {
-        if self.tests.is_empty() && self.effects_test.is_none() {
-            return;
-        }
-        let now = self.question();
-        if self.asked.as_ref() != Some(&now) {
-            self.tests.clear();
-            self.effects_test = None;
         }
     }
 
@@ -428,8 +415,7 @@ impl App {
                 _ => Vec::new(),
             },
             interventions: state.interventions.clone(),
-            effects: self.effects_test.clone(),
-            tests: self.tests.clone(),
+            errand: self.errand.clone(),
             side_by_side: if method == layout::SIDE_BY_SIDE { self.all_checkpoints() } else { Vec::new() },
         }
     }
@@ -459,7 +445,7 @@ impl App {
         if let Some(worker) = &self.worker {
             worker.cancel();
         }
-        self.end_tests();
+        self.end_errand();
         // What still comes of it is late.
         self.generation += 1;
         self.welcome = self.generation;

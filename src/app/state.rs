@@ -8,8 +8,9 @@ use super::layout::Layout;
 use super::lessons::LessonPlace;
 use super::retouch::{Change, MOST_CHANGES};
 use super::thing::{Selected, Thing, TowerName};
+use crate::attribution::hiding::Fill;
 use crate::methods::Intervention;
-use crate::methods::faithful::Fill;
+use crate::methods::interventions::Ablation;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
@@ -29,6 +30,8 @@ pub struct AppState {
     pub sentence: String,
     /// What is selected in them.
     pub selected: Selected,
+    /// What stands in the place of what a head gathers that is switched off.
+    pub ablation: Ablation,
     /// What is changed in the models, by the key of their method.
     pub interventions: BTreeMap<String, Vec<Intervention>>,
     /// The method whose column is shown.
@@ -76,6 +79,8 @@ impl AppState {
         self.space.shift = within(self.space.shift, -MOST_SHIFT, MOST_SHIFT, 0.0);
         self.matrix.factor = self.matrix.factor.map(|factor| within(factor, LEAST_FACTOR, MOST_FACTOR, 1.0));
         self.comparison.truncate(MOST_COMPARED);
+        self.map.explanations.retain(|key| crate::methods::maps::is_key(key));
+        self.map.explanations.truncate(MOST_EXPLANATIONS);
         self.changes.truncate(MOST_CHANGES);
         let compared = self.comparison.iter_mut().map(|compared| &mut compared.picture);
         for source in compared.chain([&mut self.picture]) {
@@ -130,6 +135,8 @@ pub const LEAST_FACTOR: f32 = 0.5;
 pub const MOST_FACTOR: f32 = 200.0;
 /// Pairs to compare with; the matrix grows with their square.
 pub const MOST_COMPARED: usize = 256;
+/// Explanations that are chosen in all columns together.
+pub const MOST_EXPLANATIONS: usize = 32;
 /// Gates of a Flamingo; published ones have 20 at most.
 pub const MOST_GATES: usize = 256;
 /// Queries that can be dropped; published models have 32.
@@ -174,6 +181,8 @@ pub struct MapState {
     pub layer: Layer,
     /// Another one beside it, as large.
     pub beside: Option<Layer>,
+    /// Explanations that stand beside each other, by the keys of [`crate::methods::MapKind::key`]; empty for the usual ones.
+    pub explanations: Vec<String>,
     /// How strongly a map covers the picture, from 0 to 1.
     pub opacity: f32,
     /// Whether a map is drawn smooth instead of patch by patch.
@@ -191,6 +200,7 @@ impl Default for MapState {
         Self {
             layer: Layer::default(),
             beside: None,
+            explanations: Vec::new(),
             opacity: 0.65,
             smooth: true,
             scale: Scale::Shared,

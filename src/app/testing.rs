@@ -1,18 +1,20 @@
 //! Testing whether a map is true: what is asked of the worker, and what came of it.
 
-use image::RgbImage;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compute::{Computer, LIGHT, Question, Report, interventions_of};
+use super::compute::{Computer, LIGHT, Question, Report};
+use super::errand::Errand;
+use super::explained::explainer_of;
 use super::layout::SIDE_BY_SIDE;
 use super::looks::{self, Landed};
 use super::{App, METHODS};
+use crate::attribution::hiding::{Fill, Hiding};
 use crate::error::{Error, Result};
-use crate::methods::faithful::{Faithfulness, Fill, Hiding, Test, faithfulness, rank_correlation};
+use crate::methods::faithful::{Faithfulness, Test, faithfulness, rank_correlation};
 use crate::methods::reading::LineKind;
 use crate::methods::sanity::{STAGES, Shuffled, shuffled};
-use crate::methods::{Claim, Evidence, Input, MapKind, News, is_question, named};
+use crate::methods::{Claim, Evidence, Holder, Input, MapKind, Measure, Method, News, is_question, named};
 use crate::models::device::choose;
 use crate::models::weights::bytes_in;
 use crate::taps::CancelToken;
@@ -47,6 +49,8 @@ pub struct MapTest {
 pub struct Tested {
     /// What was tested.
     pub test: MapTest,
+    /// In what the claim is measured.
+    pub measure: Measure,
     /// What came of it.
     pub faithfulness: Faithfulness,
     /// How far the map ranks patches as before with weights shuffled from the top; empty where that can't be tried, and
@@ -59,20 +63,38 @@ const SEED: u64 = 0;
 
 impl App {
     /// The columns whose maps are shown.
-    fn shown_methods(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn shown_methods(&self) -> impl Iterator<Item = &'static str> {
         let method = self.state.method.0;
         METHODS.iter().map(|entry| entry.key).filter(move |key| method == SIDE_BY_SIDE || *key == method)
     }
 
     /// Asks whether the maps are true that are shown now.
     pub(super) fn test_maps(&mut self) {
-        self.effects_test = None;
-        self.tests = self.shown_methods().filter_map(|method| self.test_of(method)).collect();
+        let shown: Vec<(&'static str, MapKind)> =
+            self.shown_methods().filter_map(|method| Some((method, self.landed(method)?.kind))).collect();
+        self.test(&shown);
+    }
+
+    /// Asks whether one map of a method is true.
+    pub(super) fn test_map(&mut self, method: &'static str, kind: MapKind) {
+        self.test(&[(method, kind)]);
+    }
+
+    /// Asks whether the explanations are true that stand beside each other.
+    pub(super) fn test_explanations(&mut self) {
+        let of = |method: &'static str| self.explanations_beside(method).into_iter().map(move |kind| (method, kind));
+        let shown: Vec<(&'static str, MapKind)> = self.shown_methods().flat_map(of).collect();
+        self.test(&shown);
+    }
+
+    fn test(&mut self, maps: &[(&'static str, MapKind)]) {
+        let tests: Vec<MapTest> = maps.iter().filter_map(|(method, kind)| self.test_of(method, *kind)).collect();
+        self.errand = (!tests.is_empty()).then_some(Errand::Tests(tests));
     }
 
     /// What there is to test of a method's map.
-    fn test_of(&self, method: &'static str) -> Option<MapTest> {
-        let (landed, evidence) = (self.landed(method)?, self.evidence_of(method)?);
+    fn test_of(&self, method: &'static str, kind: MapKind) -> Option<MapTest> {
+        let (landed, evidence) = (self.landed_by(method, kind)?, self.evidence_of(method)?);
         let truth = self.truth().map(|truth| truth.covered(evidence.seen, evidence.grid));
         Some(MapTest {
             method,
@@ -89,7 +111,7 @@ impl App {
     }
 
     /// What the map explains that is shown: the words that it is of, or what the model has written.
-    fn claim_of(&self, evidence: &Evidence) -> Claim {
+    pub(super) fn claim_of(&self, evidence: &Evidence) -> Claim {
         if let Some((line, steps, _)) = evidence.reading.as_ref().and_then(|reading| looks::asked(self, reading)) {
             if line.kind == LineKind::Written {
                 return Claim::Written;
@@ -107,14 +129,8 @@ impl App {
     /// Whether the map of a method that is shown now is true, if that was tested.
     #[must_use]
     pub fn tested(&self, method: &str, landed: &Landed) -> Option<&Tested> {
-        let tested = self.tested.get(method)?;
+        let tested = self.tested.iter().find(|(key, _)| **key == (method, landed.kind.key()))?.1;
         (tested.test.map == landed.values && tested.test.fill == self.state.fill).then_some(&**tested)
-    }
-
-    /// Whether maps are being tested.
-    #[must_use]
-    pub fn is_testing(&self) -> bool {
-        self.busy && !self.tests.is_empty()
     }
 }
 
@@ -122,25 +138,27 @@ impl Computer {
     /// Tests maps one after the other. What is wrong with one of them is said last.
     pub(super) fn test_maps(
         &mut self,
+        tests: &[MapTest],
         question: &Question,
         input: &Input,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
-        let (tests, device) = (&question.tests, question.device.as_str());
+        let device = question.device.as_str();
         let mut wrong = None;
         let count = tests.len().max(1) as f32;
         for (at, test) in tests.iter().enumerate() {
-            let input = &Input { interventions: interventions_of(question, test.method), ..input.clone() };
+            let interventions = self.interventions(question, (test.method, &test.folder), cancel)?;
+            let input = &Input { interventions, ..input.clone() };
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));
             match self.test_map(test, device, input, cancel, &mut progress) {
-                Ok(faithfulness) => {
+                Ok((faithfulness, measure)) => {
                     let sanity = match sanity(test, device, input, cancel) {
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         // A checkpoint that can't be shuffled was tested all the same.
                         sanity => sanity.unwrap_or_default(),
                     };
-                    emit(Report::Tested(Arc::new(Tested { test: test.clone(), faithfulness, sanity })));
+                    emit(Report::Tested(Arc::new(Tested { test: test.clone(), measure, faithfulness, sanity })));
                 }
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(error) => wrong = Some(error),
@@ -156,13 +174,19 @@ impl Computer {
         input: &Input,
         cancel: &CancelToken,
         progress: &mut dyn FnMut(f32),
-    ) -> Result<Faithfulness> {
+    ) -> Result<(Faithfulness, Measure)> {
         let method = self.method(&test.folder, device)?;
-        let hiding = Hiding::new(&input.picture, test.fill, test.seen, test.grid);
+        let mut holder = holder(test, method.as_mut(), input, cancel);
         let what = Test { map: &test.map, covered: test.covered.as_deref(), seed: SEED };
-        let mut hold = |pictures: &[RgbImage]| method.hold(input, test.claim, pictures, cancel);
-        faithfulness(&hiding, test.fill, &what, &mut hold, progress)
+        let found = faithfulness(&mut holder, &what, progress)?;
+        Ok((found, holder.measure()))
     }
+}
+
+/// The method, as it is asked about what the map explains.
+fn holder<'a>(test: &MapTest, method: &'a mut dyn Method, input: &'a Input, cancel: &'a CancelToken) -> Holder<'a> {
+    let hiding = Hiding::new(&input.picture, test.fill, test.seen, test.grid);
+    Holder::new(method, (input, test.claim), hiding, cancel)
 }
 
 /// How far the map ranks patches as before, with weights shuffled from the top.
@@ -178,11 +202,18 @@ fn sanity(test: &MapTest, device: &str, input: &Input, cancel: &CancelToken) -> 
         cancel.check()?;
         let folder = shuffled(&test.folder, stage, SEED)?;
         let mut map = None;
-        (method.open)(folder.path(), &choose(device)?)?.evidence(&asked, cancel, &mut |news| {
-            if let News::Evidence(evidence) = news {
-                map = evidence.map_of(test.kind, span, test.head);
+        let mut shuffled = (method.open)(folder.path(), &choose(device)?)?;
+        match explainer_of(test.kind) {
+            Some(explainer) => {
+                let mut holder = holder(test, shuffled.as_mut(), &asked, cancel);
+                map = Some((explainer.map)(&mut holder, &mut |_| ())?);
             }
-        })?;
+            None => shuffled.evidence(&asked, cancel, &mut |news| {
+                if let News::Evidence(evidence) = news {
+                    map = evidence.map_of(test.kind, span, test.head);
+                }
+            })?,
+        }
         let Some(map) = map else { return Ok(Vec::new()) };
         found.push((stage, rank_correlation(&test.map, &map).filter(|alike| alike.is_finite())));
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::samples::SampleSource;
 use super::{App, PictureSource};
+use crate::attribution::hiding::corners;
 use crate::evaluation::pointing::{MARGIN, centres_in, is_near};
-use crate::methods::faithful::corners;
 use crate::methods::is_question;
 use crate::world::{Language, Scene, mentioned, read_scene};
 

@@ -15,15 +15,15 @@ pub const COSINE: Attribution = Attribution {
 };
 
 fn map(subject: &Subject<'_>) -> Result<Vec<f32>> {
-    closeness(subject, subject.text)
+    closeness_of(subject.patches, subject.text)
 }
 
-/// Inner product of each patch with `direction`, a vector of the shared space.
-pub(super) fn closeness(subject: &Subject<'_>, direction: &[f32]) -> Result<Vec<f32>> {
+/// Inner product of each of `patches` `[patches * projection]` with `direction`, a vector of the shared space.
+pub(super) fn closeness_of(patches: &[f32], direction: &[f32]) -> Result<Vec<f32>> {
     let width = direction.len();
-    if width == 0 || !subject.patches.len().is_multiple_of(width) {
+    if width == 0 || !patches.len().is_multiple_of(width) {
         return Err(Error::unusable("patches and text don't lie in one space", "take both from one model"));
     }
     let dot = |patch: &[f32]| patch.iter().zip(direction).map(|(a, b)| a * b).sum();
-    Ok(subject.patches.chunks_exact(width).map(dot).collect())
+    Ok(patches.chunks_exact(width).map(dot).collect())
 }

@@ -1,6 +1,6 @@
 #![doc = include_str!("../../assets/help/cosine-corrected.en.md")]
 
-use super::cosine::closeness;
+use super::cosine::closeness_of;
 use super::{Attribution, Subject};
 use crate::error::{Error, Result};
 
@@ -19,9 +19,13 @@ pub const CORRECTED: Attribution = Attribution {
 };
 
 fn map(subject: &Subject<'_>) -> Result<Vec<f32>> {
+    closeness_of(subject.patches, &corrected(subject)?)
+}
+
+/// The text without what every text has in common, `[projection]`.
+pub(super) fn corrected(subject: &Subject<'_>) -> Result<Vec<f32>> {
     if subject.neutral.len() != subject.text.len() {
         return Err(Error::unusable("the empty text doesn't lie in the space of the text", "take both from one model"));
     }
-    let own: Vec<f32> = subject.text.iter().zip(subject.neutral).map(|(text, neutral)| text - neutral).collect();
-    closeness(subject, &own)
+    Ok(subject.text.iter().zip(subject.neutral).map(|(text, neutral)| text - neutral).collect())
 }

@@ -23,6 +23,27 @@ pub(super) fn attention(subject: &Subject<'_>, site: Site) -> Result<Matrix> {
     Ok(pattern.mean_over_heads(|at| f64::from(pattern.values[at])))
 }
 
+/// The pattern at `site` times the length of what each key offers, mean over heads (Kobayashi et al. 2020, section 2.2, before the
+/// output projection).
+pub(super) fn valued(subject: &Subject<'_>, site: Site) -> Result<Matrix> {
+    let pattern = entry(subject.recording.get(site), subject, site, "pattern")?;
+    let Point::Pattern(attn) = site.point else { return Err(missing("pattern", site)) };
+    let at = Site { point: Point::V(attn), ..site };
+    let offered = subject.recording.get(at).ok_or_else(|| missing("values", at))?;
+    let width = offered.shape.last().copied().unwrap_or(1).max(1);
+    let lengths: Vec<f64> = offered.row(subject.row).chunks_exact(width).map(length).collect(); // [heads * keys]
+    if lengths.len() != pattern.heads * pattern.keys {
+        return Err(missing("values", at));
+    }
+    let size = pattern.values.len() / pattern.heads;
+    let key = |at: usize| at / size * pattern.keys + at % pattern.keys;
+    Ok(pattern.mean_over_heads(|at| f64::from(pattern.values[at]) * lengths[key(at)]))
+}
+
+fn length(vector: &[f32]) -> f64 {
+    vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
 /// Gradient x pattern at `site` where it is positive, mean over heads (Chefer et al., equation 5).
 pub(super) fn relevance(subject: &Subject<'_>, site: Site) -> Result<Matrix> {
     let pattern = entry(subject.recording.get(site), subject, site, "pattern")?;

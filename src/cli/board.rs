@@ -23,9 +23,9 @@ pub struct Board {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The view that fills the board alone, by its name: four-ways, scene-editor, ledger, faithful; heatmap, attention, embedding,
-    /// matrix, ranking, what-if; words, cross-heads, word-patches, expected, gates, latents, mixing, what-if-words; queries, query-patches,
-    /// query-attention, query-says, query-words, query-masks, query-space, what-if-queries; patch-words, row, row-words, row-heads,
-    /// row-patches, row-shares, row-space, row-expected, projector-change, picture-cost, what-if-row.
+    /// matrix, ranking, what-if, explainers; words, cross-heads, word-patches, expected, gates, latents, mixing, what-if-words, explainers-words; queries, query-patches,
+    /// query-attention, query-says, query-words, query-masks, query-space, what-if-queries, explainers-queries; patch-words, row, row-words, row-heads,
+    /// row-patches, row-shares, row-space, row-expected, projector-change, picture-cost, what-if-row, explainers-row.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
     /// The lesson that is open, by its name, and its step: 01-contrastive:2.
@@ -41,6 +41,9 @@ pub struct Board {
     /// Also test whether the maps are true that are shown.
     #[arg(long)]
     test_maps: bool,
+    /// Also ask the model for the explanations that stand beside each other in a view 'explainers'.
+    #[arg(long)]
+    explain: bool,
     /// Width in points.
     #[arg(long, default_value_t = 1600, value_parser = clap::value_parser!(u16).range(900..=8000))]
     width: u16,
@@ -80,9 +83,14 @@ impl Board {
             compute(&mut app)?;
             app.apply(Command::MeasureEffects);
         }
+        if self.explain {
+            compute(&mut app)?;
+            app.apply(Command::Explain);
+        }
         if self.test_maps {
             compute(&mut app)?;
-            app.apply(Command::TestMaps);
+            let explains = self.view.as_ref().is_some_and(|view| view.starts_with("explainers"));
+            app.apply(if explains { Command::TestExplanations } else { Command::TestMaps });
         }
         draw(&mut app, &self.output, f32::from(self.width), f32::from(self.height), self.scale.clamp(1, 4))
     }

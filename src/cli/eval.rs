@@ -8,15 +8,15 @@ use serde_json::json;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use crate::attribution::hiding::Fill;
 use crate::cli::output::{bar, say};
 use crate::error::Error;
 use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
 use crate::evaluation::faithfulness::{self, FaithfulPlan};
-use crate::evaluation::{self, fusion, projector, querying};
+use crate::evaluation::{self, fusion, heads, projector, querying, sanity};
 use crate::files;
-use crate::methods::METHODS;
-use crate::methods::faithful::Fill;
+use crate::methods::{Intervention, METHODS, grounding};
 use crate::models::bottleneck::{self, OpenedBottleneck};
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
@@ -64,7 +64,23 @@ pub struct Eval {
     /// patches. Without --checkpoint, of the usual checkpoint of each method.
     #[arg(long)]
     faithfulness: bool,
-    /// What stands in the place of patches that are hidden for --faithfulness.
+    /// In place of all that: whether the maps are about the model at all. Weights are shuffled from the top of the model down;
+    /// printed is how far each map still ranks patches as before, where 1 is the same map. Without --checkpoint, of the usual
+    /// checkpoint of each method.
+    #[arg(long, conflicts_with = "faithfulness")]
+    sanity: bool,
+    /// In place of all that: which head grounds. For each head of the attention by which words reach patches, the share of nouns
+    /// on whose object it is highest. Without --checkpoint, of the usual checkpoint of each method.
+    #[arg(long, conflicts_with_all = ["faithfulness", "sanity"])]
+    heads: bool,
+    /// Keep what --heads finds beside the weights, where the window reads it.
+    #[arg(long, requires = "heads")]
+    keep: bool,
+    /// Change something in the model before --faithfulness is measured; give the option again for more. Written as for
+    /// 'alignscope board'.
+    #[arg(long, value_name = "CHANGE", requires = "faithfulness")]
+    change: Vec<Intervention>,
+    /// What stands in the place of patches that are hidden for --faithfulness and --sanity.
     #[arg(long, value_enum, default_value_t = FillName::Mean)]
     fill: FillName,
     /// Seed of the scenes.
@@ -105,8 +121,8 @@ enum Method {
 
 impl Eval {
     pub fn run(&self) -> Result<()> {
-        if self.faithfulness {
-            return self.measure_faithfulness();
+        if self.faithfulness || self.sanity || self.heads {
+            return self.measure_maps();
         }
         let plan = Plan { seed: self.seed, scenes: self.scenes as usize };
         match self.method {
@@ -133,8 +149,8 @@ impl Eval {
         }
     }
 
-    /// Whether maps are true, in both languages.
-    fn measure_faithfulness(&self) -> Result<()> {
+    /// Whether maps are true, in both languages, or about their model at all; or which head grounds.
+    fn measure_maps(&self) -> Result<()> {
         let folders = if self.checkpoint.is_empty() {
             METHODS.iter().map(|method| builtin::folder().join(method.usual)).collect()
         } else {
@@ -145,8 +161,23 @@ impl Eval {
             FillName::Blur => Fill::Blur,
         };
         let (seed, scenes) = (self.seed, self.scenes as usize);
+        let plan = FaithfulPlan { seed, scenes, fill };
+        if self.heads {
+            return self.measure_each("heads", folders, |folder, device, progress| {
+                let heads = heads::measure(folder, device, (scenes, seed), &CancelToken::default(), progress)?;
+                if self.keep {
+                    grounding::write(folder, heads.scenes, heads.heads.clone())?;
+                }
+                Ok(heads)
+            });
+        }
+        if self.sanity {
+            return self.measure_each("sanity", folders, |folder, _, progress| {
+                sanity::evaluate(folder, &self.device, plan, progress)
+            });
+        }
         self.measure_each("faithfulness", folders, |folder, _, progress| {
-            faithfulness::evaluate(folder, &self.device, FaithfulPlan { seed, scenes, fill }, progress)
+            faithfulness::evaluate(folder, &self.device, plan, &self.change, progress)
         })
     }
 

@@ -8,12 +8,13 @@ use image::RgbImage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::attribution::{ATTRIBUTIONS, Attribution, Subject, named};
+use crate::attribution::hiding::{Fill, Hiding};
+use crate::attribution::{ATTRIBUTIONS, Attribution, EXPLAINERS, Subject, explainer, named};
 use crate::cli::output::{say, tell};
 use crate::error::Error;
 use crate::export::trace::Trace;
 use crate::methods::maps::LOOKS;
-use crate::methods::{Input, MapKind, News, entry_of};
+use crate::methods::{Claim, Holder, Input, MapKind, News, entry_of};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
 use crate::models::opened::Opened;
@@ -66,10 +67,11 @@ pub struct TraceCommand {
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Also write how much each patch has to do with the word. Of CLIP and SigLIP any but the last five; of models whose
+    /// Also write how much each patch has to do with the word. Of CLIP and SigLIP those from cosine to grad-cam; of models whose
     /// words look at the picture or stand beside it, where they look, raw or weighted by the gradient, at the position that
-    /// reads the word or predicts it; of queries the one that is most like it.
-    #[arg(long, value_name = "NAME", requires = "word", value_parser = PossibleValuesParser::new(ATTRIBUTIONS.iter().map(|a| a.key).chain(LOOKS)))]
+    /// reads the word or predicts it; of queries the one that is most like it; of all of them gradient-input,
+    /// integrated-gradients, occlusion and sliding-occlusion, for which the model is asked many times.
+    #[arg(long, value_name = "NAME", requires = "word", value_parser = PossibleValuesParser::new(names()))]
     attribution: Option<String>,
     /// Word or phrase of the attribution. Two encoders encode it as a text of its own; in all others it stands in the text.
     #[arg(long, requires = "attribution")]
@@ -122,8 +124,10 @@ impl TraceCommand {
         let (Some(key), Some(word)) = (&self.attribution, &self.word) else { return Ok(()) };
         let class = opened.checkpoint().class();
         let encodes = matches!(opened, Recordable::DualEncoder(_));
-        if encodes != named(key).is_some() {
-            let has: Vec<&str> = if encodes { ATTRIBUTIONS.iter().map(|a| a.key).collect() } else { LOOKS.to_vec() };
+        if encodes != named(key).is_some() && explainer(key).is_none() {
+            let own: Vec<&str> = if encodes { ATTRIBUTIONS.iter().map(|a| a.key).collect() } else { LOOKS.to_vec() };
+            let others = EXPLAINERS.iter().map(|explainer| explainer.key).filter(|key| !own.contains(key));
+            let has: Vec<&str> = own.iter().copied().chain(others).collect();
             return Err(Error::unusable(
                 format!("a '{class}' has no attribution '{key}'"),
                 format!("name one of {}", has.join(", ")),
@@ -142,10 +146,12 @@ impl TraceCommand {
     /// Where the word looks in each picture, `[pictures, rows, columns]`.
     fn looks(&self, pictures: &[&RgbImage], device: &Device, key: &str, word: &str) -> crate::Result<Array> {
         let mut method = (entry_of(&Checkpoint::open(&self.checkpoint)?)?.open)(&self.checkpoint, device)?;
-        let (mut data, mut grid) = (Vec::new(), (0, 0));
+        let (mut data, mut grid, mut seen) = (Vec::new(), (0, 0), [0.0; 4]);
         for (at, picture) in pictures.iter().enumerate() {
             let Some(text) = self.texts.get(at).or(self.texts.last()) else { continue };
             let text = text.replace("<image>", "").trim().to_owned();
+            // Two encoders take the word as a text of its own.
+            let text = if text.contains(word) { text } else { word.to_owned() };
             let start = text.find(word).unwrap_or(0);
             let span = (start, start + word.len());
             let picture = Arc::new((*picture).clone());
@@ -154,18 +160,25 @@ impl TraceCommand {
             let mut there: Vec<&str> = Vec::new();
             // Most maps are there at once; some only with all of the evidence.
             for brief in [true, false] {
-                if map.is_some() {
+                if map.is_some() || (!brief && explainer(key).is_some()) {
                     break;
                 }
                 let input = Input { brief, ..input.clone() };
                 method.evidence(&input, &CancelToken::default(), &mut |news| {
                     if let News::Evidence(evidence) = news {
-                        grid = evidence.grid;
+                        (grid, seen) = (evidence.grid, evidence.seen);
                         there = evidence.map_kinds().into_iter().map(MapKind::key).collect();
                         let kind = evidence.map_kinds().into_iter().find(|kind| kind.key() == key);
                         map = kind.and_then(|kind| evidence.map_of(kind, span, None)).or(map.take());
                     }
                 })?;
+            }
+            if let (None, Some(explainer)) = (&map, explainer(key)) {
+                let hiding = Hiding::new(&input.picture, Fill::Mean, seen, grid);
+                let stop = CancelToken::default();
+                let about = (&input, Claim::Words(Some(span)));
+                let mut holder = Holder::new(method.as_mut(), about, hiding, &stop);
+                map = Some((explainer.map)(&mut holder, &mut |_| ())?);
             }
             data.extend(map.ok_or_else(|| {
                 let remedy = format!("name one of {}", there.join(", "));
@@ -228,6 +241,7 @@ fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word
             recording: &pass.recording,
             row,
             patches: pass.patches.row(row),
+            surgical: pass.surgical.row(row),
             text: pass.texts.row(row),
             neutral: &pass.neutral,
             class_tokens: model.class_tokens(),
@@ -237,6 +251,13 @@ fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word
     }
     let (rows, columns) = model.grid();
     Ok(Array { shape: vec![pictures.len(), rows, columns], data })
+}
+
+/// The names of all attributions.
+fn names() -> Vec<&'static str> {
+    let all = ATTRIBUTIONS.iter().map(|attribution| attribution.key).chain(LOOKS);
+    let others = EXPLAINERS.iter().map(|explainer| explainer.key).filter(|key| named(key).is_none());
+    all.chain(others).collect()
 }
 
 fn name(file: &Path) -> String {

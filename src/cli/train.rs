@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 use crate::cli::output::{bar, say};
-use crate::evaluation::{contrastive, fusion, projector, querying};
+use crate::evaluation::{contrastive, heads};
 use crate::methods::familiarity::Familiarity;
+use crate::methods::grounding;
 use crate::models::bottleneck::Connector;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
@@ -301,19 +302,17 @@ fn measure(folder: &Path) -> Result<()> {
         if CLASSES.contains(&found.class()) {
             let opened = OpenedFusion::open(folder, &Device::Cpu)?;
             Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
-            fusion::measure_heads(&opened)?;
         }
         if WITH_QUERIES.contains(&found.class()) {
             let opened = OpenedQuerying::open(folder, &Device::Cpu)?;
             Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
-            querying::measure_heads(&opened)?;
         }
         if WITH_PROJECTOR.contains(&found.class()) {
             let opened = OpenedProjector::open(folder, &Device::Cpu)?;
             Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
-            projector::measure_heads(&opened)?;
         }
-        Ok(())
+        let heads = heads::measure(folder, &Device::Cpu, heads::USUAL, &CancelToken::default(), &mut |_, _| ())?;
+        grounding::write(folder, heads.scenes, heads.heads)
     };
     Ok(crate::cli::on_deep_stack(measured)?)
 }

@@ -10,6 +10,7 @@ use super::{SPLITS, fresh_scenes};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
+use crate::models::record::PairPass;
 use crate::taps::{Array, CancelToken, Interventions, Taps};
 use crate::world::{Language, Scene};
 
@@ -137,7 +138,7 @@ impl Run<'_> {
     /// The pointing game with the random map and every attribution.
     fn pointing(&mut self, scenes: &[Scene], language: Language, pairs: &[Pair]) -> Result<Vec<Pointing>> {
         let mut hits: Vec<Vec<[f64; 2]>> = vec![Vec::new(); ATTRIBUTIONS.len()];
-        for chunk in pairs.chunks(self.pairs_in_a_pass()) {
+        for chunk in pairs.chunks(pairs_in_a_pass(self.opened)) {
             self.point(scenes, chunk, &mut hits)?;
             self.advance(chunk.len());
         }
@@ -152,21 +153,13 @@ impl Run<'_> {
     /// One pass with gradients; adds each pair's hit to the list of each attribution.
     fn point(&self, scenes: &[Scene], pairs: &[Pair], hits: &mut [Vec<[f64; 2]>]) -> Result<()> {
         let model = self.opened.dual_encoder();
-        // Each scene is drawn once, however many phrases there are about it.
-        let mut drawn: Vec<usize> = pairs.iter().map(|pair| pair.scene).collect();
-        drawn.dedup();
-        let rows = pairs.iter().map(|pair| drawn.iter().position(|scene| *scene == pair.scene).unwrap_or(0) as u32);
-        let rows = Tensor::from_iter(rows, &self.opened.device)?;
-        let pixels = self.pixels(&drawn.iter().map(|scene| &scenes[*scene]).collect::<Vec<_>>())?;
-        let pixels = pixels.index_select(&rows, 0)?; // [pairs, 3, height, width]
-
-        let text = self.texts(&pairs.iter().map(|pair| pair.text.as_str()).collect::<Vec<_>>())?;
-        let pass = self.opened.probe_pairs(&pixels, &text, &Interventions::default(), self.stop)?;
+        let pass = probe(self.opened, scenes, pairs, self.stop)?;
         for (row, pair) in pairs.iter().enumerate() {
             let subject = Subject {
                 recording: &pass.recording,
                 row,
                 patches: pass.patches.row(row),
+                surgical: pass.surgical.row(row),
                 text: pass.texts.row(row),
                 neutral: &pass.neutral,
                 class_tokens: model.class_tokens(),
@@ -178,11 +171,27 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
 
-    /// As many pairs as fit into memory with their patterns, at most [`BATCH`].
-    fn pairs_in_a_pass(&self) -> usize {
-        let model = self.opened.dual_encoder();
-        let positions = model.grid().0 * model.grid().1 + model.class_tokens();
-        (PATTERN_NUMBERS / (positions * positions * model.depths().0).max(1)).clamp(1, BATCH)
-    }
+/// One pass with gradients over pairs, which stand together by scene.
+pub(super) fn probe(opened: &Opened, scenes: &[Scene], pairs: &[Pair], stop: &CancelToken) -> Result<PairPass> {
+    // Each scene is drawn once, however many phrases there are about it.
+    let mut drawn: Vec<usize> = pairs.iter().map(|pair| pair.scene).collect();
+    drawn.dedup();
+    let rows = pairs.iter().map(|pair| drawn.iter().position(|scene| *scene == pair.scene).unwrap_or(0) as u32);
+    let rows = Tensor::from_iter(rows, &opened.device)?;
+    let pictures: Vec<RgbImage> = drawn.iter().map(|scene| scenes[*scene].draw()).collect();
+    let pixels = opened.pixels(&pictures.iter().collect::<Vec<_>>())?;
+    let pixels = pixels.index_select(&rows, 0)?; // [pairs, 3, height, width]
+    let batch = opened.texts(&pairs.iter().map(|pair| pair.text.as_str()).collect::<Vec<_>>())?;
+    let mut taps = Taps::none().cancelled_by(stop);
+    let text = opened.dual_encoder().encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?.embed;
+    opened.probe_pairs(&pixels, &text, &Interventions::default(), stop)
+}
+
+/// As many pairs as fit into memory with their patterns, at most [`BATCH`].
+pub(super) fn pairs_in_a_pass(opened: &Opened) -> usize {
+    let model = opened.dual_encoder();
+    let positions = model.grid().0 * model.grid().1 + model.class_tokens();
+    (PATTERN_NUMBERS / (positions * positions * model.depths().0).max(1)).clamp(1, BATCH)
 }

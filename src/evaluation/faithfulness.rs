@@ -1,31 +1,29 @@
 //! Whether maps are true of their model, over many scenes: the areas of deletion and insertion by method and map, beside random
 //! orders, the object's own patches, and occlusion, which asks the model itself.
 
-use image::RgbImage;
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::fresh_scenes;
+use super::asked::AskedScene;
 use super::interval::Share;
+use crate::attribution::Asked as _;
+use crate::attribution::hiding::Fill;
 use crate::error::{Error, Result};
-use crate::methods::faithful::{Fill, Hiding, along, area, descending, ends, occlusion};
-use crate::methods::{Claim, Input, MapKind, Measure, Method, News, entry_of};
+use crate::methods::faithful::{along, area, descending, ends};
+use crate::methods::{Holder, Intervention, Measure, Method, entry_of};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device::choose;
 use crate::taps::CancelToken;
-use crate::world::{Language, Phrase, Scene, Split};
+use crate::world::Language;
 
 /// Random orders of each scene.
 const RANDOM_ORDERS: usize = 2;
 /// What stands for random orders in the table.
 const RANDOM: &str = "random";
-/// What stands for occlusion there.
-const OCCLUSION: &str = "occlusion";
 
 /// How one way to order patches fares.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +53,8 @@ pub struct Faithful {
     pub scenes: usize,
     /// The seed of the scenes.
     pub seed: u32,
+    /// What is changed in the model, as on the command line.
+    pub changes: Vec<String>,
     /// By map.
     pub areas: Vec<Areas>,
 }
@@ -74,7 +74,7 @@ pub struct FaithfulPlan {
 #[derive(Clone, Debug, Serialize)]
 pub struct InBothLanguages(pub [Faithful; 2]);
 
-/// Measures the checkpoint in `folder`.
+/// Measures the checkpoint in `folder`, with these `changes` in its model.
 ///
 /// # Errors
 /// If no method runs it, or it gives no maps of words.
@@ -82,11 +82,12 @@ pub fn evaluate(
     folder: &Path,
     device: &str,
     plan: FaithfulPlan,
+    changes: &[Intervention],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<InBothLanguages> {
     let [english, chinese] = [0, 1].map(|part| {
         let mut of_both = |done, all| progress(part * all + done, 2 * all);
-        in_language(folder, device, plan, Language::ALL[part], &mut of_both)
+        in_language(folder, device, plan, (Language::ALL[part], changes), &mut of_both)
     });
     Ok(InBothLanguages([english?, chinese?]))
 }
@@ -95,7 +96,7 @@ fn in_language(
     folder: &Path,
     device: &str,
     plan: FaithfulPlan,
-    language: Language,
+    (language, changes): (Language, &[Intervention]),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Faithful> {
     let cancel = &CancelToken::default();
@@ -104,14 +105,10 @@ fn in_language(
     let mut method = (entry.open)(folder, &choose(device)?)?;
     let mut found: Vec<(String, Vec<[f64; 2]>)> = Vec::new();
     let mut measure = Measure::Cosine;
-    // Of scenes with several things, so that there is something else to look at.
-    let several = |scene: &Scene| scene.things().len() > 1;
-    let scenes: Vec<Scene> =
-        fresh_scenes(Split::Test, plan.seed, 2 * plan.scenes).into_iter().filter(several).take(plan.scenes).collect();
-    for (at, scene) in scenes.iter().enumerate() {
+    let scenes = AskedScene::several(plan.seed, plan.scenes, language, changes);
+    for (at, asked) in scenes.iter().enumerate() {
         progress(at, scenes.len());
-        let Some(asked) = Asked::new(scene, (plan.seed, language), at) else { continue };
-        let of_scene = of_scene(method.as_mut(), &asked, plan, at, cancel, &mut measure)?;
+        let of_scene = of_scene(method.as_mut(), asked, plan, at, cancel, &mut measure)?;
         for (map, areas) in of_scene {
             match found.iter_mut().find(|(known, _)| *known == map) {
                 Some((_, all)) => all.push(areas),
@@ -136,68 +133,29 @@ fn in_language(
         fill: plan.fill,
         scenes: scenes.len(),
         seed: plan.seed,
+        changes: changes.iter().map(ToString::to_string).collect(),
         areas: areas.collect(),
     })
-}
-
-/// A scene with one of its phrases.
-struct Asked {
-    input: Input,
-    picture: Arc<RgbImage>,
-    mask: image::GrayImage,
-    span: (usize, usize),
-}
-
-impl Asked {
-    /// The scene's caption with one of its phrases selected, by chance.
-    fn new(scene: &Scene, (seed, language): (u32, Language), at: usize) -> Option<Self> {
-        let sentence = scene.full_caption(language);
-        let mut phrases: Vec<Phrase> = scene.phrases(language);
-        phrases.retain(|phrase| sentence.contains(&phrase.text));
-        let mut rng = ChaCha8Rng::seed_from_u64(u64::from(seed) << 32 | at as u64);
-        let phrase = phrases.get(rng.random_range(0..phrases.len().max(1) as u64) as usize)?;
-        let start = sentence.find(&phrase.text)?;
-        let span = (start, start + phrase.text.len());
-        let picture = Arc::new(scene.draw());
-        let input =
-            Input { selection: Some(span), brief: true, ..Input::new(Arc::clone(&picture), sentence, language) };
-        Some(Self { input, picture, mask: scene.mask_of(&phrase.objects), span })
-    }
 }
 
 /// The areas of every map of a scene's phrase.
 fn of_scene(
     method: &mut dyn Method,
-    asked: &Asked,
+    asked: &AskedScene,
     plan: FaithfulPlan,
     at: usize,
     cancel: &CancelToken,
     measure: &mut Measure,
 ) -> Result<Vec<(String, [f64; 2])>> {
-    let mut last = None;
-    method.evidence(&asked.input, cancel, &mut |news| {
-        if let News::Evidence(evidence) = news {
-            last = Some(evidence);
-        }
-    })?;
-    let Some(evidence) = last else { return Ok(Vec::new()) };
-    let kinds = evidence.map_kinds().into_iter();
-    let map = |kind: MapKind| Some((kind.key().to_owned(), evidence.map_of(kind, asked.span, None)?));
-    let mut maps: Vec<(String, Vec<f32>)> = kinds.filter_map(map).collect();
-    if maps.is_empty() {
-        return Ok(Vec::new());
-    }
-    let hiding = Hiding::new(&asked.picture, plan.fill, evidence.seen, evidence.grid);
-    let claim = Claim::Words(Some(asked.span));
-    let mut hold = |pictures: &[RgbImage]| method.hold(&asked.input, claim, pictures, cancel);
-    maps.push((OCCLUSION.into(), occlusion(&hiding, &mut hold)?));
-    maps.push(("object".into(), hiding.covered(&asked.mask)));
-    let (measured, both_ends) = ends(&hiding, &mut hold)?;
-    *measure = measured;
+    let Some((mut maps, hiding)) = asked.maps(method, plan.fill, cancel)? else { return Ok(Vec::new()) };
+    let patches = hiding.patches();
+    let mut holder = Holder::new(method, (&asked.input, asked.claim()), hiding, cancel);
+    maps.push(("object".into(), holder.hiding().covered(&asked.mask)));
+    let both_ends = ends(&mut holder)?;
+    *measure = holder.measure();
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(plan.seed) << 32 | 1 << 31 | at as u64);
     let mut orders: Vec<(String, Vec<usize>)> =
         maps.into_iter().map(|(name, map)| (name, descending(&map, &mut rng))).collect();
-    let patches = evidence.grid.0 * evidence.grid.1;
     for _ in 0..RANDOM_ORDERS {
         let mut order: Vec<usize> = (0..patches).collect();
         order.shuffle(&mut rng);
@@ -205,8 +163,7 @@ fn of_scene(
     }
     let mut areas: Vec<(String, [f64; 2])> = Vec::new();
     for (name, order) in orders {
-        let mut of =
-            |inserts| -> Result<f64> { Ok(f64::from(area(&along(&hiding, &order, inserts, both_ends, &mut hold)?))) };
+        let mut of = |inserts| -> Result<f64> { Ok(f64::from(area(&along(&mut holder, &order, inserts, both_ends)?))) };
         let both = [of(false)?, of(true)?];
         // Random orders are one, the mean of all.
         let both = if name == RANDOM { both.map(|area| area / RANDOM_ORDERS as f64) } else { both };
@@ -236,6 +193,9 @@ impl fmt::Display for Faithful {
             formatter,
             "{checkpoint} ({method}), {words}, {scenes} scenes, seed {seed}, hidden by {fill}: areas of {measure}"
         )?;
+        if !self.changes.is_empty() {
+            writeln!(formatter, "  changed: {}", self.changes.join(" "))?;
+        }
         writeln!(formatter, "  {:32}{:>20}{:>20}", "", "deletion (low)", "insertion (high)")?;
         for areas in &self.areas {
             let cell = |share: Share| format!("{:.2} [{:.2} {:.2}]", share.value, share.low, share.high);

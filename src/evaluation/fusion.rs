@@ -4,14 +4,12 @@
 use candle_core::Tensor;
 use image::RgbImage;
 use serde::Serialize;
-use std::path::Path;
 
 use super::fusion_pointing::{self, FusionPointing, Place};
 use super::sentences::{About, Answers, BATCH, Captions, Matching};
 use super::table::Column;
-use super::{contrastive::Plan, figures::Figures, fresh_scenes};
+use super::{contrastive::Plan, figures::Figures};
 use crate::error::Result;
-use crate::methods::grounding;
 use crate::models::fusion::{OpenedFusion, Task};
 use crate::taps::{Array, CancelToken, Taps};
 use crate::world::{Language, Scene, Split};
@@ -112,28 +110,15 @@ pub(super) fn rows_of(states: &Tensor, rows: impl Iterator<Item = usize>) -> Res
     Ok(states.index_select(&Tensor::new(rows, states.device())?, 0)?)
 }
 
-/// Scenes on which heads are measured.
-pub(super) const HEAD_SCENES: usize = 256;
-
-/// Measures how well each head grounds, where a noun is written (or, where none is, read), and keeps it beside the weights
-/// for the window.
+/// How well each head grounds where a noun is written (or, where none is, read): the share of nouns on whose object its raw
+/// attention is highest, `[layers][heads]`.
 ///
 /// # Errors
-/// If a pass fails, or the file can't be written.
-pub fn measure_heads(opened: &OpenedFusion) -> Result<()> {
-    let scenes = fresh_scenes(Split::Test, 99, HEAD_SCENES);
-    let stop = CancelToken::default();
-    let played = fusion_pointing::play(&Run { opened, stop: &stop }, &scenes, Language::English)?;
+/// If the work is cancelled, or a pass fails.
+pub fn heads(opened: &OpenedFusion, scenes: &[Scene], stop: &CancelToken) -> Result<Vec<Vec<f64>>> {
+    let played = fusion_pointing::play(&Run { opened, stop }, scenes, Language::English)?;
     let of = |place: Place| played.iter().find(|pointing| pointing.place == place);
-    let heads = of(Place::Predict).or(of(Place::Read)).map(|pointing| pointing.raw_heads.clone()).unwrap_or_default();
-    keep_heads(&opened.checkpoint.folder, &heads)
-}
-
-/// Keeps the shares of hits of each head, `[layers][heads]`, on [`HEAD_SCENES`] scenes.
-pub(super) fn keep_heads(folder: &Path, heads: &[Vec<f64>]) -> Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "shares")]
-    let heads = heads.iter().map(|layer| layer.iter().map(|share| *share as f32).collect()).collect();
-    grounding::write(folder, HEAD_SCENES, heads)
+    Ok(of(Place::Predict).or(of(Place::Read)).map(|pointing| pointing.raw_heads.clone()).unwrap_or_default())
 }
 
 impl Column for Part {

@@ -17,10 +17,14 @@
 //! | `projector_words.rs` | how many patches lie nearest to a word that names what they show |
 //! | `bottleneck.rs` | what is told through connectors of different width |
 //! | `linear_probe.rs` | what a linear map reads from vectors |
+//! | `asked.rs` | scenes with a phrase selected, and every map of it |
 //! | `faithfulness.rs` | whether maps are true of their model: deletion and insertion |
+//! | `sanity.rs` | whether maps are about their model at all: shuffled weights |
+//! | `heads.rs` | which head grounds |
 //! | `report.rs`, `fusion_report.rs`, `querying_report.rs`, `projector_report.rs` | the figures, as JSON and as a table |
 //! | `table.rs` | what the last three tables have in common |
 
+mod asked;
 pub mod bottleneck;
 pub mod contrastive;
 pub mod faithfulness;
@@ -28,6 +32,7 @@ pub mod figures;
 pub mod fusion;
 pub mod fusion_pointing;
 mod fusion_report;
+pub mod heads;
 pub mod interval;
 mod linear_probe;
 pub mod pointing;
@@ -40,6 +45,7 @@ pub mod querying_pointing;
 mod querying_report;
 pub mod report;
 pub mod retrieval;
+pub mod sanity;
 pub mod sentences;
 mod table;
 

@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::contrastive::Plan;
 use super::figures::Figures;
-use super::fresh_scenes;
-use super::fusion::{HEAD_SCENES, keep_heads, rows_of};
+use super::fusion::rows_of;
 use super::fusion_pointing::Place;
 use super::projector_pointing::{self, ProjectorPointing};
 use super::projector_words::{self, PatchNames};
@@ -113,17 +112,14 @@ impl Run<'_> {
     }
 }
 
-/// Measures how well each head of the language model grounds at the position that predicts a noun, and keeps it beside the
-/// weights for the window.
+/// How well each head of the language model grounds at the position that predicts a noun: the share of nouns on whose object its
+/// raw attention is highest, `[layers][heads]`.
 ///
 /// # Errors
-/// If a pass fails, or the file can't be written.
-pub fn measure_heads(opened: &OpenedProjector) -> Result<()> {
-    let scenes = fresh_scenes(Split::Test, 99, HEAD_SCENES);
-    let stop = CancelToken::default();
-    let run = Run { opened, stop: &stop };
-    let played = projector_pointing::play(&run, &scenes, &run.features(&scenes)?, Language::English)?;
-    let while_predicted = played.iter().find(|pointing| pointing.place == Place::Predict);
-    let Some(while_predicted) = while_predicted else { return Ok(()) };
-    keep_heads(&opened.checkpoint.folder, &while_predicted.raw_heads)
+/// If the work is cancelled, or a pass fails.
+pub fn heads(opened: &OpenedProjector, scenes: &[Scene], stop: &CancelToken) -> Result<Vec<Vec<f64>>> {
+    let run = Run { opened, stop };
+    let played = projector_pointing::play(&run, scenes, &run.features(scenes)?, Language::English)?;
+    let while_predicted = played.into_iter().find(|pointing| pointing.place == Place::Predict);
+    Ok(while_predicted.map(|pointing| pointing.raw_heads).unwrap_or_default())
 }

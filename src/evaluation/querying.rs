@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::contrastive::{Plan, RETRIEVAL_SCENES};
 use super::figures::Figures;
-use super::fresh_scenes;
-use super::fusion::{HEAD_SCENES, keep_heads, rows_of};
+use super::fusion::rows_of;
 use super::querying_pointing::{self, QueryingPointing};
 use super::retrieval::Retrieval;
 use super::sentences::{About, Answers, BATCH, Captions, Matching};
@@ -158,17 +157,13 @@ impl Run<'_> {
     }
 }
 
-/// Measures how well each head of the cross-attention grounds in the query that stands for a noun, and keeps it beside the
-/// weights for the window.
+/// How well each head of the cross-attention grounds in the query that stands for a noun: the share of nouns on whose object it is
+/// highest, `[layers][heads]`; empty where no query stands for a noun.
 ///
 /// # Errors
-/// If a pass fails, or the file can't be written.
-pub fn measure_heads(opened: &OpenedQuerying) -> Result<()> {
-    let scenes = fresh_scenes(Split::Test, 99, HEAD_SCENES);
-    let stop = CancelToken::default();
-    let run = Run { opened, stop: &stop };
-    let Some(played) = querying_pointing::play(&run, &scenes, &run.states(&scenes)?, Language::English)? else {
-        return Ok(());
-    };
-    keep_heads(&opened.checkpoint.folder, &played.heads)
+/// If the work is cancelled, or a pass fails.
+pub fn heads(opened: &OpenedQuerying, scenes: &[Scene], stop: &CancelToken) -> Result<Vec<Vec<f64>>> {
+    let run = Run { opened, stop };
+    let played = querying_pointing::play(&run, scenes, &run.states(scenes)?, Language::English)?;
+    Ok(played.map(|played| played.heads).unwrap_or_default())
 }

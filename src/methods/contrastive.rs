@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::attention::{AttentionStack, AttentionWatch};
 use super::evidence::{Evidence, Heatmap, ModelFacts, PatchWords, WordMaps};
 use super::familiarity::{self, Familiarity};
-use super::holding::{Claim, Held, Measure, TOGETHER};
+use super::holding::{About, Claim, Held, Measure};
 use super::interventions::{Anatomy, PatchesAt, Route};
 use super::vectors::{dot, length};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage, pairs, words};
+use crate::attribution::bimodal_relevancy::{Flow, Part};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
@@ -218,6 +219,7 @@ impl Contrastive {
                 recording: &pass.recording,
                 row,
                 patches: &image.patches,
+                surgical: pass.surgical.row(row),
                 text: &vectors[row],
                 neutral: &pass.neutral,
                 class_tokens: encoder.class_tokens(),
@@ -357,29 +359,27 @@ impl Method for Contrastive {
         Ok(Anatomy { routes, patches })
     }
 
-    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
-        self.hold_to(input, claim, pictures, cancel)
+    fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {
+        let under = self.anatomy(input)?.changes(&input.all_interventions());
+        let (phrase, encoder) = (about.claim.about(input).phrase().to_owned(), self.opened.dual_encoder());
+        let batch = self.opened.texts(&[phrase])?;
+        let mut taps = Taps::under(&under).cancelled_by(cancel);
+        let text = encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?.embed;
+        Held::ask(Measure::Cosine, about, &under, cancel, |pictures, taps| {
+            let features = encoder.encode_image(&self.opened.pixels(pictures)?, taps)?;
+            Ok(features.embed.broadcast_mul(&text)?.sum(1)?)
+        })
+    }
+
+    fn flow(&mut self, _input: &Input, _claim: Claim, _cancel: &CancelToken) -> Result<Flow> {
+        // Of words to patches there is no attention at all: what leads there is one of the attributions.
+        let pools = self.opened.dual_encoder().class_tokens() == 0;
+        let towers = if pools { vec![Tower::Pooler, Tower::Vision] } else { vec![Tower::Vision] };
+        Ok(Flow { start: vec![0], parts: towers.into_iter().map(Part::new).collect() })
     }
 }
 
 impl Contrastive {
-    /// The cosine of the words with each picture.
-    fn hold_to(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
-        let under = self.anatomy(input)?.changes(&input.all_interventions());
-        let (phrase, encoder) = (claim.about(input).phrase().to_owned(), self.opened.dual_encoder());
-        let batch = self.opened.texts(&[phrase])?;
-        let mut taps = Taps::under(&under).cancelled_by(cancel);
-        let text = encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
-        let text = text.embed.flatten_all()?.to_vec1::<f32>()?;
-        let mut values = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(TOGETHER) {
-            let pixels = self.opened.pixels(&chunk.iter().collect::<Vec<_>>())?;
-            let features = encoder.encode_image(&pixels, &mut taps)?;
-            values.extend(features.embed.to_vec2::<f32>()?.iter().map(|picture| dot(picture, &text)));
-        }
-        Ok(Held { measure: Measure::Cosine, values })
-    }
-
     /// Words whose closeness to a patch is shown: those of the sentence, then, for a checkpoint that was trained on
     /// the sticker world, everything that lives there.
     fn offered(&self, language: Language, words: &[String]) -> Vec<String> {

@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use super::evidence::{Evidence, Familiar, ModelFacts, PatchWords};
 use super::familiarity::{self, Familiarity};
-use super::holding::{Claim, Held};
+use super::holding::{About, Claim, Held};
 use super::interventions::{Anatomy, PatchesAt, Route};
 use super::reading::{Gate, Line, LineKind, Place, Reading, Step, Weighting};
 use super::vectors::{length, unit};
 use super::{Cloud, CloudPoint, Input, Method, MethodEntry, News, PointKind, Scores, Stage};
+use crate::attribution::bimodal_relevancy::Flow;
 use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::{Error, Result};
 use crate::models::blip::{Blip, BlipHead};
@@ -377,8 +378,12 @@ impl Method for CrossAttention {
         Ok(Anatomy { routes, patches })
     }
 
-    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
-        self.hold_to(input, claim, pictures, cancel)
+    fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, about, cancel)
+    }
+
+    fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow> {
+        self.flow_from(input, claim, cancel)
     }
 }
 

@@ -3,12 +3,12 @@
 //! Deletion and insertion after Petsiuk et al. 2018 (RISE, arXiv 1806.07421; eclique/RISE:evaluation.py), always beside
 //! random orders and, where the object is known, beside its own patches.
 
-use image::{GrayImage, Rgb, RgbImage};
+use image::RgbImage;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::holding::{Held, Measure};
+use crate::attribution::{Asked, occlusion};
 use crate::error::{Error, Result};
 
 /// Steps of a curve, at most: groups of patches that are hidden together.
@@ -17,113 +17,6 @@ pub const STEPS: usize = 16;
 pub const MOST_OCCLUDED: usize = 256;
 /// Random orders whose mean is shown.
 const RANDOM_ORDERS: usize = 3;
-
-/// What stands in the place of a hidden patch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fill {
-    /// The mean colour of the picture.
-    #[default]
-    Mean,
-    /// The picture, blurred so far that no patch tells what it showed.
-    Blur,
-}
-
-impl Fill {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Mean, Self::Blur];
-}
-
-/// A picture whose patches can be hidden.
-pub struct Hiding {
-    picture: RgbImage,
-    filling: RgbImage,
-    patches: Vec<[u32; 4]>, // left, top, right, bottom
-}
-
-impl Hiding {
-    /// Of a `picture` whose part `seen` (left, top, right, bottom, in pixels) lies under a grid of rows and columns.
-    #[must_use]
-    pub fn new(picture: &RgbImage, fill: Fill, seen: [f32; 4], (rows, columns): (usize, usize)) -> Self {
-        let [left, top, right, bottom] = seen;
-        let (width, height) = picture.dimensions();
-        let filling = match fill {
-            Fill::Mean => RgbImage::from_pixel(width, height, mean(picture)),
-            Fill::Blur => {
-                let side = (right - left).min(bottom - top) / rows.max(columns).max(1) as f32;
-                image::imageops::fast_blur(picture, side.max(1.0))
-            }
-        };
-        Self { picture: picture.clone(), filling, patches: corners(seen, (rows, columns), (width, height)) }
-    }
-
-    /// The picture without these patches.
-    #[must_use]
-    pub fn without(&self, hidden: &[usize]) -> RgbImage {
-        self.with_patches_of(&self.picture, &self.filling, hidden)
-    }
-
-    /// These patches alone: everything else is hidden.
-    #[must_use]
-    pub fn only(&self, shown: &[usize]) -> RgbImage {
-        self.with_patches_of(&self.filling, &self.picture, shown)
-    }
-
-    /// Which share of each patch lies in the mask, `[patches]`. It is as large as the picture.
-    #[must_use]
-    pub fn covered(&self, mask: &GrayImage) -> Vec<f32> {
-        let share = |[left, top, right, bottom]: &[u32; 4]| {
-            let inside = (*top..*bottom).flat_map(|y| (*left..*right).map(move |x| (x, y)));
-            let count = inside.filter(|(x, y)| mask.get_pixel_checked(*x, *y).is_some_and(|pixel| pixel.0[0] > 0));
-            count.count() as f32 / ((right - left) * (bottom - top)).max(1) as f32
-        };
-        self.patches.iter().map(share).collect()
-    }
-
-    fn with_patches_of(&self, ground: &RgbImage, other: &RgbImage, patches: &[usize]) -> RgbImage {
-        let mut picture = ground.clone();
-        for [left, top, right, bottom] in patches.iter().filter_map(|patch| self.patches.get(*patch)) {
-            for y in *top..*bottom {
-                for x in *left..*right {
-                    picture.put_pixel(x, y, *other.get_pixel(x, y));
-                }
-            }
-        }
-        picture
-    }
-}
-
-/// Where each patch of a grid lies, row by row, as left, top, right and bottom in pixels of a picture of this `size`. The grid
-/// of rows and columns lies over the part `seen` of it.
-#[must_use]
-pub fn corners(
-    [left, top, right, bottom]: [f32; 4],
-    (rows, columns): (usize, usize),
-    (width, height): (u32, u32),
-) -> Vec<[u32; 4]> {
-    let along = |from: f32, to: f32, at: usize, count: usize, most: u32| {
-        (from + (to - from) * at as f32 / count.max(1) as f32).round().clamp(0.0, most as f32) as u32
-    };
-    let of_patch = |patch: usize| {
-        let (row, column) = (patch / columns, patch % columns);
-        [
-            along(left, right, column, columns, width),
-            along(top, bottom, row, rows, height),
-            along(left, right, column + 1, columns, width),
-            along(top, bottom, row + 1, rows, height),
-        ]
-    };
-    (0..rows * columns).map(of_patch).collect()
-}
-
-fn mean(picture: &RgbImage) -> Rgb<u8> {
-    let mut sums = [0u64; 3];
-    for pixel in picture.pixels() {
-        sums.iter_mut().zip(pixel.0).for_each(|(sum, level)| *sum += u64::from(level));
-    }
-    let count = u64::from(picture.width() * picture.height()).max(1);
-    Rgb(sums.map(|sum| (sum / count) as u8))
-}
 
 /// In which order patches are hidden or shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,15 +69,11 @@ pub fn step_at(share: f32, values: usize) -> usize {
 /// Both curves of each order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faithfulness {
-    /// In what the claim is measured.
-    pub measure: Measure,
-    /// What stood in the place of hidden patches.
-    pub fill: Fill,
     /// Patches are hidden one group after the other.
     pub deletion: Vec<Curve>,
     /// Patches are shown one group after the other.
     pub insertion: Vec<Curve>,
-    /// How much less strongly the claim is held to without each patch, as [`occlusion`] says; where there are more than
+    /// How much less strongly the claim is held to without each patch, as [`occlusion::map`] says; where there are more than
     /// [`MOST_OCCLUDED`], it isn't asked.
     pub occlusion: Option<Vec<f32>>,
 }
@@ -208,19 +97,12 @@ pub struct Test<'a> {
     pub seed: u64,
 }
 
-/// Holds the map against random orders and the object: `hold` says how strongly the model holds to the claim for each of some
-/// pictures; `progress` gets the share that is done.
+/// Holds the map against random orders and the object; `progress` gets the share that is done.
 ///
 /// # Errors
-/// If `hold` fails, or the map doesn't fit the grid.
-pub fn faithfulness(
-    hiding: &Hiding,
-    fill: Fill,
-    test: &Test<'_>,
-    hold: &mut dyn FnMut(&[RgbImage]) -> Result<Held>,
-    progress: &mut dyn FnMut(f32),
-) -> Result<Faithfulness> {
-    let patches = hiding.patches.len();
+/// If the model can't be asked, or the map doesn't fit the grid.
+pub fn faithfulness(asked: &mut dyn Asked, test: &Test<'_>, progress: &mut dyn FnMut(f32)) -> Result<Faithfulness> {
+    let patches = asked.hiding().patches();
     if test.map.len() != patches || patches == 0 {
         return Err(Error::unusable("the map doesn't fit the picture", "choose another map"));
     }
@@ -234,54 +116,48 @@ pub fn faithfulness(
         order.shuffle(&mut rng);
         orders.push((Order::Random, order));
     }
-    let (measure, ends) = ends(hiding, hold)?;
+    let ends = ends(asked)?;
     let mut curves: [Vec<Curve>; 2] = Default::default();
     let all = 2 * orders.len() + 1;
     let mut done = 0;
     for (order, places) in &orders {
         for (inserts, curves) in [false, true].into_iter().zip(&mut curves) {
-            curves.push(Curve { order: *order, values: along(hiding, places, inserts, ends, hold)? });
+            curves.push(Curve { order: *order, values: along(asked, places, inserts, ends)? });
             done += 1;
             progress(done as f32 / all as f32);
         }
     }
     let [deletion, insertion] = curves.map(merged);
-    let occlusion = (patches <= MOST_OCCLUDED).then(|| occlusion(hiding, hold)).transpose()?;
+    let occlusion = (patches <= MOST_OCCLUDED).then(|| occlusion::map(asked, &mut |_| ())).transpose()?;
     progress(1.0);
-    Ok(Faithfulness { measure, fill, deletion, insertion, occlusion })
+    Ok(Faithfulness { deletion, insertion, occlusion })
 }
 
 /// How strongly the claim is held to for the whole picture, and with every patch hidden.
 ///
 /// # Errors
-/// If `hold` fails.
-pub fn ends(hiding: &Hiding, hold: &mut dyn FnMut(&[RgbImage]) -> Result<Held>) -> Result<(Measure, [f32; 2])> {
-    let held = hold(&[hiding.without(&[]), hiding.only(&[])])?;
-    let [whole, nothing] = held.values[..] else {
-        return Err(Error::unusable("the model says nothing of the picture", "choose other words"));
-    };
-    Ok((held.measure, [whole, nothing]))
+/// If the model can't be asked.
+pub fn ends(asked: &mut dyn Asked) -> Result<[f32; 2]> {
+    let pictures = [asked.hiding().without(&[]), asked.hiding().only(&[])];
+    let held = asked.hold(&pictures)?;
+    <[f32; 2]>::try_from(held)
+        .map_err(|_| Error::unusable("the model says nothing of the picture", "choose other words"))
 }
 
 /// How strongly the claim is held to while patches are hidden in this `order`, or shown if `inserts`; `ends` as [`ends`] says.
 ///
 /// # Errors
-/// If `hold` fails.
-pub fn along(
-    hiding: &Hiding,
-    order: &[usize],
-    inserts: bool,
-    [whole, nothing]: [f32; 2],
-    hold: &mut dyn FnMut(&[RgbImage]) -> Result<Held>,
-) -> Result<Vec<f32>> {
+/// If the model can't be asked.
+pub fn along(asked: &mut dyn Asked, order: &[usize], inserts: bool, [whole, nothing]: [f32; 2]) -> Result<Vec<f32>> {
     let steps = order.len().clamp(1, STEPS);
+    let hiding = asked.hiding();
     let pictures: Vec<RgbImage> = (1..steps)
         .map(|step| {
             let part = &order[..(step * order.len()).div_ceil(steps)];
             if inserts { hiding.only(part) } else { hiding.without(part) }
         })
         .collect();
-    let between = hold(&pictures)?.values;
+    let between = asked.hold(&pictures)?;
     let (first, last) = if inserts { (nothing, whole) } else { (whole, nothing) };
     Ok([&[first], between.as_slice(), &[last]].concat())
 }
@@ -311,19 +187,6 @@ pub fn descending(map: &[f32], rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut order: Vec<(usize, u32)> = (0..map.len()).map(|patch| (patch, rng.random())).collect();
     order.sort_by(|(one, luck), (other, their_luck)| map[*other].total_cmp(&map[*one]).then(luck.cmp(their_luck)));
     order.into_iter().map(|(patch, _)| patch).collect()
-}
-
-/// How much less strongly the claim is held to without each patch, `[patches]`: occlusion (Zeiler & Fergus 2014, arXiv
-/// 1311.2901), patch by patch.
-///
-/// # Errors
-/// If `hold` fails.
-pub fn occlusion(hiding: &Hiding, hold: &mut dyn FnMut(&[RgbImage]) -> Result<Held>) -> Result<Vec<f32>> {
-    let mut pictures = vec![hiding.without(&[])];
-    pictures.extend((0..hiding.patches.len()).map(|patch| hiding.without(&[patch])));
-    let values = hold(&pictures)?.values;
-    let Some((whole, others)) = values.split_first() else { return Err(Error::Cancelled) };
-    Ok(others.iter().map(|value| whole - value).collect())
 }
 
 /// Spearman's rank correlation of two maps; `None` where one of them is the same everywhere.
@@ -361,36 +224,47 @@ fn ranks(values: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Sixteen patches of two by two pixels, of which the last is white on black.
-    fn hiding(fill: Fill) -> Hiding {
-        let picture = RgbImage::from_fn(8, 8, |x, y| Rgb([if x >= 6 && y >= 6 { 255 } else { 0 }; 3]));
-        Hiding::new(&picture, fill, [0.0, 0.0, 8.0, 8.0], (4, 4))
-    }
+    use crate::attribution::Slope;
+    use crate::attribution::bimodal_relevancy::Flow;
+    use crate::attribution::hiding::{Fill, Hiding};
+    use crate::taps::{Recording, SitePattern};
+    use image::Rgb;
 
     /// A model that holds to a picture as far as the white patch can be seen in it.
-    fn white(pictures: &[RgbImage]) -> Held {
-        let seen = |picture: &RgbImage| f32::from(picture.get_pixel(7, 7).0[0] == 255);
-        Held { measure: Measure::Probability, values: pictures.iter().map(seen).collect() }
+    struct White(Hiding);
+
+    impl White {
+        /// Sixteen patches of two by two pixels, of which the last is white on black.
+        fn new() -> Self {
+            let picture = RgbImage::from_fn(8, 8, |x, y| Rgb([if x >= 6 && y >= 6 { 255 } else { 0 }; 3]));
+            Self(Hiding::new(&picture, Fill::Mean, [0.0, 0.0, 8.0, 8.0], (4, 4)))
+        }
     }
 
-    #[test]
-    fn patches_are_hidden_and_shown() {
-        let hiding = hiding(Fill::Mean);
-        let level = |picture: &RgbImage, x, y| picture.get_pixel(x, y).0[0];
-        let without = hiding.without(&[15]);
-        assert_eq!([level(&without, 7, 7), level(&without, 0, 0)], [15, 0]); // the mean of the whole picture
-        let only = hiding.only(&[15]);
-        assert_eq!([level(&only, 7, 7), level(&only, 0, 0)], [255, 15]);
+    impl Asked for White {
+        fn hiding(&self) -> &Hiding {
+            &self.0
+        }
+
+        fn hold(&mut self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+            Ok(pictures.iter().map(|picture| f32::from(picture.get_pixel(7, 7).0[0] == 255)).collect())
+        }
+
+        fn slopes(&mut self, _pictures: &[RgbImage]) -> Result<Vec<Slope>> {
+            Ok(Vec::new())
+        }
+
+        fn flow(&mut self, _sites: &SitePattern) -> Result<(Recording, Flow)> {
+            Ok(Default::default())
+        }
     }
 
     #[test]
     fn a_true_map_falls_at_once_and_a_false_one_last() {
-        let hiding = hiding(Fill::Mean);
         let run = |map: &[f32]| {
             let covered: Vec<f32> = (0..16).map(|patch| f32::from(patch == 15)).collect();
             let test = Test { map, covered: Some(&covered), seed: 1 };
-            faithfulness(&hiding, Fill::Mean, &test, &mut |pictures| Ok(white(pictures)), &mut |_| ()).expect("curves")
+            faithfulness(&mut White::new(), &test, &mut |_| ()).expect("curves")
         };
         let area = |curves: &[Curve], order| Faithfulness::of(curves, order).expect("a curve").area();
         let good = run(&(0..16).map(|patch| patch as f32).collect::<Vec<_>>());
@@ -402,13 +276,6 @@ mod tests {
         // Chance lies between both, and the same for each of them.
         let chance = area(&good.deletion, Order::Random);
         assert!(chance > 0.1 && chance < 0.9, "{chance}");
-    }
-
-    #[test]
-    fn occlusion_finds_what_matters() {
-        let map = occlusion(&hiding(Fill::Blur), &mut |pictures| Ok(white(pictures))).expect("a map");
-        assert_eq!(map.iter().sum::<f32>(), 1.0);
-        assert_eq!(map[15], 1.0);
     }
 
     #[test]

@@ -34,11 +34,14 @@ pub fn read(folder: &Path) -> Result<Option<Vec<f32>>> {
     Ok(Some(kept.heads.concat()))
 }
 
-/// Keeps what was measured on so many scenes, `[layers][heads]`, beside the weights.
+/// Keeps what was measured on so many scenes, `[layers][heads]`, beside the weights; nothing, where there are no heads.
 ///
 /// # Errors
 /// If the file can't be written.
 pub fn write(folder: &Path, scenes: usize, heads: Vec<Vec<f32>>) -> Result<()> {
+    if heads.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
     let about = "share of nouns whose object each head's attention is highest on, by layer and head".to_owned();
     let kept = Kept { about, scenes, heads };
     let text =

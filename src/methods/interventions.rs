@@ -2,10 +2,12 @@
 //! that nobody looks at.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use crate::taps::{Attn, Change, Interventions, Places, Point, Site, Tower};
+use crate::taps::{Array, Attn, Change, Interventions, Places, Point, Site, Tower};
 
 /// The keys of all routes that a model may have.
 pub const ROUTES: [&str; 10] = [
@@ -24,11 +26,23 @@ pub const ROUTES: [&str; 10] = [
 /// The last block, however many there are.
 pub const LAST: usize = u16::MAX as usize;
 
+/// What stands in the place of what a head gathers that is switched off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ablation {
+    /// Zeros.
+    #[default]
+    Zero,
+    /// What it gathers on average, over the positions of several pictures with their sentences: closer to what the rest of the
+    /// model is used to.
+    Mean,
+}
+
 /// Something that is changed in a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Intervention {
-    /// A head gathers nothing.
+    /// A head gathers nothing, or always the same.
     HeadOff {
         /// Part of the model.
         tower: Tower,
@@ -38,6 +52,9 @@ pub enum Intervention {
         layer: usize,
         /// The head.
         head: usize,
+        /// What stands in the place of what it gathers.
+        #[serde(default)]
+        by: Ablation,
     },
     /// A route of attention is cut in some blocks.
     Cut {
@@ -59,7 +76,8 @@ pub enum Intervention {
 }
 
 /// From the command line: `vision.blocks.3.self_attn:1` switches head 1 of an attention off, `words-to-picture:0-2` cuts a route
-/// in blocks 0 to 2 (`:2` in one, without that in all), `patches:9,10` lets nobody look at patches; all counted from 0.
+/// in blocks 0 to 2 (`:2` in one, without that in all), `patches:9,10` lets nobody look at patches; all counted from 0. With `:mean`
+/// behind it a head gathers always the same.
 impl FromStr for Intervention {
     type Err = String;
 
@@ -82,7 +100,11 @@ impl FromStr for Intervention {
         }
         match (format!("{name}.z").parse::<Site>(), rest) {
             (Ok(Site { tower, layer, point: Point::Z(attn) }), Some(head)) => {
-                Ok(Self::HeadOff { tower, attn, layer: usize::from(layer), head: number(head)? })
+                let (head, by) = match head.strip_suffix(":mean") {
+                    Some(head) => (head, Ablation::Mean),
+                    None => (head, Ablation::Zero),
+                };
+                Ok(Self::HeadOff { tower, attn, layer: usize::from(layer), head: number(head)?, by })
             }
             _ => Err(format!(
                 "'{text}' is no change; write an attention and a head as in vision.blocks.3.self_attn:1, one of the routes \
@@ -97,9 +119,10 @@ impl FromStr for Intervention {
 impl fmt::Display for Intervention {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::HeadOff { tower, attn, layer, head } => {
+            Self::HeadOff { tower, attn, layer, head, by } => {
                 let site = Site::new(*tower, *layer, Point::Z(*attn)).to_string();
-                write!(formatter, "{}:{head}", site.trim_end_matches(".z"))
+                let by = if *by == Ablation::Mean { ":mean" } else { "" };
+                write!(formatter, "{}:{head}{by}", site.trim_end_matches(".z"))
             }
             Self::Cut { route, first: 0, last: LAST } => formatter.write_str(route),
             Self::Cut { route, first, last } if first == last => write!(formatter, "{route}:{first}"),
@@ -173,6 +196,56 @@ pub struct Anatomy {
     pub patches: Vec<PatchesAt>,
 }
 
+/// What heads gather on average, by the `z` sites of their attentions, `[heads * head width]` each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Means {
+    sums: BTreeMap<Site, (Vec<f32>, usize, f32)>,
+}
+
+impl Means {
+    /// Adds what was noted at `z` sites in a pass, `[batch, heads, queries, head width]` each.
+    pub fn add(&mut self, noted: &BTreeMap<Site, Array>) {
+        for (site, array) in noted {
+            let [batch, heads, queries, width] = array.shape[..] else { continue };
+            let (sums, head_width, count) =
+                self.sums.entry(*site).or_insert_with(|| (vec![0.0; heads * width], width, 0.0));
+            for (at, vector) in array.data.chunks_exact(width.max(1)).enumerate() {
+                let head = at / queries.max(1) % heads.max(1);
+                let sum = &mut sums[head * width..(head + 1) * width];
+                sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value);
+            }
+            (*head_width, *count) = (width, *count + (batch * queries) as f32);
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
+    }
+
+    /// What a head gathers on average, `[head width]`.
+    fn of(&self, site: Site, head: usize) -> Option<Vec<f32>> {
+        let (sums, width, count) = self.sums.get(&site)?;
+        let sum = sums.get(head * width..(head + 1) * width)?;
+        Some(sum.iter().map(|sum| sum / count.max(1.0)).collect())
+    }
+
+    /// `interventions`, with what heads gather on average in the place of those that are to gather that.
+    #[must_use]
+    pub fn put_into(&self, interventions: &[Intervention]) -> Vec<Intervention> {
+        let put = |intervention: &Intervention| match intervention {
+            Intervention::HeadOff { tower, attn, layer, head, by: Ablation::Mean } => {
+                let site = Site::new(*tower, *layer, Point::Z(*attn));
+                let mean = self.of(site, *head).map(|by| Change::HeadMean { site, head: *head, by: Arc::new(by) });
+                mean.map_or_else(|| intervention.clone(), Intervention::Other)
+            }
+            other => other.clone(),
+        };
+        interventions.iter().map(put).collect()
+    }
+}
+
 impl Anatomy {
     /// What `interventions` change. What this model doesn't have is left out.
     #[must_use]
@@ -191,7 +264,8 @@ impl Anatomy {
 
     fn of(&self, intervention: &Intervention) -> Vec<Change> {
         match intervention {
-            Intervention::HeadOff { tower, attn, layer, head } => {
+            // What it gathers on average is put in before ([`Means`]); without that, zero stands for it.
+            Intervention::HeadOff { tower, attn, layer, head, .. } => {
                 vec![Change::HeadOff { site: Site::new(*tower, *layer, Point::Z(*attn)), head: *head }]
             }
             Intervention::Cut { route, first, last } => {
@@ -251,14 +325,16 @@ mod tests {
 
     #[test]
     fn changes_are_read_from_the_command_line() {
-        let head = Intervention::HeadOff { tower: Tower::QFormer, attn: Attn::CrossAttn, layer: 2, head: 3 };
-        assert_eq!("qformer.blocks.2.cross_attn:3".parse(), Ok(head));
+        let head = |by| Intervention::HeadOff { tower: Tower::QFormer, attn: Attn::CrossAttn, layer: 2, head: 3, by };
+        assert_eq!("qformer.blocks.2.cross_attn:3".parse(), Ok(head(Ablation::Zero)));
+        assert_eq!("qformer.blocks.2.cross_attn:3:mean".parse(), Ok(head(Ablation::Mean)));
         let cut = |first, last| Ok(Intervention::Cut { route: "words-to-picture".into(), first, last });
         assert_eq!("words-to-picture:1".parse(), cut(1, 1));
         assert_eq!("words-to-picture:0-2".parse(), cut(0, 2));
         assert_eq!("patches:9,10".parse(), Ok(Intervention::Hidden { patches: vec![9, 10] }));
         for text in [
             "qformer.blocks.2.cross_attn:3",
+            "qformer.blocks.2.cross_attn:3:mean",
             "words-to-words",
             "words-to-words:1",
             "words-to-words:0-2",
@@ -277,6 +353,23 @@ mod tests {
         ] {
             assert!(wrong.parse::<Intervention>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn heads_gather_what_they_do_on_average() {
+        let site = Site::new(Tower::Text, 1, Point::Z(Attn::SelfAttn));
+        // Two heads, two queries, two numbers each; then one query more.
+        let first = Array { shape: vec![1, 2, 2, 2], data: vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0] };
+        let second = Array { shape: vec![1, 2, 1, 2], data: vec![5.0, 6.0, 50.0, 60.0] };
+        let mut means = Means::default();
+        assert!(means.is_empty());
+        means.add(&BTreeMap::from([(site, first)]));
+        means.add(&BTreeMap::from([(site, second)]));
+        let off = |head, by| Intervention::HeadOff { tower: Tower::Text, attn: Attn::SelfAttn, layer: 1, head, by };
+        let mean = |head, by: [f32; 2]| Intervention::Other(Change::HeadMean { site, head, by: Arc::new(by.to_vec()) });
+        let put = means.put_into(&[off(0, Ablation::Mean), off(1, Ablation::Mean), off(1, Ablation::Zero)]);
+        assert_eq!(put, [mean(0, [3.0, 4.0]), mean(1, [30.0, 40.0]), off(1, Ablation::Zero)]);
+        assert_eq!(means.put_into(&[off(2, Ablation::Mean)]), [off(2, Ablation::Mean)], "there is no such head");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Evidence;
 use super::queries::{QueryLook, highest};
 use super::reading::{Place, Weighting};
+use crate::attribution;
 
 /// What a map of words is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,18 +14,26 @@ pub enum MapKind {
     Attention(Weighting, Place),
     /// Where the query looks that is most like them.
     Query,
+    /// What comes of asking the model many times, by the key of the [`Explainer`](crate::attribution::Explainer).
+    Asked(&'static str),
 }
 
 /// The keys of maps that aren't attributions of two encoders.
 pub const LOOKS: [&str; 5] =
     ["attention-read", "attention-predicted", "gradient-attention-read", "gradient-attention-predicted", "query"];
 
+/// Whether some kind of map is called this.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    LOOKS.contains(&key) || attribution::named(key).is_some() || attribution::explainer(key).is_some()
+}
+
 impl MapKind {
     /// Its name on the command line and in files.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
-            Self::Attribution(key) => key,
+            Self::Attribution(key) | Self::Asked(key) => key,
             Self::Attention(Weighting::Raw, Place::Read) => LOOKS[0],
             Self::Attention(Weighting::Raw, Place::Predict) => LOOKS[1],
             Self::Attention(Weighting::Gradient, Place::Read) => LOOKS[2],
@@ -64,6 +73,7 @@ impl Evidence {
                 let steps = (0..line.steps.len()).filter(inside);
                 added(steps.map(|at| line.map(at, (place, weighting), head, shape)))
             }
+            MapKind::Asked(_) => None,
             MapKind::Query => {
                 let queries = self.queries.as_ref()?;
                 queries.map(highest(&queries.contrast.as_ref()?.phrase)?, QueryLook::default())

@@ -29,12 +29,13 @@ use image::RgbImage;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::attribution::bimodal_relevancy::Flow;
 use crate::error::Result;
 use crate::models::checkpoint::Checkpoint;
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
-pub use holding::{Claim, Held, Measure};
+pub use holding::{About, Claim, Held, Holder, Measure};
 pub use interventions::{Anatomy, Intervention, Route};
 pub use maps::MapKind;
 pub use words::{is_question, joined};
@@ -138,12 +139,17 @@ pub trait Method {
     /// If the text can't be used.
     fn anatomy(&self, input: &Input) -> Result<Anatomy>;
 
-    /// How strongly the model holds to a claim about each of `pictures`, which stand in place of the input's: what the
-    /// maps of these words explain.
+    /// How strongly the model holds to a claim about some pictures: what the maps of these words explain.
     ///
     /// # Errors
     /// If the work is cancelled, or the model can't be asked for these words.
-    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held>;
+    fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held>;
+
+    /// How what the model holds to leads through its attentions to the patches.
+    ///
+    /// # Errors
+    /// If the work is cancelled, the model can't be asked for these words, or its attentions don't lead from them to patches.
+    fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow>;
 }
 
 /// What comes out while a method computes.

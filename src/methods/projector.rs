@@ -14,12 +14,13 @@ use std::time::Instant;
 
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
-use super::holding::{Claim, Held};
+use super::holding::{About, Claim, Held};
 use super::interventions::{Anatomy, PatchesAt, Route};
 use super::reading::{Line, LineKind, Reading};
 use super::spliced::{Cost, Spliced};
 use super::vectors::check_finite;
 use super::{Input, Method, MethodEntry, News, is_question};
+use crate::attribution::bimodal_relevancy::Flow;
 use crate::error::{Error, Result};
 use crate::models::lens::Lens;
 use crate::models::projector::{CLASSES, OpenedProjector};
@@ -283,8 +284,12 @@ impl Method for Projector {
         Ok(Anatomy { routes, patches })
     }
 
-    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
-        self.hold_to(input, claim, pictures, cancel)
+    fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, about, cancel)
+    }
+
+    fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow> {
+        self.flow_from(input, claim, cancel)
     }
 }
 

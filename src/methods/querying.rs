@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
-use super::holding::{Claim, Held};
+use super::holding::{About, Claim, Held};
 use super::interventions::{Anatomy, PatchesAt, Route};
 use super::queries::Queries;
 use super::vectors::length;
 use super::{Input, Method, MethodEntry, News};
+use crate::attribution::bimodal_relevancy::Flow;
 use crate::error::{Error, Result};
 use crate::models::lens::Lens;
 use crate::models::querying::{CLASSES, OpenedQuerying};
@@ -253,8 +254,12 @@ impl Method for Querying {
         Ok(Anatomy { routes, patches: patches.into() })
     }
 
-    fn hold(&mut self, input: &Input, claim: Claim, pictures: &[RgbImage], cancel: &CancelToken) -> Result<Held> {
-        self.hold_to(input, claim, pictures, cancel)
+    fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {
+        self.hold_to(input, about, cancel)
+    }
+
+    fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow> {
+        self.flow_from(input, claim, cancel)
     }
 }
 

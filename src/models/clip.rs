@@ -248,6 +248,12 @@ impl DualEncoder for Clip {
         Ok(ImageFeatures { pooled, embed: normalise(&embed)?, patches: normalise(&patches)? })
     }
 
+    fn surgical_patches(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let states = self.vision.post_layernorm(&self.vision.surgical_states(pixels, taps)?)?;
+        let patches = states.narrow(1, 1, states.dim(1)? - 1)?; // [batch, patches, width]
+        normalise(&self.visual_projection.forward(&patches)?)
+    }
+
     fn encode_text(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<TextFeatures> {
         let batch = ids.dim(0)?;
         let mut mask = causal_mask(self.text.check_length(ids)?, ids.device())?;

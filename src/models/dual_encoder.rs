@@ -44,6 +44,12 @@ pub trait DualEncoder: Send + Sync {
     /// # Errors
     /// If the shape doesn't fit the config, the pass is cancelled, or an observer fails.
     fn encode_image(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<ImageFeatures>;
+    /// Each patch as [`ImageFeatures::patches`], `[batch, patches, projection]`, but by the second way of CLIP Surgery
+    /// ([`VisionTower::surgical_states`](super::vision_tower::VisionTower::surgical_states)).
+    ///
+    /// # Errors
+    /// As [`Self::encode_image`].
+    fn surgical_patches(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor>;
     /// Encodes `ids` `[batch, tokens]`; `attention_mask` `[batch, tokens]` is 1 for tokens and 0 for padding.
     ///
     /// # Errors

@@ -157,6 +157,14 @@ impl PoolingHead {
         let added = self.mlp.forward(&self.layernorm.forward(&gathered)?)?;
         Ok((gathered + added)?.squeeze(1)?)
     }
+
+    /// Each of `states` `[batch, patches, width]` in the shared space, unit length: what the head would make of a picture that
+    /// has this patch alone.
+    fn alone(&self, states: &Tensor) -> Result<Tensor> {
+        let (batch, patches, width) = states.dims3()?;
+        let alone = self.forward(&states.reshape((batch * patches, 1, width))?, &mut Taps::none())?;
+        Ok(normalise(&alone)?.reshape((batch, patches, width))?)
+    }
 }
 
 impl Siglip {
@@ -223,15 +231,12 @@ impl DualEncoder for Siglip {
         let states = self.vision.forward(pixels, taps)?; // [batch, patches, width]
         let states = self.vision.post_layernorm(&states)?;
         let pooled = self.head.forward(&states, taps)?; // [batch, width]
-        // A patch in the shared space is what the head would make of a picture that has this patch alone.
-        let (batch, patches, width) = states.dims3()?;
-        let alone = states.reshape((batch * patches, 1, width))?;
-        let alone = self.head.forward(&alone, &mut Taps::none())?;
-        Ok(ImageFeatures {
-            embed: normalise(&pooled)?,
-            patches: normalise(&alone)?.reshape((batch, patches, width))?,
-            pooled,
-        })
+        Ok(ImageFeatures { embed: normalise(&pooled)?, patches: self.head.alone(&states)?, pooled })
+    }
+
+    fn surgical_patches(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let states = self.vision.surgical_states(pixels, taps)?;
+        self.head.alone(&self.vision.post_layernorm(&states)?)
     }
 
     fn encode_text(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<TextFeatures> {

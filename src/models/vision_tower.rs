@@ -221,6 +221,23 @@ impl VisionTower {
         Ok(x)
     }
 
+    /// The states of the second way that CLIP Surgery lays beside the blocks of the upper half (Li et al. 2023, arXiv
+    /// 2304.05653), `[batch, positions, width]`, before [`Self::post_layernorm`]: they begin as those behind the lower half, and
+    /// each block adds what values gather from like values, without its feed-forward part.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn surgical_states(&self, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let from = self.depth() - self.depth().div_ceil(2);
+        let mut before = Vec::new();
+        self.through(pixels, taps, |behind, states| before.extend((behind >= from).then(|| states.clone())))?;
+        let mut states = before[0].clone();
+        for (block, before) in self.blocks[from..].iter().zip(&before) {
+            states = (states + block.values_to_values(before)?)?;
+        }
+        Ok(states)
+    }
+
     /// The layer norm behind the last block.
     ///
     /// # Errors

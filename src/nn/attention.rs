@@ -129,6 +129,17 @@ impl Attention {
         self.attend(&q, &keys, mask, place, taps)
     }
 
+    /// What `x` `[batch, positions, width]` gathers from itself if values look at values, in the place of queries at keys: the
+    /// v-v attention of CLIP Surgery (Li et al. 2023, arXiv 2304.05653). Nobody watches it.
+    ///
+    /// # Errors
+    /// If the shapes don't fit.
+    pub fn values_to_values(&self, x: &Tensor) -> Result<Tensor> {
+        let values = self.shared(&self.v_proj.forward(x)?)?; // [batch, positions, heads * head width]
+        let gathered = FusedAttention::apply(&values, &values, &values, self.heads, None, self.scale)?;
+        self.out_proj.forward(&gathered)
+    }
+
     /// The queries of `x` `[batch, queries, width]`, `[batch, queries, heads * head width]`, turned by their positions
     /// and normalised where this attention does so.
     ///
@@ -165,8 +176,8 @@ impl Attention {
         let (batch, queries, width) = q.dims3()?;
         // Scores, and what they gather.
         super::operations::count(2 * batch, queries, width, k.dim(1)?);
-        let sites =
-            [Point::Scores(attn), Point::Pattern(attn), Point::Z(attn)].map(|point| Site::new(tower, layer, point));
+        let points = [Point::V(attn), Point::Scores(attn), Point::Pattern(attn), Point::Z(attn)];
+        let sites = points.map(|point| Site::new(tower, layer, point));
         let observed = sites.iter().any(|site| taps.wants(*site));
         // The fused operation knows no gradient of its mask, which is learned where it tells positions (T5).
         let learned = mask.is_some_and(Tensor::track_op);
@@ -197,7 +208,7 @@ impl Attention {
         k: &Tensor,
         v: &Tensor,
         mask: Option<&Tensor>,
-        [scores_site, pattern_site, z_site]: [Site; 3],
+        [values_site, scores_site, pattern_site, z_site]: [Site; 4],
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         let (batch, queries, width) = q.dims3()?;
@@ -206,7 +217,8 @@ impl Attention {
             let x = x.reshape((batch, positions, self.heads, width / self.heads))?;
             Ok(x.transpose(1, 2)?.contiguous()?) // [batch, heads, positions, head width]
         };
-        let (q, k, v) = (split(q)?, split(k)?, split(v)?);
+        let (q, k) = (split(q)?, split(k)?);
+        let v = taps.tap(values_site, split(v)?)?; // [batch, heads, keys, head width]
         let scale = self.scale.unwrap_or_else(|| 1.0 / ((width / self.heads) as f64).sqrt());
         let mut scores = (q * scale)?.matmul(&k.t()?)?; // [batch, heads, queries, keys]
         if let Some(mask) = mask {

@@ -54,6 +54,14 @@ impl EncoderBlock {
         })
     }
 
+    /// What the attention of the block would add to `x` `[batch, positions, width]` if values looked at values.
+    ///
+    /// # Errors
+    /// If the shapes don't fit.
+    pub fn values_to_values(&self, x: &Tensor) -> Result<Tensor> {
+        self.self_attn.values_to_values(&self.layer_norm1.forward(x)?)
+    }
+
     /// One step of the residual stream `x` `[batch, positions, width]`; `mask` is added to the attention scores
     /// (`[batch or 1, 1, positions, positions]`).
     ///

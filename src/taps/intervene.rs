@@ -45,6 +45,15 @@ pub enum Change {
         /// Its number.
         head: usize,
     },
+    /// A head gathers the same for everything: this at its `z` site.
+    HeadMean {
+        /// The `z` site of the head's attention.
+        site: Site,
+        /// Its number.
+        head: usize,
+        /// What it gathers, `[head width]`.
+        by: Arc<Vec<f32>>,
+    },
     /// Attention is cut (Geva et al. 2023, arXiv 2304.14767): the scores of some queries for some keys become so low that the
     /// softmax gives them nothing. Where all keys are cut, nothing is gathered.
     Cut {
@@ -86,7 +95,9 @@ pub enum Change {
 impl Change {
     fn wants(&self, site: Site) -> bool {
         match self {
-            Self::HeadOff { site: own, .. } | Self::Replaced { site: own, .. } => *own == site,
+            Self::HeadOff { site: own, .. } | Self::HeadMean { site: own, .. } | Self::Replaced { site: own, .. } => {
+                *own == site
+            }
             Self::Cut { tower, attn, layers: (first, last), keys, .. } => {
                 let point = if *keys == Places::All { Point::Z(*attn) } else { Point::Scores(*attn) };
                 let layer = usize::from(site.layer);
@@ -106,16 +117,19 @@ impl Change {
                 notes.take(site, &activation)?;
                 Ok(activation)
             }
-            Self::HeadOff { head, .. } => {
-                let heads = activation.dim(1)?; // z: [batch, heads, queries, head width]
-                if *head >= heads {
+            Self::HeadOff { head, .. } => without_head(&activation, *head),
+            Self::HeadMean { head, by, .. } => {
+                let (_, heads, _, width) = activation.dims4()?; // z: [batch, heads, queries, head width]
+                if by.len() != width {
                     return Err(Error::unusable(
-                        format!("there is no head {head} among {heads}"),
-                        "choose a smaller head number",
+                        format!("a head of {width} numbers can't gather {}", by.len()),
+                        "take the mean from the same checkpoint",
                     ));
                 }
-                let kept = (0..heads).map(|other| if other == *head { 0.0 } else { 1.0 }).collect();
-                scaled(&activation, kept, (1, heads, 1, 1))
+                let others = without_head(&activation, *head)?;
+                let of_all = (0..heads * width).map(|at| if at / width == *head { by[at % width] } else { 0.0 });
+                let mean = Tensor::from_vec(of_all.collect::<Vec<f32>>(), (1, heads, 1, width), activation.device())?;
+                Ok(others.broadcast_add(&mean.to_dtype(activation.dtype())?)?)
             }
             Self::Cut { queries, keys: Places::All, .. } => {
                 let positions = activation.dim(2)?; // z: [batch, heads, queries, head width]
@@ -153,6 +167,16 @@ impl Change {
             }
         }
     }
+}
+
+/// What the heads gather, `z` `[batch, heads, queries, head width]`, with zeros for one of them.
+fn without_head(z: &Tensor, head: usize) -> Result<Tensor> {
+    let heads = z.dim(1)?;
+    if head >= heads {
+        return Err(Error::unusable(format!("there is no head {head} among {heads}"), "choose a smaller head number"));
+    }
+    let kept = (0..heads).map(|other| if other == head { 0.0 } else { 1.0 }).collect();
+    scaled(z, kept, (1, heads, 1, 1))
 }
 
 /// `activation` times the factors `kept`, which have `shape`.

@@ -46,6 +46,8 @@ pub enum Point {
     Scores(Attn),
     /// Attention after the softmax, `[batch, heads, queries, keys]`.
     Pattern(Attn),
+    /// The values that each head offers, `[batch, heads, keys, head width]`.
+    V(Attn),
     /// The values gathered by each head, `[batch, heads, queries, head width]`.
     Z(Attn),
     /// What the feed-forward part adds to the residual stream, `[batch, positions, width]`.
@@ -101,13 +103,15 @@ const TOWERS: [(Tower, &str); 7] = [
     (Tower::Decoder, "decoder"),
 ];
 
-const POINTS: [(Point, &str); 11] = [
+const POINTS: [(Point, &str); 13] = [
     (Point::ResidPre, "resid_pre"),
     (Point::Scores(Attn::SelfAttn), "self_attn.scores"),
     (Point::Pattern(Attn::SelfAttn), "self_attn.pattern"),
+    (Point::V(Attn::SelfAttn), "self_attn.v"),
     (Point::Z(Attn::SelfAttn), "self_attn.z"),
     (Point::Scores(Attn::CrossAttn), "cross_attn.scores"),
     (Point::Pattern(Attn::CrossAttn), "cross_attn.pattern"),
+    (Point::V(Attn::CrossAttn), "cross_attn.v"),
     (Point::Z(Attn::CrossAttn), "cross_attn.z"),
     (Point::MlpOut, "mlp_out"),
     (Point::GateAttn, "gate_attn"),

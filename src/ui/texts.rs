@@ -53,6 +53,7 @@ macro_rules! texts {
 
 pub mod bottleneck;
 pub mod editor;
+pub mod explainers;
 pub mod faithful;
 pub mod four_ways;
 pub mod ledger;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use alignscope::app::state::{Look, MethodName};
 use alignscope::app::{App, AppState, Command, Theme};
 use alignscope::methods::cost::PictureCost;
+use alignscope::methods::interventions::Ablation;
 use alignscope::methods::spliced::{Cost, Spliced};
 use alignscope::methods::{Evidence, Intervention};
 use alignscope::taps::{Attn, Tower};
@@ -54,7 +55,8 @@ pub fn runs(method: &str) -> bool {
 /// classes of querying transformers have between them.
 pub fn app_of(view: &dyn View, state: AppState) -> App {
     let changed = view.key().starts_with("what-if");
-    if view.method() == "querying" && !changed {
+    let explains = view.key().starts_with("explainers");
+    if view.method() == "querying" && !changed && !explains {
         let kind = if ["query-says", "query-words"].contains(&view.key()) { Kind::Writer } else { Kind::Retrieval };
         return with_queries(&app(state), kind);
     }
@@ -64,7 +66,8 @@ pub fn app_of(view: &dyn View, state: AppState) -> App {
     }
     let mut app = app(state);
     if changed {
-        let off = Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2 };
+        let off =
+            Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2, by: Ablation::Zero };
         app.apply(Command::Intervene(off));
         settle(&mut app);
     }

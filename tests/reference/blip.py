@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from transformers import (BlipConfig, BlipForConditionalGeneration, BlipForImageTextRetrieval,
                           BlipForQuestionAnswering)
 
-from common import Tower, randomise, save
+from common import Tower, bimodal_relevancy, randomise, save
 
 PAD, CLS, EOS = 0, 1, 2
 NEW_TOKENS = 20
@@ -160,6 +160,9 @@ def retrieval(folder, c, seed):
         "text_embeds": normalize(model.text_proj(itc.question_embeds[:, 0]), dim=-1),
         "itc.logits": itc.itm_score,
         "itm.logits": itm.itm_score,
+        # Of whether the first text and picture belong together, at the position that says it.
+        "relevancy.image": bimodal_relevancy(itm.itm_score[0].softmax(-1)[1], vision.patterns, matching.patterns,
+                                             matching.cross)[0, 1:],
     })
 
 

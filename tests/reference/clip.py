@@ -3,7 +3,7 @@
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from common import Tower, randomise, relevancy, rollout, save
+from common import Tower, randomise, relevancy, rollout, save, surgical_states, values
 
 VOCAB, BOS = 99, 96
 LEGACY_END = 98  # with eos_token_id 2 in the config, the end is wherever the highest id stands
@@ -79,6 +79,12 @@ def one(folder, c, seed):
     (out.logits_per_image[0, 0] + out.logits_per_image[1, 1]).backward()
     end = (ids == c["end"]).int().argmax(-1)
     pairs = torch.arange(2)
+    layers = model.vision_model.encoder.layers
+    path = model.vision_model.post_layernorm(surgical_states(layers, vision.pre))[:, 1:]
+    patches = torch.nn.functional.normalize(model.visual_projection(path), dim=-1)
+    # The third text stands in for the empty one.
+    own = out.text_embeds[:2] - out.text_embeds[2]
+    embed, last = vision.pre[0], vision.pre[-1]
 
     save(model, folder, inputs | vision.tensors() | text.tensors() | {
         "vision.pooler_output": out.vision_model_output.pooler_output,
@@ -91,6 +97,10 @@ def one(folder, c, seed):
         "relevancy.image.last": relevancy(vision.patterns, last_only=True)[:, 0, 1:],
         "relevancy.text": relevancy(text.patterns)[pairs, end[:2]],
         "relevancy.text.last": relevancy(text.patterns, last_only=True)[pairs, end[:2]],
+        "surgery.image": (patches * own[:, None]).sum(-1),
+        "value_attention.image": (vision.patterns[-1][:, :, 0] * values(layers[-1], last).norm(dim=-1)).mean(1)[:, 1:],
+        "gradient_input.image": (embed * embed.grad).sum(-1)[:, 1:],
+        "grad_cam.image": (last[:, 1:] * last.grad[:, 1:].mean(1, keepdim=True)).sum(-1).clamp(min=0),
         "rollout.image": rollout(vision.patterns)[:, 0, 1:],
     })
 

@@ -52,7 +52,10 @@ class Tower:
             ]
 
     def _before(self, _layer, args, kwargs):
-        self.pre.append(args[0] if args else kwargs["hidden_states"])
+        states = args[0] if args else kwargs["hidden_states"]
+        if states.requires_grad:
+            states.retain_grad()
+        self.pre.append(states)
 
     def _after(self, _layer, _args, output):
         self.post.append(output[0] if isinstance(output, tuple) else output)
@@ -93,6 +96,51 @@ def relevancy(patterns, last_only=False):
     for pattern in patterns[-1:] if last_only else patterns:
         total = total + (pattern.grad * pattern).clamp(min=0).mean(1) @ total
     return total
+
+
+def bimodal_relevancy(score, vision, text, cross):
+    """Relevancy of words and patches (Chefer et al. 2021, equations 5 to 10), of batch entry 0: [tokens, positions].
+
+    `vision`, `text` and `cross` are the patterns [batch, heads, queries, keys] of a text encoder that looks at a picture.
+    """
+    every = [*vision, *text, *cross]
+    grads = torch.autograd.grad(score, every, retain_graph=True)
+    cams = [(grad * pattern).clamp(min=0).mean(1)[0] for grad, pattern in zip(grads, every, strict=True)]
+    vision, text, cross = cams[: len(vision)], cams[len(vision) : len(vision) + len(text)], cams[-len(cross) :]
+
+    def normalised(r):
+        eye = torch.eye(len(r))
+        rest = r - eye
+        total = rest.sum(-1, keepdim=True)
+        return torch.where(total > 0, rest / total, rest) + eye
+
+    picture = torch.eye(vision[0].shape[-1])
+    for cam in vision:
+        picture = picture + cam @ picture
+    words = torch.eye(text[0].shape[-1])
+    through = torch.zeros(len(words), len(picture))
+    for own, looks in zip(text, cross, strict=True):
+        through = through + own @ through
+        words = words + own @ words
+        through = through + normalised(words).T @ looks @ normalised(picture)
+    return through
+
+
+def values(layer, states):
+    """What each head of a block offers: [batch, heads, positions, head width]."""
+    v = layer.self_attn.v_proj(layer.layer_norm1(states))
+    return v.view(*v.shape[:2], layer.self_attn.num_heads, -1).transpose(1, 2)
+
+
+def surgical_states(layers, pre):
+    """CLIP Surgery's second way (Li et al. 2023) beside the upper half of the blocks, before the last norm."""
+    start = len(layers) - (len(layers) + 1) // 2
+    path = pre[start]
+    for layer, states in zip(layers[start:], pre[start:], strict=True):
+        v = values(layer, states)
+        pattern = (v @ v.transpose(2, 3) * v.shape[-1] ** -0.5).softmax(-1)
+        path = path + layer.self_attn.out_proj((pattern @ v).transpose(1, 2).flatten(2))
+    return path
 
 
 def save(model, folder: Path, tensors):

@@ -14,10 +14,12 @@ use crate::taps::{
 /// What attributions look at: pairs of a picture and a text, one a row.
 #[derive(Clone, Debug)]
 pub struct PairPass {
-    /// The patterns of the vision tower and of the pooling head, and the gradients there of each pair's logit.
+    /// The patterns and values of the vision tower and of the pooling head, and the gradients there of each pair's logit.
     pub recording: Recording,
     /// Each patch in the shared space, unit length, `[pairs, patches, projection]`.
     pub patches: Array,
+    /// The same by CLIP Surgery's second way.
+    pub surgical: Array,
     /// Each text in the shared space, unit length, `[pairs, projection]`.
     pub texts: Array,
     /// The empty text in the shared space, unit length, `[projection]`.
@@ -70,7 +72,7 @@ impl Opened {
     ) -> Result<PairPass> {
         let model = self.dual_encoder();
         let last = Site::new(Tower::Vision, model.depths().0.saturating_sub(1), Point::ResidPre);
-        let sites = format!("vision.embed,{last},vision.*.pattern,pooler.*.pattern");
+        let sites = format!("vision.embed,{last},vision.*.pattern,vision.*.v,pooler.*.pattern,pooler.*.v");
         let mut probe = GradProbe::new(SitePattern::new(&sites));
         let mut taps = Taps::under(interventions).with(&mut probe).cancelled_by(cancel);
         let image = model.encode_image(pixels, &mut taps)?;
@@ -80,12 +82,15 @@ impl Opened {
         let cosines = (&image.embed * texts)?.sum_all()?;
         let score = (cosines * f64::from(model.logit_factor()?))?;
         cancel.check()?;
+        let surgical = model.surgical_patches(pixels, &mut Taps::under(interventions).cancelled_by(cancel))?;
+        let surgical = Array::from_tensor(&surgical)?;
         let empty = self.texts(&[""])?;
         let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::under(interventions))?;
         Ok(PairPass {
             neutral: Array::from_tensor(&neutral.embed)?.data,
             recording: probe.backward(&score)?,
             patches: Array::from_tensor(&image.patches)?,
+            surgical,
             texts: Array::from_tensor(texts)?,
         })
     }

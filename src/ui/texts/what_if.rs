@@ -37,6 +37,26 @@ texts! {
     COLOURS = "what-if-colours";
     /// Queries and keys of the same sequence.
     SELF_ATTENTION = "what-if-self-attention";
+    /// The button that measures how well heads ground.
+    WHICH_GROUNDS = "what-if-which-grounds";
+    /// What it does.
+    GROUNDING_HINT = "what-if-grounding-hint";
+    /// Before a share of nouns.
+    GROUNDING = "what-if-grounding";
+    /// Before what stands in the place of a head.
+    HEADS_BY = "what-if-heads-by";
+    /// What that means.
+    HEADS_BY_HINT = "what-if-heads-by-hint";
+    /// Zeros.
+    ZERO = "what-if-zero";
+    /// The mean.
+    MEAN = "what-if-mean";
+    /// How routes are cut in several layers.
+    ROUTES_HINT = "what-if-routes-hint";
+    /// Heading of the picture whose patches are brushed away.
+    BRUSH = "what-if-brush";
+    /// What the brush does.
+    BRUSH_HINT = "what-if-brush-hint";
     /// Keys of another sequence.
     CROSS_ATTENTION = "what-if-cross-attention";
 }

@@ -1,19 +1,21 @@
 //! Whether maps are true: what becomes of the words when patches are hidden, or shown, in the map's order.
 
-use egui::{Button, RichText, Role, Sense, Stroke, Ui, UiBuilder, WidgetInfo, vec2};
+use egui::{Button, Rect, RichText, Role, Sense, Stroke, Ui, UiBuilder, WidgetInfo, vec2};
 use egui_plot::{Line, LineStyle, Plot};
 
 use super::map_picture::{Overlay, draw};
 use super::{Brush, View};
 use crate::app::layout::SIDE_BY_SIDE;
+use crate::app::looks::Landed;
 use crate::app::testing::Tested;
 use crate::app::{App, Command};
+use crate::attribution::hiding::Fill;
 use crate::export::numbers::{Axis, Numbers};
-use crate::methods::faithful::{Curve, Faithfulness, Fill, Order, rank_correlation, step_at};
+use crate::methods::faithful::{Curve, Faithfulness, Order, rank_correlation, step_at};
 use crate::methods::sanity::Shuffled;
 use crate::methods::{Claim, Evidence, METHODS, Measure};
 use crate::ui::texts::{self, Text, faithful};
-use crate::ui::theme::{GAP, SMALL_GAP, title_font};
+use crate::ui::theme::{GAP, Palette, SMALL_GAP, title_font};
 
 /// The view.
 pub struct FaithfulView;
@@ -53,7 +55,7 @@ impl View for FaithfulView {
         let size = (space.size() - vec2(GAP, GAP)) / 2.0;
         for (at, method) in METHODS.iter().enumerate() {
             let corner = vec2((at % 2) as f32, (at / 2) as f32) * (size + vec2(GAP, GAP));
-            let rect = egui::Rect::from_min_size(space.min + corner, size);
+            let rect = Rect::from_min_size(space.min + corner, size);
             let mut cell = ui.new_child(UiBuilder::new().id_salt(method.key).max_rect(rect));
             cell.label(RichText::new(brush.word(&format!("method-{}", method.key))).font(title_font(13.0)));
             match brush.app.landed(method.key) {
@@ -131,16 +133,63 @@ fn controls(ui: &mut Ui, brush: &mut Brush<'_>) {
         if ui.add_enabled(can, button).on_hover_text(brush.say(faithful::INTRODUCTION)).clicked() {
             brush.commands.push(Command::TestMaps);
         }
-        for fill in Fill::ALL {
-            let text = match fill {
-                Fill::Mean => faithful::FILL_MEAN,
-                Fill::Blur => faithful::FILL_BLUR,
-            };
-            if ui.add(Button::selectable(brush.app.state.fill == fill, brush.say(text))).clicked() {
-                brush.commands.push(Command::SetFill(fill));
-            }
-        }
+        fills(ui, brush);
     });
+}
+
+/// What stands in the place of hidden patches.
+pub(super) fn fills(ui: &mut Ui, brush: &mut Brush<'_>) {
+    for fill in Fill::ALL {
+        let text = match fill {
+            Fill::Mean => faithful::FILL_MEAN,
+            Fill::Blur => faithful::FILL_BLUR,
+        };
+        if ui.add(Button::selectable(brush.app.state.fill == fill, brush.say(text))).clicked() {
+            brush.commands.push(Command::SetFill(fill));
+        }
+    }
+}
+
+/// Side of the button on a map, in points.
+const BADGE: f32 = 22.0;
+
+/// Where on a picture the button lies.
+pub(super) fn badge_place(picture: Rect) -> Rect {
+    Rect::from_min_size(picture.right_top() + vec2(-BADGE - 4.0, 4.0), egui::Vec2::splat(BADGE))
+}
+
+/// A button on a map that asks whether it is true; then what came of it.
+pub(super) fn badge(ui: &mut Ui, brush: &mut Brush<'_>, (method, landed): (&'static str, &Landed), place: Rect) {
+    let palette = brush.palette();
+    let tested = brush.app.tested(method, landed);
+    let (sign, colour, said) = match tested {
+        None => ("?", palette.text, brush.say(faithful::INTRODUCTION).to_owned()),
+        Some(tested) => {
+            let (text, sign, colour) = verdict_in_words(&palette, &tested.faithfulness);
+            (sign, colour, format!("{}\n{sign} {}", sentence(brush, tested), brush.say(text)))
+        }
+    };
+    let button = Button::new(RichText::new(sign).color(colour).strong()).corner_radius(BADGE / 2.0);
+    let put = |ui: &mut Ui| {
+        ui.spacing_mut().button_padding = egui::Vec2::ZERO;
+        ui.put(place, button.fill(palette.ground).min_size(place.size()))
+    };
+    let response = ui.add_enabled_ui(!brush.app.busy, put).inner;
+    let name = format!("{} {}", brush.say(faithful::QUESTION), landed.kind.key());
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+    let response = response.on_hover_text(format!("{}\n{said}", brush.say(faithful::QUESTION)));
+    if response.on_disabled_hover_text(brush.say(faithful::TESTING)).clicked() {
+        brush.commands.push(Command::TestMap(method, landed.kind));
+    }
+}
+
+/// The verdict with its sign and colour.
+fn verdict_in_words(palette: &Palette, faithfulness: &Faithfulness) -> (Text, &'static str, egui::Color32) {
+    match verdict(faithfulness) {
+        2 => (faithful::BETTER, "●", palette.accent),
+        1 => (faithful::MIXED, "○", palette.text),
+        _ => (faithful::NO_BETTER, "○", palette.warning),
+    }
 }
 
 fn waiting(ui: &mut Ui, brush: &Brush<'_>) {
@@ -179,12 +228,7 @@ fn result(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, height: Option<f3
     let palette = brush.palette();
     let faithfulness = &tested.faithfulness;
     ui.add(egui::Label::new(sentence(brush, tested)).wrap());
-    let verdict = verdict(faithfulness);
-    let (text, sign, colour) = match verdict {
-        2 => (faithful::BETTER, "●", palette.accent),
-        1 => (faithful::MIXED, "○", palette.text),
-        _ => (faithful::NO_BETTER, "○", palette.warning),
-    };
+    let (text, sign, colour) = verdict_in_words(&palette, faithfulness);
     ui.label(RichText::new(format!("{sign} {}", brush.say(text))).color(colour).small());
     if let Some(said) = sane(brush, tested) {
         ui.add(egui::Label::new(RichText::new(said).color(palette.weak).small()).wrap())
@@ -294,7 +338,7 @@ fn sane(brush: &Brush<'_>, tested: &Tested) -> Option<String> {
 }
 
 /// In how many of both ways the map does better than chance.
-fn verdict(faithfulness: &Faithfulness) -> usize {
+pub(super) fn verdict(faithfulness: &Faithfulness) -> usize {
     let area = |curves: &[Curve], order| Faithfulness::of(curves, order).map_or(0.0, Curve::area);
     let sooner = area(&faithfulness.deletion, Order::Map) < area(&faithfulness.deletion, Order::Random);
     let higher = area(&faithfulness.insertion, Order::Map) > area(&faithfulness.insertion, Order::Random);
@@ -318,7 +362,7 @@ fn sentence(brush: &Brush<'_>, tested: &Tested) -> String {
     let at = |order, share| of(order).and_then(|curve| curve.at(share)).unwrap_or(0.0);
     let values = of(Order::Map).map_or(0, |curve| curve.values.len());
     let share = step_at(SAID, values) as f32 / values.saturating_sub(1).max(1) as f32;
-    let what = what_is_held((tested.test.claim, faithfulness.measure));
+    let what = what_is_held((tested.test.claim, tested.measure));
     brush
         .say(faithful::SENTENCE)
         .replace("{share}", &format!("{:.0}", share * 100.0))

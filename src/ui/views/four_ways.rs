@@ -2,6 +2,7 @@
 
 use egui::{Align, Align2, Layout, Rect, RichText, Sense, Ui, UiBuilder, pos2, vec2};
 
+use super::faithful::{badge, badge_place};
 use super::map_picture::{Overlay, draw, interact};
 use super::parts::{colour_bar, signed_bar};
 use super::querying::cosine;
@@ -120,9 +121,9 @@ impl Card {
 }
 
 /// What a map is called.
-fn kind_of(brush: &Brush<'_>, kind: MapKind) -> String {
+pub(super) fn kind_of(brush: &Brush<'_>, kind: MapKind) -> String {
     match kind {
-        MapKind::Attribution(key) => brush.word(&format!("attribution-{key}")),
+        MapKind::Attribution(key) | MapKind::Asked(key) => brush.word(&format!("attribution-{key}")),
         MapKind::Query => brush.say(four_ways::MAP_OF_QUERY).to_owned(),
         MapKind::Attention(weighting, place) => {
             let how = if weighting == Weighting::Gradient { texts::WEIGHTED } else { texts::RAW };
@@ -229,6 +230,10 @@ fn card(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry, shown:
     if let Some(placed) = draw(ui, &evidence, brush, overlay, outer) {
         let label = format!("{} · {name}", brush.say(texts::MAP_PICTURE));
         interact(ui, &evidence, brush, placed, method.key, &label);
+        // Of differences nothing can be tested.
+        if !signed {
+            badge(ui, brush, (method.key, &shown.now), badge_place(placed.picture));
+        }
     }
     foot(ui, brush, &evidence, shown);
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod bottleneck;
 mod embedding;
+mod explainers;
 pub mod faithful;
 mod four_clouds;
 mod four_ways;
@@ -118,6 +119,7 @@ pub const VIEWS: &[&dyn View] = &[
     &matrix::MatrixView,
     &ranking::RankingView,
     &what_if::WhatIfView("contrastive"),
+    &explainers::ExplainersView("contrastive"),
     &fusion::WordsView(Of::Fusion),
     &fusion::CrossHeadsView(Of::Fusion),
     &fusion::WordPatchesView(Of::Fusion),
@@ -126,6 +128,7 @@ pub const VIEWS: &[&dyn View] = &[
     &fusion::LatentsView,
     &fusion::MixingView(Of::Fusion),
     &what_if::WhatIfView("cross-attention"),
+    &explainers::ExplainersView("cross-attention"),
     &querying::QueriesView,
     &querying::QueryPatchesView,
     &querying::QueryAttentionView,
@@ -134,6 +137,7 @@ pub const VIEWS: &[&dyn View] = &[
     &querying::QueryMasksView,
     &querying::QuerySpaceView,
     &what_if::WhatIfView("querying"),
+    &explainers::ExplainersView("querying"),
     &projector::PatchWordsView,
     &projector::RowView,
     &fusion::WordsView(Of::Projector),
@@ -145,6 +149,7 @@ pub const VIEWS: &[&dyn View] = &[
     &projector::ProjectorChangeView,
     &projector::PictureCostView,
     &what_if::WhatIfView("projector"),
+    &explainers::ExplainersView("projector"),
 ];
 
 /// The view with this key.
