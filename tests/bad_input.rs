@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use alignscope::models::opened::Opened;
 use alignscope::models::record::Wanted;
-use alignscope::taps::SitePattern;
+use alignscope::taps::{Interventions, SitePattern};
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 use proptest::prelude::*;
@@ -236,7 +236,8 @@ fn ask(opened: &Opened, text: &str) -> Result<(), String> {
     let picture = RgbImage::new(SIDE, SIDE);
     let (pictures, texts) = ([&picture], [text.to_owned()]);
     let sites = SitePattern::patterns();
-    let pass = opened.record(&Wanted { pictures: &pictures, texts: &texts, sites, prompt: None, most: 0 });
+    let under = Interventions::default();
+    let pass = opened.record(&Wanted { pictures: &pictures, texts: &texts, sites, prompt: None, most: 0, under });
     pass.map(|pass| assert!(pass.floats["logits_per_image"].data[0].is_finite())).map_err(|error| error.to_string())
 }
 

@@ -380,11 +380,17 @@ const CLICKS: &[Click] = &[
     ("cross-heads", "Layer 2 · head 3", |state| state.fusion.head == Some((1, 2))),
     ("word-patches", "Words by patches", |state| state.selected.patch.is_some()),
     ("mixing", "Layer of the hidden states", |state| state.fusion.layer.is_some()),
+    ("explainers-words", "Sliding occlusion", |state| {
+        state.map.explanations.iter().any(|key| key == "sliding-occlusion")
+    }),
     ("what-if-words", "words → picture · layer 2", |state| state.interventions.contains_key("cross-attention")),
     ("words", "flamingo", |state| state.checkpoints.get("cross-attention").is_some_and(|name| name == "flamingo")),
     ("gates", "Gate 2", |state| state.fusion.closed == [1]),
     ("latents", "Latent 3", |state| state.selected.patch.is_some_and(|patch| patch != 5)),
     ("gates", "Close all gates", |state| state.fusion.closed == [0, 1, 2, 3]),
+    ("explainers", "Integrated gradients", |state| {
+        state.map.explanations.iter().any(|key| key == "integrated-gradients")
+    }),
     ("what-if", "words → other words · layer 2", |state| state.interventions.contains_key("contrastive")),
     ("heatmap", "clip-grounded", |state| {
         state.checkpoints.get("contrastive").is_some_and(|name| name == "clip-grounded")

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use alignscope::app::patching::PatchedWords;
 use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Command, PictureSource, Theme};
 use alignscope::methods::interventions::{Ablation, LAST};
@@ -316,14 +317,16 @@ fn windows_and_strokes_are_dragged() {
         harness.run_steps(3);
     };
     let cut = |first, last| Intervention::Cut { route: "words-to-picture".into(), first, last };
-    let cells = [1, 2, 3].map(|layer| place(&harness, &format!("words → picture · layer {layer}")).center());
+    let cells = [1, 2].map(|layer| place(&harness, &format!("words → picture · layer {layer}")).center());
     drag(&mut harness, cells[0], cells[1]);
     assert_eq!(here(&app), [cut(0, 1)]);
-    harness.event_modifiers(egui::Event::PointerMoved(cells[2]), egui::Modifiers::SHIFT);
+    // What stands above the tables has grown.
+    let third = place(&harness, "words → picture · layer 3").center();
+    harness.event_modifiers(egui::Event::PointerMoved(third), egui::Modifiers::SHIFT);
     harness.run_steps(1);
     for pressed in [true, false] {
         let (button, modifiers) = (egui::PointerButton::Primary, egui::Modifiers::SHIFT);
-        let event = egui::Event::PointerButton { pos: cells[2], button, pressed, modifiers };
+        let event = egui::Event::PointerButton { pos: third, button, pressed, modifiers };
         harness.event_modifiers(event, modifiers);
         harness.run_steps(1);
     }
@@ -405,5 +408,50 @@ fn which_head_grounds_is_known_and_measured() {
         // Other scenes, but the same heads.
         let far = shares.iter().zip(anew).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
         assert!(far > 0.0 && far < 0.2, "{}: {far}", method.key);
+    }
+}
+
+/// The states of a pinned text that differs in one word: behind the last block the model holds to what it would to that text, at the
+/// position that is read; of a text of another length it is said that there are none.
+#[test]
+fn words_are_patched() {
+    for (key, pinned, present) in [
+        ("contrastive", "a red ball", "a blue ball"),
+        ("cross-attention", "a red ball and a cat", "a blue ball and a cat"),
+        ("projector", "a red ball and a cat", "a blue ball and a cat"),
+    ] {
+        let mut app = in_column("side-by-side");
+        app.apply(Command::SetSentence(pinned.into()));
+        app.compute_now();
+        app.apply(Command::Pin);
+        app.apply(Command::SetMethod(MethodName(key)));
+        app.apply(Command::SetSentence(present.into()));
+        app.compute_now();
+        app.apply(Command::MeasureEffects);
+        app.compute_now();
+        assert!(app.problem.is_none(), "{key}: {:?}", app.problem);
+        let effects = app.effects().expect("effects").clone();
+        let Some(PatchedWords::Alike { whole, positions, layers, .. }) = &effects.patched_words else {
+            panic!("{key}: {:?}", effects.patched_words)
+        };
+        assert!(layers.len() > 1 && layers.iter().all(|layer| layer.len() == positions.len()), "{key}");
+        assert_ne!(*whole, effects.whole, "{key}");
+        let far = |held: &f32| (held - effects.whole).abs();
+        assert!(layers[0].iter().any(|held| far(held) > 1e-3), "{key}: nothing does anything");
+        // A word that is the same, before the one that differs, has the same states under a mask that looks back.
+        if key != "contrastive" {
+            assert!(layers[0][..1].iter().all(|held| far(held) < 1e-5), "{key}: {:?}", layers[0]);
+        } else {
+            // Of a text its last position is read.
+            let last = layers.last().expect("a layer");
+            let nearest = last.iter().map(|held| (held - whole).abs()).fold(f32::MAX, f32::min);
+            assert!(nearest < 1e-5, "{last:?} {whole}");
+        }
+        app.apply(Command::SetSentence("a cat".into()));
+        app.compute_now();
+        app.apply(Command::MeasureEffects);
+        app.compute_now();
+        let unlike = app.effects().expect("effects").patched_words.clone();
+        assert!(matches!(unlike, Some(PatchedWords::Unlike(here, there)) if here < there), "{key}: {unlike:?}");
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::state::Colours;
-use alignscope::attribution::ATTRIBUTIONS;
+use alignscope::attribution::{ATTRIBUTIONS, EXPLAINERS};
 use alignscope::methods::METHODS;
 use alignscope::methods::interventions::ROUTES;
 use alignscope::taps::Tower;
 use alignscope::ui::catalogue::{colours_key, title_key};
 use alignscope::ui::texts::{
-    ALL, bottleneck, editor, faithful, four_ways, keys, ledger, lesson, projector, querying, say, watch, what_if,
+    ALL, bottleneck, editor, explainers, faithful, four_ways, keys, ledger, lesson, projector, querying, say, watch,
+    what_if,
 };
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
@@ -23,6 +24,7 @@ fn asked() -> BTreeSet<String> {
         .chain(four_ways::ALL)
         .chain(editor::ALL)
         .chain(faithful::ALL)
+        .chain(explainers::ALL)
         .chain(lesson::ALL)
         .chain(ledger::ALL)
         .chain(watch::ALL)
@@ -34,9 +36,10 @@ fn asked() -> BTreeSet<String> {
     asked.extend(Tower::ALL.iter().map(|tower| format!("tower-{tower}")));
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));
     asked.extend(Colours::ALL.map(|colours| colours_key(colours).to_owned()));
-    for attribution in ATTRIBUTIONS {
-        asked.insert(format!("attribution-{}", attribution.key));
-        asked.insert(format!("attribution-{}-unit", attribution.key));
+    let attributions = ATTRIBUTIONS.iter().map(|attribution| attribution.key);
+    for key in attributions.chain(EXPLAINERS.iter().map(|explainer| explainer.key)) {
+        asked.insert(format!("attribution-{key}"));
+        asked.insert(format!("attribution-{key}-unit"));
     }
     for key in METHODS.iter().map(|method| method.key).chain([SIDE_BY_SIDE]) {
         asked.insert(format!("method-{key}"));

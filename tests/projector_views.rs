@@ -26,6 +26,7 @@ const CLICKS: &[Click] = &[
     ("row-heads", "Layer 2 · head 3", |state| state.fusion.head == Some((1, 2))),
     ("row-patches", "Words by patches", |state| state.selected.patch.is_some()),
     ("row-space", "Layer of the hidden states", |state| state.fusion.layer.is_some()),
+    ("explainers-row", "Relevancy", |state| state.map.explanations.iter().any(|key| key == "relevancy")),
     ("projector-change", "Before and behind the projector · neighbours kept", |state| state.selected.patch.is_some()),
 ];
 

@@ -36,6 +36,9 @@ const CLICKS: &[Click] = &[
     ("query-says", "Compare with this instruction", |state| state.querying.compared.is_some()),
     ("query-words", "Words by queries", |state| state.fusion.step.is_some()),
     ("query-masks", "Matching (ITM)", |state| state.querying.mask == MaskName::Matching),
+    ("explainers-queries", "Sliding occlusion", |state| {
+        state.map.explanations.iter().any(|key| key == "sliding-occlusion")
+    }),
     ("what-if-queries", "queries → picture · layer 2", |state| {
         state.interventions.get("querying").is_some_and(|changes| changes.len() == 2)
     }),

@@ -44,10 +44,15 @@ struct Found {
 impl Found {
     /// Runs the command over one picture.
     fn of(checkpoint: &Path, texts: &[&str], more: &[&str]) -> Self {
+        Self::about("scene-000101.png", checkpoint, texts, more)
+    }
+
+    /// The same over another picture.
+    fn about(name: &str, checkpoint: &Path, texts: &[&str], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("t.safetensors");
         let (checkpoint, out) = (checkpoint.display().to_string(), file.display().to_string());
-        let image = picture("scene-000101.png").display().to_string();
+        let image = picture(name).display().to_string();
         let mut arguments = vec!["trace", "--checkpoint", &checkpoint, "--image", &image, "-o", &out];
         arguments.extend(["--device", "cpu"]);
         arguments.extend(texts.iter().flat_map(|text| ["--text", *text]));
@@ -343,6 +348,12 @@ fn a_word_has_its_map() {
         ("flamingo", "gradient-attention-predicted"),
         ("blip2-retrieval", "query"),
         ("llava", "attention-read"),
+        // Of all models, what they are asked for many times.
+        ("clip", "occlusion"),
+        ("blip-captioning", "relevancy"),
+        ("blip2-captioning", "value-attention"),
+        ("flamingo", "gradient-input"),
+        ("llava", "integrated-gradients"),
     ] {
         let text = if checkpoint == "llava" { "<image> a cat" } else { "a cat" };
         let found = Found::of(&built_in(checkpoint), &[text], &["--attribution", key, "--word", "cat"]);
@@ -352,6 +363,18 @@ fn a_word_has_its_map() {
             map.abs().and_then(|map| map.max_all()).and_then(|top| top.to_scalar::<f32>()).expect("a number") > 0.0
         );
     }
+}
+
+/// With all ways to the picture cut, what is read is what the words alone say: another picture gives the same.
+#[test]
+fn a_changed_model_is_traced() {
+    let cut = ["--change", "words-to-picture"];
+    let plain = Found::of(&built_in("blip-captioning"), &["a cat"], &[]);
+    let found = Found::of(&built_in("blip-captioning"), &["a cat"], &cut);
+    let logits = |found: &Found| Array::from_tensor(&found.arrays["logits"]).expect("floats").data;
+    assert_ne!(logits(&plain), logits(&found));
+    let other = Found::about("scene-000103.png", &built_in("blip-captioning"), &["a cat"], &cut);
+    found.close("logits", &other.arrays["logits"]);
 }
 
 #[test]
@@ -375,8 +398,11 @@ fn what_a_model_does_not_do_is_said() {
     assert!(trace("blip-captioning", &["--image", &image]).contains("about one picture was given 2"));
     assert!(trace("blip-retrieval", &["--image", &image]).contains("1 texts for 2 pictures"));
     assert!(trace("flamingo", &["--image", &image]).contains("1 places for pictures, and 2 were given"));
-    let explained = trace("blip-captioning", &["--attribution", "relevancy", "--word", "cat"]);
-    assert!(explained.contains("has no attribution 'relevancy'; name one of attention-read"), "{explained}");
+    let explained = trace("blip-captioning", &["--attribution", "rollout", "--word", "cat"]);
+    assert!(explained.contains("has no attribution 'rollout'; name one of attention-read"), "{explained}");
+    let changed = trace("blip-captioning", &["--change", "queries-to-picture"]);
+    assert!(changed.contains("'queries-to-picture' can't be changed here") && changed.contains("words-to-picture"));
+    assert!(trace("llava", &["--change", "words-to-picture"]).contains("add --chat"));
     let missing = trace("llava", &["--attribution", "attention-read", "--word", "horse"]);
     assert!(missing.contains("'horse' doesn't stand in the text"), "{missing}");
     let other = trace("clip", &["--attribution", "query", "--word", "cat"]);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::compute::{Computer, Question, Report, interventions_of};
 use super::errand::Errand;
 use super::layout::SIDE_BY_SIDE;
+use super::patching::{PatchedWords, Text};
 use super::retouch::Change as PictureChange;
-use super::{App, PictureSource, looks};
+use super::{App, AppState, PictureSource, looks};
 use crate::error::Result;
 use crate::evaluation::heads::measure;
 use crate::methods::interventions::Ablation;
@@ -80,6 +81,8 @@ pub struct Touched {
 pub struct EffectsTest {
     /// The pinned picture, whose states are put in the place of the present ones, if it is another.
     pub pinned: Option<(PictureSource, Vec<PictureChange>)>,
+    /// The pinned text, whose states are put in the place of the present ones, if it is another.
+    pub pinned_text: Option<Text>,
     /// What stands in the place of what a head gathers.
     pub ablation: Ablation,
 }
@@ -103,6 +106,8 @@ pub struct Effects {
     pub routes_whole: Vec<f32>,
     /// What the states of the pinned picture do, if one is pinned.
     pub patched: Option<Patched>,
+    /// What the states of the pinned text do, if another is pinned.
+    pub patched_words: Option<PatchedWords>,
 }
 
 /// How strongly the model holds to the words with one patch's state replaced by that of the pinned picture.
@@ -157,7 +162,11 @@ impl App {
         let here = (self.state.picture.clone(), self.state.changes.clone());
         let pinned = self.pinned.as_ref().map(|pinned| (pinned.state.picture.clone(), pinned.state.changes.clone()));
         let pinned = pinned.filter(|pinned| *pinned != here);
-        self.errand = Some(Errand::Effects(EffectsTest { pinned, ablation: self.state.ablation }));
+        let text_of = |state: &AppState| (state.sentence.clone(), state.selected.words);
+        let pinned_text = self.pinned.as_ref().map(|pinned| text_of(&pinned.state));
+        let pinned_text = pinned_text.filter(|text| text.0 != self.state.sentence);
+        let ablation = self.state.ablation;
+        self.errand = Some(Errand::Effects(EffectsTest { pinned, pinned_text, ablation }));
     }
 
     /// Asks how well each head grounds.
@@ -290,6 +299,10 @@ impl Computer {
             }
             None => None,
         };
+        let patched_words = match &test.pinned_text {
+            Some(text) => self.patch_words(text, (question, claim(question)), input, cancel, emit)?,
+            None => None,
+        };
         let means = match test.ablation {
             Ablation::Zero => Arc::default(),
             Ablation::Mean => self.means(folder, &question.device, cancel)?,
@@ -357,7 +370,8 @@ impl Computer {
         let parts = Arc::new(parts);
         let held = (claim, measure);
         let ablation = test.ablation;
-        let effects = Effects { ablation, parts, held, whole, heads: of_heads, routes, routes_whole, patched };
+        let effects =
+            Effects { ablation, parts, held, whole, heads: of_heads, routes, routes_whole, patched, patched_words };
         emit(Report::Effects(Box::new(effects)));
         Ok(())
     }

@@ -18,6 +18,7 @@ pub mod learning;
 pub mod lessons;
 pub mod looks;
 mod means;
+pub mod patching;
 mod recordings;
 pub mod retouch;
 pub mod samples;

@@ -13,14 +13,15 @@ use crate::attribution::{ATTRIBUTIONS, Attribution, EXPLAINERS, Subject, explain
 use crate::cli::output::{say, tell};
 use crate::error::Error;
 use crate::export::trace::Trace;
+use crate::methods::interventions::Ablation;
 use crate::methods::maps::LOOKS;
-use crate::methods::{Claim, Holder, Input, MapKind, News, entry_of};
+use crate::methods::{Claim, Holder, Input, Intervention, MapKind, News, entry_of};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::device;
 use crate::models::opened::Opened;
 use crate::models::picture::Picture;
 use crate::models::record::{Pass, Recordable, Wanted};
-use crate::taps::{Array, CancelToken, SitePattern};
+use crate::taps::{Array, CancelToken, Interventions, SitePattern};
 use crate::world::Language;
 
 /// Run a checkpoint once over pictures and texts, and write inputs, outputs and attention patterns to a file.
@@ -64,6 +65,10 @@ pub struct TraceCommand {
     /// Which activations to keep.
     #[arg(long, default_value = "*.pattern", value_name = "NAMES")]
     sites: String,
+    /// Change something in the model before; give the option again for more. Written as for 'alignscope board'; a model that
+    /// reads pictures as words needs --chat for it.
+    #[arg(long, value_name = "CHANGE")]
+    change: Vec<Intervention>,
     /// Where to compute: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -86,6 +91,7 @@ impl TraceCommand {
         let trace = crate::cli::on_deep_stack(|| {
             let opened = Recordable::open(&self.checkpoint, &device)?;
             self.check_attribution(&opened)?;
+            let under = self.changes(&opened, &pictures, &device)?;
             let put = |text: &String| if self.chat { opened.asked(text, pictures.len()) } else { Ok(text.clone()) };
             let texts = self.texts.iter().map(put).collect::<crate::Result<Vec<_>>>()?;
             let prompt = self.prompt.as_ref().map(put).transpose()?;
@@ -95,13 +101,16 @@ impl TraceCommand {
                 sites: SitePattern::new(&self.sites),
                 prompt: prompt.as_deref(),
                 most: usize::from(self.max_new_tokens),
+                under: under.clone(),
             })?;
             self.check(&pass)?;
             let mut trace = self.trace(&opened, (texts.as_slice(), prompt.as_deref()), pass)?;
             if let (Some(key), Some(word)) = (&self.attribution, &self.word) {
                 trace.note("attribution.word", word);
                 let maps = match (&opened, named(key)) {
-                    (Recordable::DualEncoder(opened), Some(attribution)) => maps(opened, &pictures, attribution, word)?,
+                    (Recordable::DualEncoder(opened), Some(attribution)) => {
+                        maps(opened, &pictures, (attribution, word), &under)?
+                    }
                     _ => {
                         // It is opened once more, by what makes the maps in the window, too.
                         drop(opened);
@@ -117,6 +126,34 @@ impl TraceCommand {
             say(format!("{name:<40} {shape:?}"))?;
         }
         say(format!("Wrote {}", self.output.display()))
+    }
+
+    /// What is changed in the model. A change of something that it lacks would otherwise be one that does nothing.
+    fn changes(&self, opened: &Recordable, pictures: &[&RgbImage], device: &Device) -> crate::Result<Interventions> {
+        let (Some(picture), Some(text)) = (pictures.first(), self.texts.first()) else {
+            return Ok(Interventions::default());
+        };
+        if self.change.is_empty() {
+            return Ok(Interventions::default());
+        }
+        if matches!(opened, Recordable::Projector(_)) && !self.chat {
+            return Err(Error::unusable("it isn't known where the picture stands in the text", "add --chat"));
+        }
+        let method = (entry_of(opened.checkpoint())?.open)(&self.checkpoint, device)?;
+        let text = text.replace("<image>", "").trim().to_owned();
+        let input = Input::new(Arc::new((*picture).clone()), text, Language::English);
+        let anatomy = method.anatomy(&input)?;
+        for change in &self.change {
+            let is_mean = matches!(change, Intervention::HeadOff { by: Ablation::Mean, .. });
+            if is_mean || anatomy.changes(std::slice::from_ref(change)).0.is_empty() {
+                let routes: Vec<&str> = anatomy.routes.iter().map(|route| route.key).collect();
+                return Err(Error::unusable(
+                    format!("'{change}' can't be changed here"),
+                    format!("name a head without its mean, patches, or one of the routes {}", routes.join(", ")),
+                ));
+            }
+        }
+        Ok(anatomy.changes(&self.change))
     }
 
     /// Refuses an attribution that the model hasn't, before the pass, which may take long.
@@ -155,7 +192,8 @@ impl TraceCommand {
             let start = text.find(word).unwrap_or(0);
             let span = (start, start + word.len());
             let picture = Arc::new((*picture).clone());
-            let input = Input { selection: Some(span), ..Input::new(picture, text, Language::English) };
+            let interventions = self.change.clone();
+            let input = Input { selection: Some(span), interventions, ..Input::new(picture, text, Language::English) };
             let mut map = None;
             let mut there: Vec<&str> = Vec::new();
             // Most maps are there at once; some only with all of the evidence.
@@ -232,8 +270,13 @@ impl TraceCommand {
 }
 
 /// The attribution's map of each picture, `[pictures, rows, columns]`.
-fn maps(opened: &Opened, pictures: &[&RgbImage], attribution: &Attribution, word: &str) -> crate::Result<Array> {
-    let pass = opened.probe_word(pictures, word)?;
+fn maps(
+    opened: &Opened,
+    pictures: &[&RgbImage],
+    (attribution, word): (&Attribution, &str),
+    under: &Interventions,
+) -> crate::Result<Array> {
+    let pass = opened.probe_word(pictures, word, under)?;
     let model = opened.dual_encoder();
     let mut data = Vec::new();
     for row in 0..pictures.len() {

@@ -20,6 +20,7 @@ pub mod queries;
 pub mod querying;
 pub mod reading;
 pub mod sanity;
+mod sinks;
 pub mod spliced;
 mod vectors;
 mod words;

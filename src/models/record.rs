@@ -20,7 +20,7 @@ use super::projector::OpenedProjector;
 use super::querying::OpenedQuerying;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
 use crate::error::{Error, Result};
-use crate::taps::{Array, IdArray, Recording, SitePattern};
+use crate::taps::{Array, IdArray, Interventions, Recording, SitePattern};
 
 /// What is to be recorded.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Wanted<'a> {
     pub prompt: Option<&'a str>,
     /// The longest text that is written, in new tokens; with 0 nothing is.
     pub most: usize,
+    /// What is changed in the model.
+    pub under: Interventions,
 }
 
 /// Inputs, outputs and recorded activations of one pass, by their names in a trace file, in the layout of transformers'

@@ -408,6 +408,10 @@ texts! {
     CLASS_TOKEN = "class-token";
     /// Norm of a patch.
     NORM = "norm";
+    /// How many sinks there are.
+    SINKS = "sinks";
+    /// Their share of attention, by layer.
+    ON_SINKS = "on-sinks";
     /// A patch is a sink.
     IS_SINK = "is-sink";
     /// Kind of a point.

@@ -42,7 +42,7 @@ impl Opened {
         let rows: Vec<Vec<u32>> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
         let batch = self.tokenizer.pad(&rows, &self.device)?;
         let mut recorder = Recorder::new(wanted.sites.clone());
-        let mut taps = Taps::none().with(&mut recorder);
+        let mut taps = Taps::under(&wanted.under).with(&mut recorder);
         let image = model.encode_image(&pixels, &mut taps)?;
         let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
         drop(taps);
@@ -99,11 +99,11 @@ impl Opened {
     ///
     /// # Errors
     /// If there are no pictures, or the pass fails.
-    pub fn probe_word(&self, pictures: &[&RgbImage], word: &str) -> Result<PairPass> {
+    pub fn probe_word(&self, pictures: &[&RgbImage], word: &str, interventions: &Interventions) -> Result<PairPass> {
         let batch = self.texts(&[word])?;
         let model = self.dual_encoder();
-        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::none())?;
+        let text = model.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut Taps::under(interventions))?;
         let texts = text.embed.broadcast_as((pictures.len(), model.projection_size()))?.contiguous()?;
-        self.probe_pairs(&self.pixels(pictures)?, &texts, &Interventions::default(), &CancelToken::default())
+        self.probe_pairs(&self.pixels(pictures)?, &texts, interventions, &CancelToken::default())
     }
 }

@@ -59,12 +59,12 @@ impl OpenedFusion {
         let mask = batch.attention_mask.as_ref();
         let (mut recorder, mut alone) = (Recorder::new(wanted.sites.clone()), Recorder::new(wanted.sites.clone()));
         let (states, matching) = {
-            let mut taps = Taps::none().with(&mut recorder);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder);
             let states = blip.vision().forward(&pixels, &mut taps)?; // [pictures, 1 + patches, width]
             let matching = head.match_logits(&batch.ids, mask, &wanted.for_each_text(&states)?, &mut taps)?;
             (states, matching)
         };
-        let text = head.embed_text(&batch.ids, mask, &mut Taps::none().with(&mut alone))?;
+        let text = head.embed_text(&batch.ids, mask, &mut Taps::under(&wanted.under).with(&mut alone))?;
         let image = head.embed_image(&states)?;
         let mut pass = Pass { tokens, ..Pass::default() };
         pass.float("pixel_values", &pixels)?;
@@ -84,7 +84,7 @@ impl OpenedFusion {
         let prompt = wanted.prompt.map(|prompt| self.processed(prompt)).transpose()?;
         let mut recorder = Recorder::new(wanted.sites.clone());
         let (states, logits) = {
-            let mut taps = Taps::none().with(&mut recorder);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder);
             let states = blip.vision().forward(&pixels, &mut taps)?; // [1, 1 + patches, width]
             let fusion = Fusion { states: &states, mask: None };
             let mask = batch.attention_mask.as_ref();
@@ -100,7 +100,7 @@ impl OpenedFusion {
         if wanted.most > 0 {
             // The decoder itself puts its start token before the text and takes the end off.
             let how = Greedy::new(wanted.most);
-            let new = decoder.generate(from, &states, how, &mut Taps::none(), &mut |_| true)?;
+            let new = decoder.generate(from, &states, how, &mut Taps::under(&wanted.under), &mut |_| true)?;
             pass.write(&new, &self.tokenizer)?;
         }
         pass.prompt(prompt.as_ref());
@@ -114,7 +114,7 @@ impl OpenedFusion {
         let prompt = wanted.prompt.map(|prompt| self.processed(prompt)).transpose()?;
         let mut recorder = Recorder::new(wanted.sites.clone());
         let (states, read) = {
-            let mut taps = Taps::none().with(&mut recorder);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder);
             let states = blip.vision().forward(&pixels, &mut taps)?; // [1, 1 + patches, width]
             let read = answering.read(&batch.ids, batch.attention_mask.as_ref(), &states, &mut taps)?;
             (states, read) // [1, question tokens, width]
@@ -124,7 +124,7 @@ impl OpenedFusion {
                 return Ok(Vec::new());
             }
             let how = Greedy::new(wanted.most);
-            answering.answer.generate(&[], read, how, &mut Taps::none(), &mut |_| true)
+            answering.answer.generate(&[], read, how, &mut Taps::under(&wanted.under), &mut |_| true)
         };
         let own = answer(&read)?;
         // Each logit is of a token of the answer, so its last one is read by nobody.
@@ -132,7 +132,7 @@ impl OpenedFusion {
         let before = [&[blip.config().text_config.bos_token_id][..], but_last].concat();
         let ids = Tensor::from_slice(&before, (1, before.len()), &self.device)?;
         let logits = {
-            let mut taps = Taps::none().with(&mut recorder);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder);
             let fusion = Fusion { states: &read, mask: None };
             answering.answer.logits(&ids, None, fusion, None, &mut taps)? // [1, answer, vocabulary]
         };
@@ -145,7 +145,7 @@ impl OpenedFusion {
         let new = match &prompt {
             Some((_, asked)) => {
                 let mask = asked.attention_mask.as_ref();
-                answer(&answering.read(&asked.ids, mask, &states, &mut Taps::none())?)?
+                answer(&answering.read(&asked.ids, mask, &states, &mut Taps::under(&wanted.under))?)?
             }
             None => own,
         };
@@ -164,7 +164,7 @@ impl OpenedFusion {
         let seen = self.sight(&tokens.ids, wanted.pictures.len())?;
         let mut recorder = Recorder::new(wanted.sites.clone());
         let logits = {
-            let mut taps = Taps::none().with(&mut recorder);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder);
             let states = flamingo.see(&pixels, &mut taps)?; // [1, pictures, media tokens, vision width]
             flamingo.read(&batch.ids, &states, &seen, &mut taps)? // [1, tokens, all tokens]
         };
@@ -183,7 +183,7 @@ impl OpenedFusion {
                 pixels,
             };
             let how = Writing { most: wanted.most, ends: flamingo.ends(), cached: true };
-            let new = flamingo.generate(&asked, &how, &mut Taps::none(), &mut |_| true)?;
+            let new = flamingo.generate(&asked, &how, &mut Taps::under(&wanted.under), &mut |_| true)?;
             pass.write(&new, &self.tokenizer)?;
         }
         if let Some(prompt) = &prompt {

@@ -30,7 +30,7 @@ impl OpenedProjector {
         let batch = self.tokenizer.pad(std::slice::from_ref(&tokens.ids), &self.device)?;
         let mut recorder = Recorder::new(wanted.sites.clone());
         let (projected, logits) = {
-            let mut taps = Taps::none().with(&mut recorder);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder);
             let features = self.see(&pixels, &mut taps)?; // [pictures, positions, feature width]
             let projected = self.model().project(&features)?; // [pictures, positions, language width]
             let own = LlavaPrompt { ids: &batch.ids, attention_mask: None, projected: Some(&projected) };
@@ -48,7 +48,7 @@ impl OpenedProjector {
             let ids = Tensor::from_slice(&from.ids, (1, from.ids.len()), &self.device)?;
             let asked = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
             let how = Greedy::new(wanted.most).into();
-            let new = self.model().generate(asked, how, &mut Taps::none(), &mut |_| true)?;
+            let new = self.model().generate(asked, how, &mut Taps::under(&wanted.under), &mut |_| true)?;
             pass.write(&new, &self.tokenizer)?;
         }
         if let Some(prompt) = &prompt {

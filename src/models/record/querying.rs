@@ -68,7 +68,7 @@ impl OpenedQuerying {
         let mut recorder = Recorder::new(wanted.sites.clone());
         let mut output = Recorder::new(SitePattern::new(&last.to_string()));
         let given = {
-            let mut taps = Taps::none().with(&mut recorder).with(&mut output);
+            let mut taps = Taps::under(&wanted.under).with(&mut recorder).with(&mut output);
             pass(&mut taps)?
         };
         into.see(front, recorder.finish());
@@ -136,7 +136,7 @@ impl OpenedQuerying {
             if wanted.most == 0 {
                 return Ok(Vec::new());
             }
-            writer.generate(prompt, Greedy::new(wanted.most).into(), &mut Taps::none(), &mut |_| true)
+            writer.generate(prompt, Greedy::new(wanted.most).into(), &mut Taps::under(&wanted.under), &mut |_| true)
         };
         // What a decoder alone reads is the text; the other one reads what is written.
         let (mut new, mut written) = (Vec::new(), None);
@@ -151,7 +151,7 @@ impl OpenedQuerying {
         pass.float("logits", &logits)?;
         if let Some(prompt) = &prompt {
             pass.row("prompt_ids", &prompt.tokens.ids);
-            let queries = writer.query(&states, prompt.instruction(), None, &mut Taps::none())?;
+            let queries = writer.query(&states, prompt.instruction(), None, &mut Taps::under(&wanted.under))?;
             let projected = writer.project(&queries)?;
             new = write(QueryingPrompt { ids: &prompt.batch.ids, attention_mask: None, projected: &projected })?;
         } else if written.is_none() {

@@ -25,6 +25,7 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, markdown: &mut CommonMarkCache) 
         if let Some(evidence) = &evidence {
             title(ui, brush.say(texts::DETAILS));
             scores(ui, brush, evidence);
+            sinks(ui, brush, evidence);
             details(ui, brush, evidence);
             if brush.app.shown_column(evidence) != SIDE_BY_SIDE && brush.app.landed(evidence.method).is_some() {
                 title(ui, brush.say(texts::faithful::QUESTION));
@@ -118,6 +119,20 @@ fn scores(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
         row(ui, brush, &name, &number(scores.phrase));
     }
     row(ui, brush, brush.say(texts::TEMPERATURE), &number(scores.factor));
+    ui.separator();
+}
+
+/// Patches that stand out by their norm, and how much of the attention they get, layer by layer.
+fn sinks(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence) {
+    let count = evidence.sinks().len();
+    if count == 0 {
+        return;
+    }
+    row(ui, brush, brush.say(texts::SINKS), &count.to_string());
+    let shares: Vec<String> = evidence.share_on_sinks().iter().map(|share| format!("{:.0}", share * 100.0)).collect();
+    if !shares.is_empty() {
+        row(ui, brush, brush.say(texts::ON_SINKS), &format!("{} %", shares.join(" · ")));
+    }
     ui.separator();
 }
 

@@ -31,6 +31,10 @@ texts! {
     ROUTES = "what-if-routes";
     /// Heading of the states of the pinned picture, with `{whole}`.
     PATCHED = "what-if-patched";
+    /// Heading of the states of the pinned text, with `{whole}`.
+    PATCHED_WORDS = "what-if-patched-words";
+    /// Why there are none, with `{here}` and `{there}`.
+    UNLIKE_TEXTS = "what-if-unlike-texts";
     /// What has to be done for them.
     PIN_FIRST = "what-if-pin-first";
     /// What the colours mean.

@@ -11,7 +11,7 @@ use crate::app::explained::MOST_BESIDE;
 use crate::app::looks::Landed;
 use crate::app::testing::Tested;
 use crate::app::{App, Command, Scale};
-use crate::attribution::ATTRIBUTIONS;
+use crate::attribution::{ATTRIBUTIONS, explainer, named};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::faithful::{Curve, Faithfulness, Order, rank_correlation};
 use crate::methods::{Evidence, MapKind};
@@ -177,7 +177,7 @@ fn tile(
     let palette = brush.palette();
     let name = kind_of(brush, shown.kind);
     let title = RichText::new(format!("{}  {name}", at + 1)).font(title_font(12.5)).color(palette.text);
-    ui.add(egui::Label::new(title).truncate());
+    ui.add(egui::Label::new(title).truncate().sense(Sense::hover())).on_hover_ui(|ui| explained(ui, brush, shown.kind));
     let outer = ui.available_rect_before_wrap();
     let Some(landed) = &shown.landed else {
         ui.painter().rect_stroke(outer, 3.0, Stroke::new(1.0, palette.weak), StrokeKind::Inside);
@@ -204,6 +204,20 @@ fn tile(
         let label = format!("{} · {name}", brush.say(texts::MAP_PICTURE));
         interact(ui, evidence, brush, placed, shown.kind.key(), &label);
         badge(ui, brush, (method, landed), badge_place(placed.picture));
+    }
+}
+
+/// What a map is, in what its numbers are, and where it was published.
+fn explained(ui: &mut Ui, brush: &Brush<'_>, kind: MapKind) {
+    ui.set_max_width(420.0);
+    ui.label(RichText::new(kind_of(brush, kind)).strong());
+    let (MapKind::Attribution(key) | MapKind::Asked(key)) = kind else { return };
+    ui.label(RichText::new(brush.word(&format!("attribution-{key}-unit"))).color(brush.palette().weak));
+    let help = named(key).map(|attribution| attribution.help);
+    let asked = explainer(key).map(|explainer| explainer.help);
+    let help = if matches!(kind, MapKind::Asked(_)) { asked.or(help) } else { help.or(asked) };
+    if let Some(help) = help {
+        ui.label(help[brush.app.language_index()].replace("**", "").trim());
     }
 }
 

@@ -159,28 +159,28 @@ pub(super) fn badge_place(picture: Rect) -> Rect {
 }
 
 /// A button on a map that asks whether it is true; then what came of it.
-pub(super) fn badge(ui: &mut Ui, brush: &mut Brush<'_>, (method, landed): (&'static str, &Landed), place: Rect) {
+pub(super) fn badge(ui: &Ui, brush: &mut Brush<'_>, (method, landed): (&'static str, &Landed), place: Rect) {
     let palette = brush.palette();
-    let tested = brush.app.tested(method, landed);
-    let (sign, colour, said) = match tested {
+    let name = format!("{} {}", brush.say(faithful::QUESTION), landed.kind.key());
+    let response = ui.interact(place, ui.scope_id().with(("badge", &name)), Sense::click());
+    let (sign, colour, said) = match brush.app.tested(method, landed) {
         None => ("?", palette.text, brush.say(faithful::INTRODUCTION).to_owned()),
         Some(tested) => {
             let (text, sign, colour) = verdict_in_words(&palette, &tested.faithfulness);
             (sign, colour, format!("{}\n{sign} {}", sentence(brush, tested), brush.say(text)))
         }
     };
-    let button = Button::new(RichText::new(sign).color(colour).strong()).corner_radius(BADGE / 2.0);
-    let put = |ui: &mut Ui| {
-        ui.spacing_mut().button_padding = egui::Vec2::ZERO;
-        ui.put(place, button.fill(palette.ground).min_size(place.size()))
-    };
-    let response = ui.add_enabled_ui(!brush.app.busy, put).inner;
-    let name = format!("{} {}", brush.say(faithful::QUESTION), landed.kind.key());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
-    let response = response.on_hover_text(format!("{}\n{said}", brush.say(faithful::QUESTION)));
-    if response.on_disabled_hover_text(brush.say(faithful::TESTING)).clicked() {
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}: {said}")));
+    let is_lit = response.hovered() || response.has_focus();
+    let line = Stroke::new(if is_lit { 2.0 } else { 1.0 }, if is_lit { palette.accent } else { palette.weak });
+    let radius = place.width() / 2.0;
+    ui.painter().circle(place.center(), radius, palette.ground, line);
+    let font = title_font(13.0);
+    ui.painter().text(place.center(), egui::Align2::CENTER_CENTER, sign, font, colour);
+    if response.clicked() && !brush.app.busy {
         brush.commands.push(Command::TestMap(method, landed.kind));
     }
+    response.on_hover_text(format!("{}\n{said}", brush.say(faithful::QUESTION)));
 }
 
 /// The verdict with its sign and colour.

@@ -2,13 +2,14 @@
 
 use egui::{Align2, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 
+use super::faithful::{badge, badge_place};
 use super::map_picture::{Overlay, draw, interact, shape};
 use super::{Brush, View, number};
 use crate::app::{App, Command, Layer, Scale};
 use crate::attribution::{ATTRIBUTIONS, Attribution, named};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::faithful::rank_correlation;
-use crate::methods::{Evidence, Heatmap};
+use crate::methods::{Evidence, Heatmap, MapKind};
 use crate::ui::texts::{self, four_ways};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
@@ -86,6 +87,10 @@ impl View for HeatmapView {
                     if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                         let label = format!("{} {phrase} · {name}", brush.say(texts::MAP_PICTURE));
                         interact(ui, evidence, brush, placed, attribution.key, &label);
+                        let kind = MapKind::Attribution(attribution.key);
+                        if let Some(landed) = brush.app.landed_by(evidence.method, kind) {
+                            badge(ui, brush, (evidence.method, &landed), badge_place(placed.picture));
+                        }
                     }
                     legend(ui, brush, attribution, map, top);
                 });

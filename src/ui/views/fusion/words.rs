@@ -2,13 +2,14 @@
 
 use egui::{Button, Rect, RichText, Role, Sense, Slider, Ui, WidgetInfo, vec2};
 
+use super::super::faithful::{badge, badge_place};
 use super::super::map_picture::{Overlay, draw, interact, shape};
 use super::super::{Brush, View, number};
 use super::{Of, asked, choices, is_word, map_of_all, name, place, shown, top_of};
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::reading::{LineKind, Place, Reading, Weighting};
-use crate::methods::{Evidence, joined};
+use crate::methods::{Evidence, MapKind, joined};
 use crate::ui::texts;
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
@@ -223,6 +224,10 @@ fn maps(ui: &mut Ui, evidence: &Evidence, brush: &mut Brush<'_>, reading: &Readi
             let overlay = Overlay { values: &map, top, signed: false, name: key };
             if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                 interact(ui, evidence, brush, placed, key, &format!("{title} · {}", brush.say(text)));
+                let kind = MapKind::Attention(weighting, place(brush.app, line));
+                if let Some(landed) = brush.app.landed_by(evidence.method, kind) {
+                    badge(ui, brush, (evidence.method, &landed), badge_place(placed.picture));
+                }
             }
             legend(ui, brush, &map, top);
         });

@@ -6,6 +6,7 @@ use egui::{
 };
 
 use super::super::Brush;
+use super::super::faithful::{badge, badge_place};
 use super::super::map_picture::{Overlay, draw, plain};
 use super::{Shown, name, percent, similarity_name, similarity_text};
 use crate::app::{Command, Thing};
@@ -61,6 +62,11 @@ impl Cells<'_> {
         if is_winner {
             ui.painter().rect_stroke(rect, 0.0, Stroke::new(2.5, palette.accent), StrokeKind::Inside);
             mark(ui.painter(), rect.min, palette.accent, palette.card);
+            // Its map is the one that stands for the words, if no other layer or head was chosen.
+            let landed = brush.app.landed(self.evidence.method).filter(|landed| landed.values == *map);
+            if let Some(landed) = landed.filter(|_| rect.width() > 3.0 * badge_place(rect).width()) {
+                badge(ui, brush, (self.evidence.method, &landed), badge_place(rect));
+            }
         }
         if let Some(stroke) = brush.outline(Thing::Query(query)) {
             ui.painter().rect_stroke(whole.expand(3.0), 5.0, stroke, StrokeKind::Inside);

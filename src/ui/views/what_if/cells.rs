@@ -5,8 +5,9 @@ use egui::{Align2, Rect, Response, RichText, Role, Sense, Stroke, StrokeKind, Ui
 use super::{layer_name, name_of, stack_name};
 use crate::app::Command;
 use crate::app::effects::{Effects, Parts, Stack};
+use crate::app::patching::PatchedWords;
 use crate::methods::interventions::{Ablation, LAST};
-use crate::methods::{Intervention, Route};
+use crate::methods::{Evidence, Intervention, Route};
 use crate::ui::texts::what_if;
 use crate::ui::theme::{GAP, ink_on, signed_heat, title_font};
 use crate::ui::views::Brush;
@@ -160,6 +161,65 @@ pub(super) fn routes(ui: &mut Ui, brush: &mut Brush<'_>, parts: &Parts, effects:
     });
 }
 
+/// What the states of the pinned text do, position by position behind each block.
+pub(super) fn patched_words(
+    ui: &mut Ui,
+    brush: &mut Brush<'_>,
+    evidence: &Evidence,
+    effects: &Effects,
+    size: egui::Vec2,
+) {
+    let palette = brush.palette();
+    let (whole, positions, length, layers) = match &effects.patched_words {
+        Some(PatchedWords::Alike { whole, positions, length, layers }) => (whole, positions, *length, layers),
+        Some(PatchedWords::Unlike(here, there)) => {
+            let said = brush.say(what_if::UNLIKE_TEXTS).replace("{here}", &here.to_string());
+            let text = RichText::new(said.replace("{there}", &there.to_string())).color(palette.weak).small();
+            ui.add(egui::Label::new(text).wrap());
+            return;
+        }
+        None => return,
+    };
+    // What stands at a position: in a row with patches, of the row; else the text's own token, where they are as many.
+    let row: Vec<&str> = match &evidence.spliced {
+        Some(spliced) => spliced.row.iter().map(|token| token.text.as_str()).collect(),
+        None => evidence.tokens.texts.iter().map(String::as_str).collect(),
+    };
+    let name = |at: usize| match row.get(at).filter(|_| row.len() == length) {
+        Some(text) => text.trim().to_owned(),
+        None => (at + 1).to_string(),
+    };
+    let change = |held: &f32| held - effects.whole;
+    let top = layers.iter().flatten().map(|held| change(held).abs()).fold((whole - effects.whole).abs(), f32::max);
+    let table = Table { size, top: top.max(1e-6) };
+    let (step, small) = (size + BETWEEN, egui::TextStyle::Small.resolve(ui.style()));
+    ui.vertical(|ui| {
+        let title = brush.say(what_if::PATCHED_WORDS).replace("{whole}", &format!("{whole:.2}"));
+        ui.label(RichText::new(title).font(title_font(13.0)));
+        let all = vec2(RULER + step.x * positions.len() as f32, RULER + step.y * layers.len() as f32);
+        let (outer, _) = ui.allocate_exact_size(all, Sense::hover());
+        let corner = outer.min + vec2(RULER, RULER);
+        for (column, at) in positions.iter().enumerate() {
+            let place = corner + vec2(step.x * column as f32, -4.0);
+            let mut job = egui::text::LayoutJob::simple_singleline(name(*at), small.clone(), palette.weak);
+            job.wrap = egui::text::TextWrapping::truncate_at_width(size.x);
+            let galley = ui.painter().layout_job(job);
+            ui.painter().galley(place - vec2(0.0, galley.size().y), galley, palette.weak);
+        }
+        for (layer, values) in layers.iter().enumerate() {
+            let at = corner + vec2(-6.0, step.y * layer as f32 + size.y / 2.0);
+            ui.painter().text(at, Align2::RIGHT_CENTER, (layer + 1).to_string(), small.clone(), palette.weak);
+            for (column, held) in values.iter().enumerate() {
+                let rect = Rect::from_min_size(corner + vec2(step.x * column as f32, step.y * layer as f32), size);
+                let word = positions.get(column).map(|at| name(*at)).unwrap_or_default();
+                let name = format!("{} · “{word}” · {}", layer_name(brush, layer), column + 1);
+                let shown = Cell { name: &name, is_off: false, effect: Some(change(held)), grounding: None };
+                cell(ui, brush, rect, &shown, table, Sense::hover());
+            }
+        }
+    });
+}
+
 fn standing<'a>(brush: &'a Brush<'_>) -> &'a [Intervention] {
     brush.app.interventions(brush.app.state.method.0)
 }
@@ -207,13 +267,14 @@ pub(super) fn heads(
     let (size, step) = (table.size, table.size + BETWEEN);
     let grounding = brush.app.grounding(parts, stack);
     let best = grounding.map_or(0.0, |shares| shares.iter().copied().fold(0.0, f32::max));
-    let mut title = stack_name(brush, stack.tower, stack.attn);
-    if grounding.is_some() && measured.is_none() {
-        title = format!("{title} · {}", brush.say(what_if::GROUNDING));
-    }
+    let title = stack_name(brush, stack.tower, stack.attn);
     ui.vertical(|ui| {
         ui.set_width(width_of(stack, size));
         ui.add(egui::Label::new(RichText::new(&title).font(title_font(13.0))).truncate());
+        if grounding.is_some() && measured.is_none() {
+            let text = RichText::new(brush.say(what_if::GROUNDING)).color(palette.weak).small();
+            ui.add(egui::Label::new(text).truncate());
+        }
         let all = vec2(RULER + step.x * stack.heads as f32, RULER + step.y * stack.layers.len() as f32);
         let (outer, _) = ui.allocate_exact_size(all, Sense::hover());
         let corner = outer.min + vec2(RULER, RULER);

@@ -10,6 +10,7 @@ use super::faithful::what_is_held;
 use super::parts::signed_bar;
 use super::{Brush, View};
 use crate::app::effects::{Effects, Stack};
+use crate::app::patching::PatchedWords;
 use crate::app::{App, Command};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::evidence::Said;
@@ -97,6 +98,7 @@ impl View for WhatIfView {
             }
             if let Some(effects) = &effects {
                 patches::patched(ui, brush, evidence, effects, size.y * MAP);
+                cells::patched_words(ui, brush, evidence, effects, size);
             }
         });
     }
@@ -120,6 +122,11 @@ impl View for WhatIfView {
             let patches = patched.layers.first().map_or(0, Vec::len);
             let axes = [Axis::numbered("layer", patched.layers.len()), Axis::numbered("patch", patches)];
             arrays.push(Numbers::new("patched", axes, patched.layers.concat()));
+        }
+        if let Some(PatchedWords::Alike { positions, layers, .. }) = &effects.patched_words {
+            let positions = positions.iter().map(|at| (at + 1).to_string());
+            let axes = [Axis::numbered("layer", layers.len()), Axis::labelled("position", positions)];
+            arrays.push(Numbers::new("patched_words", axes, layers.concat()));
         }
         arrays
     }

@@ -33,17 +33,21 @@ pub(super) fn hide(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, side
         let along = |offset: f32, length: f32, count: usize| {
             ((offset / length * count as f32).max(0.0) as usize).min(count.saturating_sub(1))
         };
-        let at = response.interact_pointer_pos().map(|pointer| {
+        let patch_at = |pointer: egui::Pos2| {
             let row = along(pointer.y - seen.top(), seen.height(), rows);
             row * columns + along(pointer.x - seen.left(), seen.width(), columns)
-        });
+        };
+        let at = response.interact_pointer_pos().map(patch_at);
         let mut brushed: Vec<usize> = ui.data(|data| data.get_temp(id)).unwrap_or_default();
-        if let (true, Some(patch)) = (response.dragged(), at) {
-            // A stroke begins where the pointer was pressed.
-            if !brushed.contains(&patch) {
-                brushed.push(patch);
-                ui.data_mut(|data| data.insert_temp(id, brushed.clone()));
+        if response.dragged() {
+            // A stroke begins where the pointer was pressed, which is only known to be one once it has moved.
+            let pressed = ui.input(|input| input.pointer.press_origin()).map(patch_at);
+            for patch in pressed.into_iter().chain(at) {
+                if !brushed.contains(&patch) {
+                    brushed.push(patch);
+                }
             }
+            ui.data_mut(|data| data.insert_temp(id, brushed.clone()));
         }
         let painter = ui.painter_at(placed.picture);
         for patch in (0..rows * columns).filter(|patch| hidden.contains(patch) != brushed.contains(patch)) {
