@@ -600,7 +600,7 @@ fn relevancy_follows_both_kinds_of_attention() {
     let in_row = product(&vec![vec![0.0, words[1][0], words[1][1]]], &of_picture);
     close(&relevancy(&alone, &flow, 2).expect("a map"), &in_row[0][1..], "a row");
     // Latents look at three positions and at themselves; a gated cross-attention stands before its block.
-    let latents = vec![vec![0.1, 0.2, 0.3, 0.4, 0.0], vec![0.2, 0.2, 0.2, 0.2, 0.2]];
+    let latents = [vec![0.1, 0.2, 0.3, 0.4, 0.0], vec![0.2, 0.2, 0.2, 0.2, 0.2]];
     let site = Site::new(Tower::Resampler, 0, Point::Pattern(Attn::CrossAttn));
     let mut gated = alone.clone();
     let both = Array { shape: vec![1, 1, 2, 5], data: latents.concat() };

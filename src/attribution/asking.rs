@@ -65,6 +65,9 @@ pub trait Asked {
     fn flow(&mut self, sites: &SitePattern) -> Result<(Recording, Flow)>;
 }
 
+/// Makes a map by asking; its second argument gets the share that is done.
+pub type MakeMap = fn(&mut dyn Asked, &mut dyn FnMut(f32)) -> Result<Vec<f32>>;
+
 /// Such an attribution. Its name on the screen stands in the language files, as `attribution-` with the key behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Explainer {
@@ -74,9 +77,8 @@ pub struct Explainer {
     pub help: [&'static str; 2],
     /// Where it was published.
     pub paper: &'static str,
-    /// The map: one number a patch, row by row, in units of what is held to; below zero what speaks against it. `progress` gets
-    /// the share that is done.
-    pub map: fn(&mut dyn Asked, progress: &mut dyn FnMut(f32)) -> Result<Vec<f32>>,
+    /// The map: one number a patch, row by row, in units of what is held to; below zero what speaks against it.
+    pub map: MakeMap,
 }
 
 /// All of them.

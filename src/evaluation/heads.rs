@@ -26,6 +26,9 @@ pub const USUAL: (usize, u32) = (256, 99);
 /// Scenes that are looked at before it is asked whether to go on.
 const TOGETHER: usize = 16;
 
+/// How well each head grounds on some scenes, `[layers][heads]`.
+type Measure<'a> = dyn Fn(&[Scene]) -> Result<Vec<Vec<f64>>> + 'a;
+
 /// How well each head grounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Heads {
@@ -53,7 +56,7 @@ pub fn measure(
 ) -> Result<Heads> {
     let checkpoint = Checkpoint::open(folder)?;
     let class = checkpoint.class();
-    let of: Box<dyn Fn(&[Scene]) -> Result<Vec<Vec<f64>>>> = if CLASSES.contains(&class) {
+    let of: Box<Measure<'_>> = if CLASSES.contains(&class) {
         let opened = OpenedFusion::open(folder, device)?;
         Box::new(move |scenes| fusion::heads(&opened, scenes, stop))
     } else if WITH_QUERIES.contains(&class) {

@@ -10,10 +10,13 @@ use crate::methods::holding::{About, Claim, Held, Measure, probabilities};
 use crate::models::fusion::Task;
 use crate::taps::{CancelToken, Tower};
 
+/// The ids of a text, and tokens by the positions that predict them.
+type HeldTo = (Vec<u32>, Vec<(usize, u32)>);
+
 impl CrossAttention {
     /// The text that the model is held to, and the tokens of it, each by the position that predicts it; of a question, the tokens
     /// of the answer.
-    fn held_to(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<(Vec<u32>, Vec<(usize, u32)>)> {
+    fn held_to(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<HeldTo> {
         let asked_for = claim.about(input);
         let task = self.opened.task();
         let of_written = claim == Claim::Written || task == Task::Answer;

@@ -25,6 +25,8 @@ pub struct ExplainersView(pub &'static str);
 const LEAST_PICTURE: f32 = 90.0;
 /// Height of a line of the table.
 const LINE: f32 = 21.0;
+/// So much larger pictures have to become in one row more.
+const WORTH: f32 = 1.3;
 /// Height of a tile's title.
 const TITLE: f32 = 20.0;
 
@@ -57,11 +59,12 @@ impl View for ExplainersView {
         let top = shown.iter().filter_map(|shown| shown.landed.as_ref()).map(Landed::highest).fold(1e-9, f32::max);
         controls(ui, brush, &shown, top);
         let space = ui.available_rect_before_wrap();
-        let table = LINE * (shown.len() + 1) as f32 + GAP;
+        let table = LINE * (shown.len() + 2) as f32 + GAP;
         let room = vec2(space.width(), space.height() - table);
-        // In as many rows as make the pictures largest.
+        // In one row, unless in several the pictures are much larger.
         let sizes = (1..=3).map(|rows| (rows, size_of_tile(room, (rows, shown.len()), shape(brush))));
-        let (rows, size) = sizes.max_by(|(_, one), (_, other)| one.y.total_cmp(&other.y)).unwrap_or((1, room));
+        let (rows, size) =
+            sizes.reduce(|best, next| if next.1.y > WORTH * best.1.y { next } else { best }).unwrap_or((1, room));
         let columns = shown.len().div_ceil(rows).max(1);
         for (at, one) in shown.iter().enumerate() {
             let place = vec2((at % columns) as f32, (at / columns) as f32) * (size + vec2(GAP, GAP));
@@ -250,9 +253,10 @@ fn agreement(ui: &mut Ui, brush: &Brush<'_>, shown: &[Shown]) {
             if knows {
                 match one.landed.as_ref().and_then(|landed| landed.fares) {
                     Some(fares) => {
-                        let (sign, word, colour) = match fares.hit {
-                            true => ("●", four_ways::HIT, palette.accent),
-                            false => ("○", four_ways::MISS, palette.warning),
+                        let (sign, word, colour) = if fares.hit {
+                            ("●", four_ways::HIT, palette.accent)
+                        } else {
+                            ("○", four_ways::MISS, palette.warning)
                         };
                         let share = fares.on_objects * 100.0;
                         ui.label(small(format!("{sign} {} {share:.0} %", brush.say(word))).color(colour));
