@@ -7,17 +7,21 @@ use indicatif::{HumanBytes, HumanCount};
 use crate::cli::output::say;
 use crate::methods::METHODS;
 use crate::models::cache;
+use crate::models::catalogue::published;
 use crate::models::inventory::{Entry, available_memory, list};
 
 /// List the checkpoints that are built in or in the local Hugging Face cache, and which fit into this machine's memory.
 ///
 /// Nothing is fetched from the network.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  alignscope models\n  alignscope models --json")]
+#[command(after_help = "Example:\n  alignscope models\n  alignscope models --published")]
 pub struct Models {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// List published checkpoints that are known to fit, with what to look at in them, and which of them are here.
+    #[arg(long)]
+    published: bool,
 }
 
 const HEAD: [&str; 8] = ["Name", "Class", "Method", "Parameters", "File", "Memory", "Opens", "Folder"];
@@ -27,6 +31,9 @@ const NUMBERS: std::ops::RangeInclusive<usize> = 3..=5;
 impl Models {
     pub fn run(&self) -> Result<()> {
         let entries = list();
+        if self.published {
+            return self.published(&entries);
+        }
         if self.json {
             return say(serde_json::to_string_pretty(&entries)?);
         }
@@ -36,6 +43,30 @@ impl Models {
         section(&format!("In the Hugging Face cache{place}"), &cached)?;
         let memory = available_memory().map_or("unknown".into(), |bytes| HumanBytes(bytes).to_string());
         say(format!("Available memory: {memory}"))
+    }
+}
+
+impl Models {
+    /// The catalogue, and what of it is here.
+    fn published(&self, entries: &[Entry]) -> Result<()> {
+        let all = published()?;
+        if self.json {
+            return say(serde_json::to_string_pretty(&all)?);
+        }
+        for model in all {
+            let here = match model.here(entries) {
+                Some(entry) => format!("here: {}", entry.folder.display()),
+                None => "not in the cache".to_owned(),
+            };
+            // Weights are held as f32.
+            let (count, memory) = (HumanCount(model.parameters), HumanBytes(model.parameters * 4));
+            say(&model.name)?;
+            say(format!("  {}, {}", model.class, model.method().unwrap_or("?")))?;
+            say(format!("  {count} parameters, {memory} of weights in memory; licence: {}", model.licence))?;
+            say(format!("  {}", model.look[0]))?;
+            say(format!("  {here}\n"))?;
+        }
+        Ok(())
     }
 }
 

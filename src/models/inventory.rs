@@ -71,7 +71,7 @@ impl Entry {
         Self {
             built_in,
             name,
-            method: METHODS.iter().find(|(start, _)| class.starts_with(start)).map(|(_, method)| *method),
+            method: method_of(&class),
             known: MODELS.iter().any(|family| family.class == class),
             class,
             parameters: extent.as_ref().ok().map(|extent| extent.parameters),
@@ -82,6 +82,11 @@ impl Entry {
             folder,
         }
     }
+}
+
+/// How a class aligns vision and language, if that is known.
+pub(super) fn method_of(class: &str) -> Option<&'static str> {
+    METHODS.iter().find(|(start, _)| class.starts_with(start)).map(|(_, method)| *method)
 }
 
 /// Memory for a checkpoint: the files, which are read whole, the weights as f32 beside them, and a quarter of that

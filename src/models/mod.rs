@@ -10,6 +10,7 @@ pub mod blip_vision;
 pub mod bottleneck;
 pub mod builtin;
 pub mod cache;
+pub mod catalogue;
 mod causal;
 pub mod chat;
 pub mod checkpoint;

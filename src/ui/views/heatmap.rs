@@ -10,7 +10,7 @@ use crate::attribution::{ATTRIBUTIONS, Attribution, named};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::faithful::rank_correlation;
 use crate::methods::{Evidence, Heatmap, MapKind};
-use crate::ui::texts::{self, four_ways};
+use crate::ui::texts;
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
 /// The view.
@@ -210,9 +210,9 @@ fn figures_of(evidence: &Evidence, brush: &Brush<'_>, maps: &crate::methods::Wor
     let chosen = maps.get(brush.app.layer().0);
     let alike = chosen.and_then(|chosen| rank_correlation(&chosen.values, &map.values));
     let fares = brush.app.truth().and_then(|truth| truth.fares(&map.values, evidence.seen, evidence.grid));
-    let hit = fares.map(|fares| if fares.hit { four_ways::HIT } else { four_ways::MISS });
-    let parts = [alike.map(|alike| format!("ρ {alike:.2}")), hit.map(|hit| brush.say(hit).to_owned())];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    let hit = fares.map(|fares| if fares.hit { "●" } else { "○" });
+    let parts = [hit.map(str::to_owned), alike.map(|alike| format!("ρ {alike:.2}"))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// One map of the strip, with its name under it.
