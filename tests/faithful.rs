@@ -13,6 +13,7 @@ use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, Command, Theme};
 use alignscope::attribution::hiding::{Fill, Hiding};
 use alignscope::evaluation::faithfulness::{self, FaithfulPlan};
+use alignscope::evaluation::sanity;
 use alignscope::methods::faithful::{Faithfulness, Order};
 use alignscope::methods::{About, Claim, Input, METHODS, Measure};
 use alignscope::models::builtin;
@@ -169,4 +170,18 @@ fn faithfulness_is_measured_over_scenes() {
     let table = figures.to_string();
     assert!(table.contains("deletion") && table.lines().all(|line| line.chars().count() <= 110), "{table}");
     assert_eq!(table, measure().to_string(), "a seed gives the same figures");
+}
+
+/// Maps are about their model: with all weights shuffled none stays as it was; and the text-free ones don't hang on the seed alone.
+#[test]
+fn maps_change_with_the_weights() {
+    let folder = builtin::folder().join("blip2-retrieval");
+    let plan = FaithfulPlan { seed: 1, scenes: 2, fill: Fill::Mean };
+    let figures = sanity::evaluate(&folder, "cpu", plan, &mut |_, _| ()).expect("figures");
+    assert!(figures.maps.iter().any(|stays| stays.map == "query"), "{figures}");
+    for stays in &figures.maps {
+        let [_, _, all] = &stays.alike[..] else { panic!("{figures}") };
+        assert!(all.is_none_or(|share| share.value.abs() < 0.8), "{figures}");
+    }
+    assert!(figures.to_string().lines().all(|line| line.chars().count() <= 120), "{figures}");
 }

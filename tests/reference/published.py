@@ -90,10 +90,12 @@ PUBLISHED = {
 }
 
 
-def published_names(model):
+def published_names(model, once):
     """Names as `save_pretrained` writes them, and thus as the published files have them."""
     back = getattr(model, "_checkpoint_conversion_mapping", None) or {}
     for name, tensor in model.state_dict().items():
+        if name not in once:
+            continue
         for old, new in back.items():
             new = new.removeprefix("^")
             if name.startswith(new):
@@ -109,12 +111,11 @@ def write(folder):
         kind, config = make()
         with torch.device("meta"):
             model = kind(config)
-        # Tied weights stand in the files once.
-        tied = set(model._tied_weights_keys or []) if config.get_text_config().tie_word_embeddings else set()
+        # Tied weights stand in the files once, under their first name.
+        model.tie_weights()
+        once = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
         weights, count = {}, 0
-        for key, shape in published_names(model):
-            if key in tied:
-                continue
+        for key, shape in published_names(model, once):
             parts = re.match(r"(.*?(?:layers?|blocks?)\.)(\d+)(\..*)", key)
             generic = f"{parts[1]}#{parts[3]}" if parts else key
             entry = weights.setdefault(generic, [shape, []])

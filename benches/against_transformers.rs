@@ -1,0 +1,100 @@
+//! One pass with every attention map recorded, over and over, for `tests/reference/bench.py`, which runs the same pass in Python's
+//! transformers in turns with it:
+//!
+//! ```text
+//! cargo bench --bench against_transformers -- FOLDER
+//! ```
+//!
+//! Reads `pass` from the standard input, makes one, and answers its milliseconds; `peak` answers the most memory that the program
+//! has held, in bytes. The first line says how long opening the checkpoint took.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use alignscope::Result;
+use alignscope::models::Model;
+use alignscope::models::blip::BlipHead;
+use alignscope::models::checkpoint::Checkpoint;
+use alignscope::nn::Fusion;
+use alignscope::taps::{Recorder, SitePattern, Taps};
+use candle_core::{Device, Tensor};
+
+/// Tokens of the text beside the picture, as in the script.
+const TOKENS: usize = 16;
+
+fn main() -> Result<()> {
+    let folder = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let Some(folder) = folder else {
+        println!("name the folder of a checkpoint");
+        return Ok(());
+    };
+    let begin = Instant::now();
+    let checkpoint = Checkpoint::open(Path::new(&folder))?;
+    let (model, _) = Model::open(&checkpoint, &Device::Cpu)?;
+    answer(&format!("opened {:.3}", begin.elapsed().as_secs_f64()));
+    let side = checkpoint.config["vision_config"]["image_size"].as_u64().unwrap_or(224) as usize;
+    let pixels = Tensor::randn(0f32, 1.0, (1, 3, side, side), &Device::Cpu)?;
+    for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
+        match line.trim() {
+            "pass" => {
+                let begin = Instant::now();
+                let maps = pass(&model, &pixels)?;
+                answer(&format!("{:.3} {maps}", begin.elapsed().as_secs_f64() * 1000.0));
+            }
+            "peak" => answer(&peak().to_string()),
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn answer(line: &str) {
+    println!("{line}");
+    // The script waits for each line.
+    let _ = std::io::stdout().flush();
+}
+
+/// Runs the model once; says how many numbers of attention were recorded.
+fn pass(model: &Model, pixels: &Tensor) -> Result<usize> {
+    let mut recorder = Recorder::new(SitePattern::patterns());
+    let mut taps = Taps::none().with(&mut recorder);
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|at| 1000 + at).collect();
+    let ids = Tensor::from_vec(ids, (1, TOKENS), &Device::Cpu)?;
+    match model {
+        Model::DualEncoder(model) => {
+            model.encode_image(pixels, &mut taps)?;
+        }
+        Model::Blip(model) => {
+            let states = model.vision().forward(pixels, &mut taps)?;
+            if let BlipHead::Captioning(decoder) = model.head() {
+                let fusion = Fusion { states: &states, mask: None };
+                decoder.logits(&ids, None, fusion, None, &mut taps)?;
+            }
+        }
+        Model::QueryingRetrieval(model) => {
+            let states = model.base().vision().forward(pixels, &mut taps)?;
+            model.embed_image(&states, None, &mut taps)?;
+        }
+        Model::Projector(model) => {
+            let features = model.see(pixels, &mut taps)?;
+            let projected = model.project(&features)?;
+            let places = vec![model.placeholder(); projected.dim(1)?];
+            let all = [places, (0..TOKENS as u32).map(|at| 1000 + at).collect()].concat();
+            let ids = Tensor::from_slice(&all, (1, all.len()), &Device::Cpu)?;
+            let inputs = model.inputs(&ids, Some(&projected))?;
+            model.language().logits(&inputs, None, None, &mut taps)?;
+        }
+        _ => {}
+    }
+    drop(taps);
+    Ok(recorder.finish().activations.values().map(|array| array.data.len()).sum())
+}
+
+/// The most memory that this process has held, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}

@@ -1,0 +1,180 @@
+"""One pass with every attention map recorded: Alignscope against transformers (eager, f32), in turns, on the same machine.
+
+    cargo bench --no-run --bench against_transformers
+    .venv/bin/python tests/reference/bench.py clip-vit-base-patch32 blip-image-captioning-base
+
+Each name is one of `published.py`, or `llava-like-1b`. A checkpoint with random weights at its true size is written to a
+temporary folder, and both programs open it. Printed are the medians of interleaved passes, the spread, the peak of the
+memory that each process held, and ratios (Alignscope / transformers: below one, Alignscope is faster or smaller).
+"""
+
+import argparse
+import glob
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from published import LARGE, PUBLISHED
+
+TOKENS = 16
+ROOT = Path(__file__).parent.parent.parent
+
+
+def llava_like():
+    vision = CLIPVisionConfig(**LARGE, image_size=336, projection_dim=768)
+    text = LlamaConfig(vocab_size=32064, hidden_size=2048, intermediate_size=5632, num_hidden_layers=16,
+                       num_attention_heads=16, num_key_value_heads=16)
+    return LlavaForConditionalGeneration, LlavaConfig(vision_config=vision, text_config=text, image_token_index=32000,
+                                                      vision_feature_select_strategy="default",
+                                                      vision_feature_layer=-2)
+
+
+def build(name):
+    kind, config = llava_like() if name == "llava-like-1b" else PUBLISHED[name]()
+    torch.manual_seed(0)
+    model = kind(config).eval().float()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def passes(model):
+    """A function that makes one pass and gives how many numbers of attention came out."""
+    kind = type(model).__name__
+    side = model.config.vision_config.image_size
+    pixels = torch.randn(1, 3, side, side)
+    ids = torch.arange(1000, 1000 + TOKENS)[None]
+
+    def numbers(*groups):
+        return sum(pattern.numel() for group in groups for pattern in group or ())
+
+    def clip():
+        out = model.vision_model(pixels, output_attentions=True)
+        return numbers(out.attentions)
+
+    def blip():
+        vision = model.vision_model(pixels, output_attentions=True)
+        out = model.text_decoder(ids, encoder_hidden_states=vision[0], output_attentions=True)
+        return numbers(vision.attentions, out.attentions, out.cross_attentions)
+
+    def blip2():
+        vision = model.vision_model(pixels, output_attentions=True)
+        queries = model.query_tokens.expand(1, -1, -1)
+        out = model.qformer(query_embeds=queries, encoder_hidden_states=vision[0], output_attentions=True)
+        return numbers(vision.attentions, out.attentions, [x for x in out.cross_attentions if x is not None])
+
+    def llava():
+        patches = (side // model.config.vision_config.patch_size) ** 2
+        places = torch.full((1, patches), model.config.image_token_id)
+        # Everything that the call records, the vision tower by itself, since its maps aren't handed on.
+        vision = model.model.vision_tower(pixels, output_hidden_states=True, output_attentions=True)
+        features = model.model.multi_modal_projector(vision.hidden_states[-2][:, 1:])
+        words = model.get_input_embeddings()(torch.cat([places * 0, ids], 1))
+        words = torch.cat([features, words[:, patches:]], 1)
+        out = model.model.language_model(inputs_embeds=words, output_attentions=True)
+        model.lm_head(out.last_hidden_state)
+        return numbers(vision.attentions, out.attentions)
+
+    return {"CLIPModel": clip, "BlipForConditionalGeneration": blip, "Blip2ForImageTextRetrieval": blip2,
+            "LlavaForConditionalGeneration": llava}[kind]
+
+
+def serve(folder):
+    """This script as the other side of the turns: the same protocol as the Rust program."""
+    begin = time.perf_counter()
+    name = Path(folder).name
+    kind = llava_like()[0] if name == "llava-like-1b" else PUBLISHED[name]()[0]
+    model = kind.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    one = passes(model)
+    print(f"opened {time.perf_counter() - begin:.3f}", flush=True)
+    with torch.inference_mode():
+        for line in sys.stdin:
+            if line.strip() == "pass":
+                begin = time.perf_counter()
+                maps = one()
+                print(f"{(time.perf_counter() - begin) * 1000:.3f} {maps}", flush=True)
+            elif line.strip() == "peak":
+                print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+            else:
+                break
+
+
+class Side:
+    def __init__(self, command, threads):
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads),
+                           RAYON_NUM_THREADS=str(threads))
+        begin = time.perf_counter()
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
+        self.opened = self.answer().split()[1]
+        self.from_start = time.perf_counter() - begin
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("the program has stopped")
+        return line.strip()
+
+    def ask(self, what):
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(name, turns, threads):
+    program = max(glob.glob(str(ROOT / "target/release/deps/against_transformers-*")), key=os.path.getmtime)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / name
+        build(name).save_pretrained(folder)
+        sides = {"alignscope": Side([program, str(folder)], threads),
+                 "transformers": Side([sys.executable, __file__, "--serve", str(folder)], threads)}
+        times = {key: [] for key in sides}
+        maps = {}
+        for turn in range(turns + 1):
+            for key, side in sides.items():
+                milliseconds, maps[key] = side.ask("pass").split()
+                if turn > 0:  # the first warms up
+                    times[key].append(float(milliseconds))
+        peaks = {key: int(side.ask("peak")) for key, side in sides.items()}
+        ready = {key: side.from_start for key, side in sides.items()}
+        [side.end() for side in sides.values()]
+    ours, theirs = (statistics.median(times[key]) for key in sides)
+    spread = {key: f"{min(values):.0f}-{max(values):.0f}" for key, values in times.items()}
+    print(f"| `{name}` | {ours:.0f} ({spread['alignscope']}) | {theirs:.0f} ({spread['transformers']}) | {ours / theirs:.2f} "
+          f"| {peaks['alignscope'] / 2**30:.2f} / {peaks['transformers'] / 2**30:.2f} "
+          f"| {peaks['alignscope'] / peaks['transformers']:.2f} "
+          f"| {ready['alignscope']:.1f} / {ready['transformers']:.1f} | {ready['alignscope'] / ready['transformers']:.2f} |",
+          flush=True)
+    if maps["alignscope"] != maps["transformers"]:
+        print(f"  numbers of attention differ: {maps}", flush=True)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("names", nargs="*")
+    arguments.add_argument("--turns", type=int, default=9)
+    arguments.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments.add_argument("--serve")
+    arguments = arguments.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.serve:
+        serve(arguments.serve)
+        raise SystemExit
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {arguments.threads} threads, "
+          f"{arguments.turns} turns\n")
+    print("| checkpoint | Alignscope, ms | transformers, ms | ratio | memory, GiB | ratio | until ready, s | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in arguments.names:
+        compare(name, arguments.turns, arguments.threads)
