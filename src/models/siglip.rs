@@ -131,10 +131,7 @@ impl PoolingHead {
         let weight = attention.get("in_proj_weight", &[3 * width, width])?;
         let bias = attention.get("in_proj_bias", &[3 * width])?;
         let part = |index: usize| -> Result<Linear> {
-            Ok(Linear::new(
-                weight.narrow(0, index * width, width)?.contiguous()?,
-                bias.narrow(0, index * width, width)?.contiguous()?,
-            ))
+            Linear::new(weight.narrow(0, index * width, width)?, bias.narrow(0, index * width, width)?).turned()
         };
         Ok(Self {
             probe: scope.get("probe", &[1, 1, width])?,

@@ -42,8 +42,8 @@ impl Attention {
         let part = |at: usize| -> Result<Linear> {
             let weight = weight.narrow(0, at * width, width)?;
             match &bias {
-                Some(bias) => Ok(Linear::new(weight, bias.narrow(0, at * width, width)?)),
-                None => Linear::from_weight(weight),
+                Some(bias) => Linear::new(weight, bias.narrow(0, at * width, width)?).turned(),
+                None => Linear::from_weight(weight)?.turned(),
             }
         };
         let out_proj = Linear::load(&scope.enter("projection"), width, width)?;
@@ -76,8 +76,8 @@ impl Attention {
         let inner = heads * head_width;
         let stacked = scope.get("to_kv.weight", &[2 * inner, key_width])?;
         let q_proj = Linear::load_without_bias(&scope.enter("to_q"), width, inner)?;
-        let k_proj = Linear::from_weight(stacked.narrow(0, 0, inner)?)?;
-        let v_proj = Linear::from_weight(stacked.narrow(0, inner, inner)?)?;
+        let k_proj = Linear::from_weight(stacked.narrow(0, 0, inner)?)?.turned()?;
+        let v_proj = Linear::from_weight(stacked.narrow(0, inner, inner)?)?.turned()?;
         let out_proj = Linear::load_without_bias(&scope.enter("to_out"), inner, width)?;
         Ok(Self::new([q_proj, k_proj, v_proj], out_proj, heads))
     }

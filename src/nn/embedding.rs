@@ -86,7 +86,7 @@ impl PatchEmbedding {
         let weight = weight.reshape((width, 3 * patch * patch))?;
         let linear =
             if bias { Linear::new(weight, scope.get("bias", &[width])?) } else { Linear::from_weight(weight)? };
-        Ok(Self { linear, patch })
+        Ok(Self { linear: linear.turned()?, patch })
     }
 
     /// Maps pixels `[batch, 3, height, width]` to `[batch, patches, width]`, patches row by row. What doesn't fill a

@@ -6,6 +6,7 @@
 use candle_core::{CpuStorage, Layout, Storage, Tensor};
 use gemm::Parallelism;
 use multiversion::multiversion;
+use rayon::prelude::*;
 
 /// Sums are kept in this many lanes, as many as the widest vector register holds.
 const LANES: usize = 16;
@@ -86,6 +87,32 @@ pub(super) fn multiply(out: &mut [f32], keep: f32, scale: f32, a: Matrix<'_>, b:
             threads,
         );
     }
+}
+
+/// The matrix of rows of so many `columns`, column by column.
+pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    // A tile is read and written in whole lines of the cache, each once: rows that lie a power of two apart push each other out.
+    const SIDE: usize = 16;
+    let rows = values.len() / columns.max(1);
+    let mut turned = vec![0f32; rows * columns];
+    turned.par_chunks_mut((SIDE * rows).max(1)).enumerate().for_each(|(block, turned)| {
+        let first = block * SIDE;
+        let width = SIDE.min(columns - first);
+        let mut tile = [0f32; SIDE * SIDE];
+        for start in (0..rows).step_by(SIDE) {
+            let height = SIDE.min(rows - start);
+            for row in 0..height {
+                let line = &values[(start + row) * columns + first..][..width];
+                for (column, value) in line.iter().enumerate() {
+                    tile[column * SIDE + row] = *value;
+                }
+            }
+            for (column, turned) in turned.chunks_exact_mut(rows).enumerate() {
+                turned[start..start + height].copy_from_slice(&tile[column * SIDE..][..height]);
+            }
+        }
+    });
+    turned
 }
 
 /// Sum of a slice, in lanes.
@@ -263,6 +290,17 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
         None => candle_core::bail!("a fused operation got a tensor that isn't contiguous"),
+    }
+}
+
+/// The numbers of a matrix `[rows, columns]` whose rows, or whose columns, lie in one piece.
+pub(super) fn matrix<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Matrix<'a>> {
+    let (rows, columns) = layout.shape().dims2()?;
+    match *layout.stride() {
+        [1, apart] if apart >= rows => {
+            Ok(Matrix::strided(&storage.as_slice::<f32>()?[layout.start_offset()..], columns, rows, apart).t())
+        }
+        _ => Ok(Matrix::dense(slice(storage, layout)?, rows, columns)),
     }
 }
 
