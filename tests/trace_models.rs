@@ -375,6 +375,11 @@ fn a_changed_model_is_traced() {
     assert_ne!(logits(&plain), logits(&found));
     let other = Found::about("scene-000103.png", &built_in("blip-captioning"), &["a cat"], &cut);
     found.close("logits", &other.arrays["logits"]);
+    // In a row, the picture stands before the text.
+    let text = ["<image> a cat"];
+    let plain = Found::of(&built_in("llava"), &text, &[]);
+    let found = Found::of(&built_in("llava"), &text, &cut);
+    assert_ne!(logits(&plain), logits(&found));
 }
 
 #[test]
@@ -402,7 +407,7 @@ fn what_a_model_does_not_do_is_said() {
     assert!(explained.contains("has no attribution 'rollout'; name one of attention-read"), "{explained}");
     let changed = trace("blip-captioning", &["--change", "queries-to-picture"]);
     assert!(changed.contains("'queries-to-picture' can't be changed here") && changed.contains("words-to-picture"));
-    assert!(trace("llava", &["--change", "words-to-picture"]).contains("add --chat"));
+    assert!(trace("llava", &["--change", "words-to-picture"]).contains("begin the text with <image>"));
     let missing = trace("llava", &["--attribution", "attention-read", "--word", "horse"]);
     assert!(missing.contains("'horse' doesn't stand in the text"), "{missing}");
     let other = trace("clip", &["--attribution", "query", "--word", "cat"]);

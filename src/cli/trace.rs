@@ -66,7 +66,7 @@ pub struct TraceCommand {
     #[arg(long, default_value = "*.pattern", value_name = "NAMES")]
     sites: String,
     /// Change something in the model before; give the option again for more. Written as for 'alignscope board'; a model that
-    /// reads pictures as words needs --chat for it.
+    /// reads pictures as words needs --chat for it or, where it has no chat template, the picture before the text.
     #[arg(long, value_name = "CHANGE")]
     change: Vec<Intervention>,
     /// Where to compute: auto, cpu, cuda:N or metal.
@@ -136,8 +136,14 @@ impl TraceCommand {
         if self.change.is_empty() {
             return Ok(Interventions::default());
         }
-        if matches!(opened, Recordable::Projector(_)) && !self.chat {
-            return Err(Error::unusable("it isn't known where the picture stands in the text", "add --chat"));
+        if let Recordable::Projector(opened) = opened {
+            // The routes are those of the row as the window puts it: in the chat template or, without one, behind the picture.
+            let leads = text.trim_start().starts_with("<image>");
+            let (is_known, remedy) =
+                if opened.converses() { (self.chat, "add --chat") } else { (leads, "begin the text with <image>") };
+            if !is_known {
+                return Err(Error::unusable("it isn't known where the picture stands in the text", remedy));
+            }
         }
         let method = (entry_of(opened.checkpoint())?.open)(&self.checkpoint, device)?;
         let text = text.replace("<image>", "").trim().to_owned();
