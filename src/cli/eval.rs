@@ -16,6 +16,7 @@ use crate::evaluation::contrastive::{self, Plan};
 use crate::evaluation::faithfulness::{self, FaithfulPlan};
 use crate::evaluation::{self, fusion, heads, projector, querying, sanity};
 use crate::files;
+use crate::methods::interventions::Ablation;
 use crate::methods::{Intervention, METHODS, grounding};
 use crate::models::bottleneck::{self, OpenedBottleneck};
 use crate::models::builtin;
@@ -161,6 +162,11 @@ impl Eval {
             FillName::Blur => Fill::Blur,
         };
         let (seed, scenes) = (self.seed, self.scenes as usize);
+        let is_mean = |change: &&Intervention| matches!(change, Intervention::HeadOff { by: Ablation::Mean, .. });
+        if let Some(change) = self.change.iter().find(is_mean) {
+            let problem = format!("'{change}' can't be measured over scenes");
+            return Err(Error::unusable(problem, "name the head without its mean").into());
+        }
         let plan = FaithfulPlan { seed, scenes, fill };
         if self.heads {
             return self.measure_each("heads", folders, |folder, device, progress| {
