@@ -158,14 +158,13 @@ fn controls(ui: &mut Ui, brush: &mut Brush<'_>, shown: &[Shown], top: f32) {
             let text = if brush.app.is_testing() { faithful::TESTING } else { explainers::ASKING };
             ui.label(RichText::new(brush.say(text)).color(palette.weak).small());
         }
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let own = brush.app.state.map.scale == Scale::Own;
-            let high = if own { brush.say(texts::OWN_SCALE).to_owned() } else { format!("{:.0} %", top * 100.0) };
-            ui.label(RichText::new(high).color(palette.weak).small());
-            let (bar, _) = ui.allocate_exact_size(vec2(90.0, 10.0), Sense::hover());
-            colour_bar(ui.painter(), brush.app.state.map.colours, bar);
-            ui.label(RichText::new(brush.say(four_ways::SHARE_OF_MAP)).color(palette.weak).small());
-        });
+        ui.add_space(GAP);
+        let own = brush.app.state.map.scale == Scale::Own;
+        let high = if own { brush.say(texts::OWN_SCALE).to_owned() } else { format!("{:.0} %", top * 100.0) };
+        ui.label(RichText::new(brush.say(four_ways::SHARE_OF_MAP)).color(palette.weak).small());
+        let (bar, _) = ui.allocate_exact_size(vec2(60.0, 10.0), Sense::hover());
+        colour_bar(ui.painter(), brush.app.state.map.colours, bar);
+        ui.label(RichText::new(high).color(palette.weak).small());
     });
 }
 

@@ -248,6 +248,12 @@ fn cut(route: &Route, first: usize, last: usize) -> Intervention {
     Intervention::Cut { route: route.key.to_owned(), first, last }
 }
 
+/// Room for the routes, with their names and the cell of all blocks.
+pub(super) fn width_of_routes(parts: &Parts, size: egui::Vec2) -> f32 {
+    let most = parts.routes.iter().flat_map(|route| &route.layers).max().map_or(0, |layer| layer + 1);
+    NAME + (size.x + BETWEEN.x) * (most + 1) as f32 + GAP
+}
+
 /// Room for the heads of one attention, and for its name.
 pub(super) fn width_of(stack: &Stack, size: egui::Vec2) -> f32 {
     (RULER + (size.x + BETWEEN.x) * stack.heads as f32).max(TITLE)

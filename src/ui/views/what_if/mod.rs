@@ -74,10 +74,17 @@ impl View for WhatIfView {
         ScrollArea::both().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing = vec2(2.0 * GAP, GAP);
             let table = Table { size, top };
-            ui.horizontal_top(|ui| {
+            let side = size.y * PICTURE;
+            let both = |ui: &mut Ui| {
                 routes(ui, brush, &parts, effects.as_ref(), table);
-                patches::hide(ui, brush, evidence, size.y * PICTURE);
-            });
+                patches::hide(ui, brush, evidence, side);
+            };
+            // Beside each other where there is room for it.
+            if ui.available_width() >= cells::width_of_routes(&parts, size) + 2.0 * side {
+                ui.horizontal_top(both);
+            } else {
+                ui.vertical(both);
+            }
             let width = |stack: &Stack| width_of(stack, size) + 2.0 * GAP;
             let mut left: Vec<(usize, &Stack)> = parts.stacks.iter().enumerate().rev().collect();
             while !left.is_empty() {
