@@ -160,7 +160,7 @@ pub struct Computer {
     /// The picture with what was changed in it by hand.
     changed: Option<(PictureSource, Vec<Change>, Arc<RgbImage>)>,
     /// By the method's key, with the checkpoint's folder.
-    methods: BTreeMap<&'static str, (PathBuf, Box<dyn Method>)>,
+    pub(super) methods: BTreeMap<&'static str, (PathBuf, Box<dyn Method>)>,
     pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
     /// The last cloud of each method, with what was asked of it.
     planes: BTreeMap<&'static str, Reduced>,
@@ -239,7 +239,7 @@ impl Computer {
         };
         if let Some(errand) = &question.errand {
             let done = match errand {
-                Errand::Heads(folder) => super::effects::heads(folder, &question.device, cancel, emit),
+                Errand::Heads(folder) => self.heads(folder, &question.device, cancel, emit),
                 Errand::Effects(test) => self.measure_effects(test, question, &input, cancel, emit),
                 Errand::Tests(tests) => self.test_maps(tests, question, &input, cancel, emit),
                 Errand::Maps(asks) => self.explain(asks, question, &input, cancel, emit),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::compute::{Computer, Question, Report, interventions_of};
+use super::compute::{Computer, LIGHT, Question, Report, interventions_of};
 use super::errand::Errand;
 use super::layout::SIDE_BY_SIDE;
 use super::patching::{PatchedWords, Text};
@@ -17,6 +17,7 @@ use crate::methods::{
     About, Anatomy, Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, grounding, is_question,
 };
 use crate::models::device::choose;
+use crate::models::weights::bytes_in;
 use crate::taps::{Array, Attn, CancelToken, Change, Notes, Places, Point, Site, SitePattern, Tower};
 
 /// An attention of a part of a model, with heads that can be switched off.
@@ -41,7 +42,9 @@ pub struct Parts {
     pub routes: Vec<Route>,
     /// How many patches there are.
     pub patches: usize,
-    /// How well each head grounds of the attention by which words reach patches, as it stands beside the weights.
+    /// The attention by which words reach patches.
+    pub leads: Option<(Tower, Attn)>,
+    /// How well each of its heads grounds, as it stands beside the weights.
     pub grounding: Option<Arc<Vec<f32>>>,
 }
 
@@ -178,10 +181,9 @@ impl App {
     /// How well each head of an attention grounds, `[layers * heads]`, where words reach patches by it and that was measured.
     #[must_use]
     pub fn grounding(&self, parts: &Parts, stack: &Stack) -> Option<&[f32]> {
-        let leads = parts.stacks.iter().max_by_key(|stack| rank(self.state.method.0, stack))?;
         let folder = &self.checkpoint(self.state.method.0)?.folder;
         let heads = self.heads.get(folder).or(self.parts()?.grounding.as_ref())?;
-        let fits = leads == stack && heads.len() == stack.layers.len() * stack.heads;
+        let fits = parts.leads == Some((stack.tower, stack.attn)) && heads.len() == stack.layers.len() * stack.heads;
         fits.then_some(heads.as_slice())
     }
 
@@ -190,17 +192,6 @@ impl App {
     pub fn map_in(&self, evidence: &Evidence) -> Option<(MapKind, Vec<f32>)> {
         looks::map_of_words(self, evidence)
     }
-}
-
-/// How surely words reach the patches by this attention, in the column of a method: the highest of them is the one.
-fn rank(method: &str, stack: &Stack) -> usize {
-    let ways: &[(Tower, Attn)] = match method {
-        "contrastive" => &[(Tower::Vision, Attn::SelfAttn), (Tower::Pooler, Attn::CrossAttn)],
-        "cross-attention" => &[(Tower::Decoder, Attn::CrossAttn), (Tower::Text, Attn::CrossAttn)],
-        "querying" => &[(Tower::QFormer, Attn::CrossAttn)],
-        _ => &[(Tower::Decoder, Attn::SelfAttn)],
-    };
-    ways.iter().position(|way| *way == (stack.tower, stack.attn)).map_or(0, |at| at + 1)
 }
 
 /// What the model is asked to hold to.
@@ -263,7 +254,7 @@ impl Computer {
         let Some(folder) = &question.checkpoint else { return Ok(Parts::default()) };
         let known = self.stacks.as_ref().filter(|(known, _)| known == folder).map(|(_, stacks)| stacks.clone());
         let method = self.method(folder, &question.device)?;
-        let Anatomy { routes, patches } = method.anatomy(input)?;
+        let Anatomy { routes, patches, leads } = method.anatomy(input)?;
         let patches = patches.first().map_or(0, |patches| patches.at.len());
         let stacks = match known {
             Some(stacks) => stacks,
@@ -278,7 +269,27 @@ impl Computer {
         };
         self.stacks = Some((folder.clone(), stacks.clone()));
         let grounding = grounding::read(folder)?.map(Arc::new);
-        Ok(Parts { stacks, routes, patches, grounding })
+        Ok(Parts { stacks, routes, patches, leads, grounding })
+    }
+
+    /// Measures how well each head of a checkpoint grounds.
+    pub(super) fn heads(
+        &mut self,
+        folder: &Path,
+        device: &str,
+        cancel: &CancelToken,
+        emit: &mut dyn FnMut(Report),
+    ) -> Result<()> {
+        /// Scenes, fewer than those of the built-in figures, and their seed.
+        const ASKED: (usize, u32) = (64, 1);
+        if !bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT) {
+            // It is opened for this alone, and two of them might not fit into memory.
+            self.methods.retain(|_, (known, _)| known != folder);
+        }
+        let mut progress = |done: usize, all: usize| emit(Report::Progress(done as f32 / all.max(1) as f32));
+        let found = measure(folder, &choose(device)?, ASKED, cancel, &mut progress)?;
+        emit(Report::Heads(folder.to_owned(), found.heads.concat()));
+        Ok(())
     }
 
     /// Measures what each intervention would do alone.
@@ -375,16 +386,6 @@ impl Computer {
         emit(Report::Effects(Box::new(effects)));
         Ok(())
     }
-}
-
-/// Measures how well each head of a checkpoint grounds.
-pub(super) fn heads(folder: &Path, device: &str, cancel: &CancelToken, emit: &mut dyn FnMut(Report)) -> Result<()> {
-    /// Scenes, fewer than those of the built-in figures, and their seed.
-    const ASKED: (usize, u32) = (64, 1);
-    let mut progress = |done: usize, all: usize| emit(Report::Progress(done as f32 / all.max(1) as f32));
-    let found = measure(folder, &choose(device)?, ASKED, cancel, &mut progress)?;
-    emit(Report::Heads(folder.to_owned(), found.heads.concat()));
-    Ok(())
 }
 
 /// The attentions whose heads were seen, by the shapes at their `z` sites, `[batch, heads, queries, head width]`.

@@ -47,6 +47,7 @@ impl Computer {
             return Ok(None);
         };
         let method = self.method(folder, &question.device)?;
+        let among_words = method.anatomy(input)?.patches;
         let picture = std::slice::from_ref(&*input.picture);
         let mut hold = |input: &Input, claim: Claim, change: Change| -> Result<f32> {
             let tried = Input { tried: vec![Intervention::Other(change)], ..input.clone() };
@@ -69,7 +70,6 @@ impl Computer {
         if length != of_pinned {
             return Ok(Some(PatchedWords::Unlike(length, of_pinned)));
         }
-        let among_words = method.anatomy(input)?.patches;
         let of_picture = |at: &usize| {
             let row = among_words.iter().filter(|patches| (patches.tower, patches.attn) == (tower, Attn::SelfAttn));
             row.flat_map(|patches| &patches.at).any(|patch| patch == at)
@@ -83,9 +83,7 @@ impl Computer {
             let mut values = Vec::with_capacity(positions.len());
             for at in &positions {
                 let replaced = Change::Replaced { site, places: Places::These(vec![*at]), by: Arc::clone(&by) };
-                let tried = Input { tried: vec![Intervention::Other(replaced)], ..input.clone() };
-                let held = method.hold(&tried, &About::new(claim, picture), cancel)?;
-                values.push(held.values.first().copied().unwrap_or(f32::NAN));
+                values.push(hold(input, claim, replaced)?);
                 done += 1.0;
                 emit(Report::Progress(done / all));
             }

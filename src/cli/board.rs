@@ -22,10 +22,12 @@ pub struct Board {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The view that fills the board alone, by its name: four-ways, scene-editor, ledger, faithful; heatmap, attention, embedding,
-    /// matrix, ranking, what-if, explainers; words, cross-heads, word-patches, expected, gates, latents, mixing, what-if-words, explainers-words; queries, query-patches,
-    /// query-attention, query-says, query-words, query-masks, query-space, what-if-queries, explainers-queries; patch-words, row, row-words, row-heads,
-    /// row-patches, row-shares, row-space, row-expected, projector-change, picture-cost, what-if-row, explainers-row.
+    /// The view that fills the board alone, by its name: four-ways, scene-editor, four-clouds, ledger, faithful,
+    /// bottleneck, watch; heatmap, attention, embedding, matrix, ranking, what-if, explainers; words, cross-heads,
+    /// word-patches, expected, gates, latents, mixing, what-if-words, explainers-words; queries, query-patches,
+    /// query-attention, query-says, query-words, query-masks, query-space, what-if-queries, explainers-queries;
+    /// patch-words, row, row-words, row-heads, row-patches, row-shares, row-space, row-expected, projector-change,
+    /// picture-cost, what-if-row, explainers-row.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
     /// The lesson that is open, by its name, and its step: 01-contrastive:2.

@@ -356,7 +356,8 @@ impl Method for Contrastive {
         if leading == 0 {
             patches.push(PatchesAt { tower: Tower::Pooler, attn: Attn::CrossAttn, at: patches[0].at.clone() });
         }
-        Ok(Anatomy { routes, patches })
+        let leads = if leading == 0 { (Tower::Pooler, Attn::CrossAttn) } else { (Tower::Vision, Attn::SelfAttn) };
+        Ok(Anatomy { routes, patches, leads: Some(leads) })
     }
 
     fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {

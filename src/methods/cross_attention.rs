@@ -375,7 +375,7 @@ impl Method for CrossAttention {
             routes.push(route("answer-to-question", (Tower::Decoder, Attn::CrossAttn), cross, Places::All));
         }
         let patches = keys.into_iter().map(|attention| PatchesAt::behind(leading, patches, attention)).collect();
-        Ok(Anatomy { routes, patches })
+        Ok(Anatomy { routes, patches, leads: Some((tower, Attn::CrossAttn)) })
     }
 
     fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {

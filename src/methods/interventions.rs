@@ -194,6 +194,8 @@ pub struct Anatomy {
     pub routes: Vec<Route>,
     /// Where patches are keys.
     pub patches: Vec<PatchesAt>,
+    /// The attention by which words reach patches, whose heads are said to ground.
+    pub leads: Option<(Tower, Attn)>,
 }
 
 /// What heads gather on average, by the `z` sites of their attentions, `[heads * head width]` each.
@@ -313,6 +315,7 @@ mod tests {
                 keys: Places::All,
             }],
             patches: vec![PatchesAt::behind(1, 3, (Tower::Vision, Attn::SelfAttn)), PatchesAt::behind(1, 3, cross)],
+            leads: Some(cross),
         }
     }
 

@@ -281,7 +281,7 @@ impl Method for Projector {
             PatchesAt::behind(leading, self.patches(), (Tower::Vision, Attn::SelfAttn)),
             PatchesAt { tower, attn, at },
         ];
-        Ok(Anatomy { routes, patches })
+        Ok(Anatomy { routes, patches, leads: Some((tower, attn)) })
     }
 
     fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {

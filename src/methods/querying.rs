@@ -251,7 +251,7 @@ impl Method for Querying {
         }
         let patches = [(Tower::Vision, Attn::SelfAttn), cross];
         let patches = patches.map(|attention| PatchesAt::behind(watch::LEADING, all, attention));
-        Ok(Anatomy { routes, patches: patches.into() })
+        Ok(Anatomy { routes, patches: patches.into(), leads: Some(cross) })
     }
 
     fn hold(&mut self, input: &Input, about: &About<'_>, cancel: &CancelToken) -> Result<Held> {
