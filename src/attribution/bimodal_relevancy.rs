@@ -1,8 +1,9 @@
 #![doc = include_str!("../../assets/help/bimodal-relevancy.en.md")]
 
 use super::asking::Explainer;
+use super::matrix::{Matrix, relevance};
 use crate::error::{Error, Result};
-use crate::taps::{Array, Attn, Point, Recording, Site, SitePattern, Tower};
+use crate::taps::{Attn, Point, Recording, Site, SitePattern, Tower};
 
 /// The registry's entry. In the column of two encoders, relevancy is one of the attributions that need no asking.
 pub const ENTRY: Explainer = Explainer {
@@ -79,7 +80,7 @@ impl Part {
     }
 
     /// What lies on positions of this sequence, on those of the next part that they come from.
-    pub(super) fn hand(&self, row: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn hand(&self, row: &[f64]) -> Result<Vec<f64>> {
         let mut handed = vec![0.0; self.handed.iter().map(|(_, there)| there + 1).max().unwrap_or(0)];
         for (here, there) in &self.handed {
             handed[*there] += row.get(*here).ok_or_else(unfit)?;
@@ -110,47 +111,7 @@ impl Part {
     }
 }
 
-/// Attention times its gradient where that is positive, mean over heads.
-struct Matrix {
-    queries: usize,
-    keys: usize,
-    values: Vec<f32>, // [queries * keys]
-}
-
-impl Matrix {
-    /// Of the only entry of the batch.
-    fn read(recording: &Recording, tower: Tower, step: Step) -> Result<Self> {
-        let site = step.pattern(tower);
-        let missing = || Error::unusable(format!("the recording lacks {site} with its gradient"), "record it, too");
-        let pattern: &Array = recording.activations.get(&site).ok_or_else(missing)?;
-        let gradient = recording.gradients.get(&site).ok_or_else(missing)?;
-        let [_, heads, queries, keys] = pattern.shape[..] else { return Err(missing()) };
-        let size = queries * keys;
-        let mut values = vec![0.0; size];
-        for (share, slope) in pattern.row(0).chunks_exact(size.max(1)).zip(gradient.row(0).chunks_exact(size.max(1))) {
-            let weighted = share.iter().zip(slope).map(|(share, slope)| (share * slope).max(0.0) / heads as f32);
-            values.iter_mut().zip(weighted).for_each(|(sum, value)| *sum += value);
-        }
-        Ok(Self { queries, keys, values })
-    }
-
-    /// `row` `[queries]` times the matrix, `[keys]`.
-    fn behind(&self, row: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; self.keys];
-        for (weight, looks) in row.iter().zip(self.values.chunks_exact(self.keys.max(1))).filter(|(w, _)| **w != 0.0) {
-            out.iter_mut().zip(looks).for_each(|(out, look)| *out += weight * look);
-        }
-        out
-    }
-
-    /// The matrix times `column` `[keys]`, `[queries]`.
-    fn before(&self, column: &[f32]) -> Vec<f32> {
-        let rows = self.values.chunks_exact(self.keys.max(1));
-        rows.map(|looks| looks.iter().zip(column).map(|(look, value)| look * value).sum()).collect()
-    }
-}
-
-fn add(sum: &mut [f32], other: &[f32]) {
+fn add(sum: &mut [f64], other: &[f64]) {
     sum.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
 }
 
@@ -159,7 +120,7 @@ struct Residual<'a>(Vec<&'a Matrix>);
 
 impl Residual<'_> {
     /// R times a column.
-    fn before(&self, column: &[f32]) -> Vec<f32> {
+    fn before(&self, column: &[f64]) -> Vec<f64> {
         let mut column = column.to_vec();
         for matrix in &self.0 {
             let added = matrix.before(&column);
@@ -169,7 +130,7 @@ impl Residual<'_> {
     }
 
     /// A row times R.
-    fn behind(&self, row: &[f32]) -> Vec<f32> {
+    fn behind(&self, row: &[f64]) -> Vec<f64> {
         let mut row = row.to_vec();
         for matrix in self.0.iter().rev() {
             let added = matrix.behind(&row);
@@ -179,20 +140,20 @@ impl Residual<'_> {
     }
 
     /// One over the sums of the rows of R - 1, where these aren't zero.
-    fn scale(&self, length: usize) -> Vec<f32> {
+    fn scale(&self, length: usize) -> Vec<f64> {
         let sums = self.before(&vec![1.0; length]);
-        sums.into_iter().map(|sum| if sum - 1.0 > f32::EPSILON { 1.0 / (sum - 1.0) } else { 0.0 }).collect()
+        sums.into_iter().map(|sum| if sum - 1.0 > f64::from(f32::EPSILON) { 1.0 / (sum - 1.0) } else { 0.0 }).collect()
     }
 
     /// A row times R with the rows of R - 1 scaled to the sum 1.
-    fn normalised_behind(&self, row: &[f32]) -> Vec<f32> {
-        let scaled: Vec<f32> = row.iter().zip(self.scale(row.len())).map(|(value, scale)| value * scale).collect();
+    fn normalised_behind(&self, row: &[f64]) -> Vec<f64> {
+        let scaled: Vec<f64> = row.iter().zip(self.scale(row.len())).map(|(value, scale)| value * scale).collect();
         let through = self.behind(&scaled);
         row.iter().zip(through.iter().zip(&scaled)).map(|(own, (through, scaled))| own + through - scaled).collect()
     }
 
     /// A row times the transpose of that.
-    fn normalised_transposed(&self, row: &[f32]) -> Vec<f32> {
+    fn normalised_transposed(&self, row: &[f64]) -> Vec<f64> {
         let through = self.before(row);
         let scale = self.scale(row.len());
         row.iter().zip(through.iter().zip(scale)).map(|(own, (through, scale))| own + scale * (through - own)).collect()
@@ -206,11 +167,11 @@ impl Residual<'_> {
 /// # Errors
 /// If the recording lacks something, or the parts don't fit each other.
 pub fn relevancy(recording: &Recording, flow: &Flow, patches: usize) -> Result<Vec<f32>> {
-    let (mut row, mut by_cross): (Vec<f32>, bool) = (Vec::new(), false);
+    let (mut row, mut by_cross): (Vec<f64>, bool) = (Vec::new(), false);
     for (at, part) in flow.parts.iter().enumerate() {
-        let read = |step| Ok((step, Matrix::read(recording, part.tower, step)?));
+        let read = |step: Step| Ok((step, relevance(recording, 0, step.pattern(part.tower))?));
         let matrices: Vec<(Step, Matrix)> = part.steps(recording).into_iter().map(read).collect::<Result<_>>()?;
-        let length = matrices.iter().map(|(_, matrix)| matrix.queries).max().unwrap_or(row.len());
+        let length = matrices.iter().map(|(_, matrix)| matrix.size().0).max().unwrap_or(row.len());
         if at == 0 {
             row = vec![0.0; length];
             for start in &flow.start {
@@ -226,7 +187,7 @@ pub fn relevancy(recording: &Recording, flow: &Flow, patches: usize) -> Result<V
             row = own(matrices.len()).normalised_behind(&row);
             break;
         }
-        let mut next: Vec<f32> = Vec::new();
+        let mut next: Vec<f64> = Vec::new();
         for (place, (step, matrix)) in matrices.iter().enumerate().rev() {
             match step {
                 Step::Own(_) => {
@@ -234,13 +195,14 @@ pub fn relevancy(recording: &Recording, flow: &Flow, patches: usize) -> Result<V
                     add(&mut row, &added);
                 }
                 Step::Cross(_) => {
-                    next.resize(matrix.keys.max(next.len()), 0.0);
+                    next.resize(matrix.size().1.max(next.len()), 0.0);
                     let looking = own(place).normalised_transposed(&row);
-                    add(&mut next, &matrix.behind(&looking[..matrix.queries.min(looking.len())]));
+                    add(&mut next, &matrix.behind(&looking[..matrix.size().0.min(looking.len())]));
                 }
                 Step::Latents(_) => {
                     let all = matrix.behind(&row);
-                    let keys = matrix.keys.checked_sub(matrix.queries).ok_or_else(unfit)?;
+                    let (latents, all_keys) = matrix.size();
+                    let keys = all_keys.checked_sub(latents).ok_or_else(unfit)?;
                     next.resize(keys.max(next.len()), 0.0);
                     add(&mut next, &all[..keys]);
                     add(&mut row, &all[keys..]);
@@ -255,7 +217,7 @@ pub fn relevancy(recording: &Recording, flow: &Flow, patches: usize) -> Result<V
         }
     }
     let leading = row.len().checked_sub(patches).ok_or_else(unfit)?;
-    Ok(row.split_off(leading))
+    Ok(row[leading..].iter().map(|value| *value as f32).collect())
 }
 
 pub(super) fn unfit() -> Error {

@@ -6,7 +6,7 @@
 
 use super::Subject;
 use crate::error::{Error, Result};
-use crate::taps::{Array, Attn, Point, Site, Tower};
+use crate::taps::{Array, Attn, Point, Recording, Site, Tower};
 
 /// Weights from queries to keys.
 pub(super) struct Matrix {
@@ -14,24 +14,24 @@ pub(super) struct Matrix {
     values: Vec<f64>, // [queries * keys]
 }
 
-/// How an attention becomes a [`Matrix`].
-pub(super) type Reading = fn(&Subject<'_>, Site) -> Result<Matrix>;
+/// How an attention becomes a [`Matrix`]: that of an entry of the batch, at a site with a pattern.
+pub(super) type Reading = fn(&Recording, usize, Site) -> Result<Matrix>;
 
 /// The pattern at `site`, mean over heads.
-pub(super) fn attention(subject: &Subject<'_>, site: Site) -> Result<Matrix> {
-    let pattern = entry(subject.recording.get(site), subject, site, "pattern")?;
+pub(super) fn attention(recording: &Recording, row: usize, site: Site) -> Result<Matrix> {
+    let pattern = entry(recording.get(site), row, site, "pattern")?;
     Ok(pattern.mean_over_heads(|at| f64::from(pattern.values[at])))
 }
 
 /// The pattern at `site` times the length of what each key offers, mean over heads (Kobayashi et al. 2020, section 2.2, before the
 /// output projection).
-pub(super) fn valued(subject: &Subject<'_>, site: Site) -> Result<Matrix> {
-    let pattern = entry(subject.recording.get(site), subject, site, "pattern")?;
+pub(super) fn valued(recording: &Recording, row: usize, site: Site) -> Result<Matrix> {
+    let pattern = entry(recording.get(site), row, site, "pattern")?;
     let Point::Pattern(attn) = site.point else { return Err(missing("pattern", site)) };
     let at = Site { point: Point::V(attn), ..site };
-    let offered = subject.recording.get(at).ok_or_else(|| missing("values", at))?;
+    let offered = recording.get(at).ok_or_else(|| missing("values", at))?;
     let width = offered.shape.last().copied().unwrap_or(1).max(1);
-    let lengths: Vec<f64> = offered.row(subject.row).chunks_exact(width).map(length).collect(); // [heads * keys]
+    let lengths: Vec<f64> = offered.row(row).chunks_exact(width).map(length).collect(); // [heads * keys]
     if lengths.len() != pattern.heads * pattern.keys {
         return Err(missing("values", at));
     }
@@ -45,9 +45,9 @@ fn length(vector: &[f32]) -> f64 {
 }
 
 /// Gradient x pattern at `site` where it is positive, mean over heads (Chefer et al., equation 5).
-pub(super) fn relevance(subject: &Subject<'_>, site: Site) -> Result<Matrix> {
-    let pattern = entry(subject.recording.get(site), subject, site, "pattern")?;
-    let gradient = entry(subject.recording.gradients.get(&site), subject, site, "gradient of the pattern")?;
+pub(super) fn relevance(recording: &Recording, row: usize, site: Site) -> Result<Matrix> {
+    let pattern = entry(recording.get(site), row, site, "pattern")?;
+    let gradient = entry(recording.gradients.get(&site), row, site, "gradient of the pattern")?;
     if gradient.values.len() != pattern.values.len() {
         return Err(missing("gradient of the pattern", site));
     }
@@ -62,7 +62,7 @@ pub(super) fn last_row(subject: &Subject<'_>, reading: Reading) -> Result<Vec<f6
     } else {
         Site::new(Tower::Pooler, 0, Point::Pattern(Attn::CrossAttn))
     };
-    let matrix = reading(subject, site)?;
+    let matrix = reading(subject.recording, subject.row, site)?;
     Ok(matrix.row(0).to_vec())
 }
 
@@ -79,7 +79,7 @@ pub(super) fn carried_row(
     }
     for layer in (0..subject.depth).rev() {
         let site = Site::pattern(Tower::Vision, layer);
-        let matrix = reading(subject, site)?;
+        let matrix = reading(subject.recording, subject.row, site)?;
         // The class token stands at position 0.
         let above = row.unwrap_or_else(|| (0..matrix.keys).map(|key| f64::from(u8::from(key == 0))).collect());
         if above.len() != matrix.keys || matrix.values.len() != matrix.keys * matrix.keys {
@@ -102,6 +102,26 @@ impl Matrix {
     /// The weights of one query.
     pub(super) fn row(&self, query: usize) -> &[f64] {
         self.values.get(query * self.keys..(query + 1) * self.keys).unwrap_or_default()
+    }
+
+    /// How many queries and keys there are.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.values.len() / self.keys.max(1), self.keys)
+    }
+
+    /// `row` `[queries]` A, `[keys]`.
+    pub(super) fn behind(&self, row: &[f64]) -> Vec<f64> {
+        let mut out = vec![0.0; self.keys];
+        for (query, amount) in row.iter().enumerate().filter(|(_, amount)| **amount != 0.0) {
+            out.iter_mut().zip(self.row(query)).for_each(|(sum, weight)| *sum += amount * weight);
+        }
+        out
+    }
+
+    /// A times `column` `[keys]`, `[queries]`.
+    pub(super) fn before(&self, column: &[f64]) -> Vec<f64> {
+        let rows = self.values.chunks_exact(self.keys.max(1));
+        rows.map(|weights| weights.iter().zip(column).map(|(weight, value)| weight * value).sum()).collect()
     }
 
     /// `row` (I + A).
@@ -150,9 +170,9 @@ impl Entry<'_> {
     }
 }
 
-fn entry<'a>(array: Option<&'a Array>, subject: &Subject<'_>, site: Site, what: &str) -> Result<Entry<'a>> {
+fn entry<'a>(array: Option<&'a Array>, row: usize, site: Site, what: &str) -> Result<Entry<'a>> {
     let array = array.ok_or_else(|| missing(what, site))?;
-    let values = array.row(subject.row);
+    let values = array.row(row);
     match array.shape.as_slice() {
         [_, heads, queries, keys] if !values.is_empty() && values.len() == heads * queries * keys => {
             Ok(Entry { heads: *heads, keys: *keys, values })

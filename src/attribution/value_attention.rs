@@ -1,11 +1,11 @@
 #![doc = include_str!("../../assets/help/value-attention.en.md")]
 
 use super::asking::Explainer;
-use super::bimodal_relevancy::{Flow, Step, unfit};
+use super::bimodal_relevancy::{Flow, Order, Step, unfit};
 use super::matrix::{last_row, patches_of, valued};
 use super::{Attribution, Subject};
-use crate::error::{Error, Result};
-use crate::taps::{Point, Recording, Site, SitePattern};
+use crate::error::Result;
+use crate::taps::{Recording, Site, SitePattern};
 
 /// The registry's entry.
 pub const VALUE_ATTENTION: Attribution = Attribution {
@@ -44,7 +44,7 @@ pub const OF_ALL: Explainer = Explainer {
 /// # Errors
 /// If the recording lacks something, or the parts don't fit each other.
 pub fn along(recording: &Recording, flow: &Flow, patches: usize) -> Result<Vec<f32>> {
-    let mut row: Vec<f32> = Vec::new();
+    let mut row: Vec<f64> = Vec::new();
     for (at, part) in flow.parts.iter().enumerate() {
         let steps = part.steps(recording);
         // What a vision tower mixes is not looked at: its words are patches already.
@@ -53,19 +53,10 @@ pub fn along(recording: &Recording, flow: &Flow, patches: usize) -> Result<Vec<f
         if at > 0 && (leading.is_empty() || at + 1 == flow.parts.len()) {
             break;
         }
-        let (mut next, mut length): (Vec<f32>, usize) = (Vec::new(), 0);
+        let (mut next, mut length): (Vec<f64>, usize) = (Vec::new(), 0);
         for site in &leading {
-            let pattern = recording.get(*site).ok_or_else(|| missing(*site))?;
-            let Point::Pattern(attn) = site.point else { return Err(missing(*site)) };
-            let at_values = Site { point: Point::V(attn), ..*site };
-            let values = recording.get(at_values).ok_or_else(|| missing(at_values))?;
-            let ([_, heads, queries, keys], width) =
-                (<[usize; 4]>::try_from(&pattern.shape[..]).map_err(|_| unfit())?, values.shape.last().copied());
-            let norm = |vector: &[f32]| vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-            let lengths: Vec<f32> = values.row(0).chunks_exact(width.unwrap_or(1).max(1)).map(norm).collect();
-            if lengths.len() != heads * keys {
-                return Err(unfit());
-            }
+            let matrix = valued(recording, 0, *site)?;
+            let (queries, keys) = matrix.size();
             if row.is_empty() {
                 row = vec![0.0; queries];
                 for start in &flow.start {
@@ -73,22 +64,14 @@ pub fn along(recording: &Recording, flow: &Flow, patches: usize) -> Result<Vec<f
                 }
             }
             // Behind the patches a resampler's latents look at themselves.
-            length = if steps.iter().any(|step| matches!(step, Step::Latents(_))) { keys - queries } else { keys };
+            length = if part.order == Order::Latents { keys.checked_sub(queries).ok_or_else(unfit)? } else { keys };
             next.resize(keys.max(next.len()), 0.0);
-            let share = 1.0 / (heads * leading.len()) as f32;
-            for (at, shares) in pattern.row(0).chunks_exact(keys.max(1)).enumerate() {
-                let (head, weight) = (at / queries, row.get(at % queries).copied().unwrap_or(0.0));
-                let taken = shares.iter().zip(&lengths[head * keys..(head + 1) * keys]);
-                next.iter_mut().zip(taken).for_each(|(sum, (look, length))| *sum += share * weight * look * length);
-            }
+            let share = 1.0 / leading.len() as f64;
+            next.iter_mut().zip(matrix.behind(&row)).for_each(|(sum, taken)| *sum += share * taken);
         }
         next.truncate(length);
         row = if part.handed.is_empty() { next } else { part.hand(&next)? };
     }
     let leading = row.len().checked_sub(patches).ok_or_else(unfit)?;
-    Ok(row.split_off(leading))
-}
-
-fn missing(site: Site) -> Error {
-    Error::unusable(format!("the recording lacks {site}"), "record it, too")
+    Ok(row[leading..].iter().map(|value| *value as f32).collect())
 }
