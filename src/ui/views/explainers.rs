@@ -1,6 +1,9 @@
 //! Several explanations of the same words beside each other, on one scale, with how far they agree and how each fares.
 
-use egui::{Align, Button, Grid, Layout, Rect, RichText, ScrollArea, Sense, Stroke, StrokeKind, Ui, UiBuilder, vec2};
+use egui::{
+    Align, Button, Grid, Layout, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, UiBuilder,
+    WidgetInfo, pos2, vec2,
+};
 
 use super::faithful::{badge, badge_place, fills, verdict};
 use super::four_ways::kind_of;
@@ -158,14 +161,31 @@ fn controls(ui: &mut Ui, brush: &mut Brush<'_>, shown: &[Shown], top: f32) {
             let text = if brush.app.is_testing() { faithful::TESTING } else { explainers::ASKING };
             ui.label(RichText::new(brush.say(text)).color(palette.weak).small());
         }
-        ui.add_space(GAP);
-        let own = brush.app.state.map.scale == Scale::Own;
-        let high = if own { brush.say(texts::OWN_SCALE).to_owned() } else { format!("{:.0} %", top * 100.0) };
-        ui.label(RichText::new(brush.say(four_ways::SHARE_OF_MAP)).color(palette.weak).small());
-        let (bar, _) = ui.allocate_exact_size(vec2(60.0, 10.0), Sense::hover());
-        colour_bar(ui.painter(), brush.app.state.map.colours, bar);
-        ui.label(RichText::new(high).color(palette.weak).small());
+        legend(ui, brush, top);
     });
+}
+
+/// What the colours mean, in one piece: where there is no room for it behind the buttons, it stands below them.
+fn legend(ui: &mut Ui, brush: &Brush<'_>, top: f32) {
+    const BAR: egui::Vec2 = vec2(60.0, 10.0);
+    let weak = brush.palette().weak;
+    let own = brush.app.state.map.scale == Scale::Own;
+    let high = if own { brush.say(texts::OWN_SCALE).to_owned() } else { format!("{:.0} %", top * 100.0) };
+    let small = egui::TextStyle::Small.resolve(ui.style());
+    let line = |text: String| ui.painter().layout_no_wrap(text, small.clone(), weak);
+    let spoken = format!("{}: 0 – {high}", brush.say(four_ways::SHARE_OF_MAP));
+    let (name, high) = (line(brush.say(four_ways::SHARE_OF_MAP).to_owned()), line(high));
+    let width = name.size().x + BAR.x + high.size().x + 3.0 * SMALL_GAP;
+    let (rect, response) = ui.allocate_exact_size(vec2(width, ui.spacing().interact_size.y), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &spoken));
+    let middle = |height: f32| rect.center().y - height / 2.0;
+    let mut x = rect.left() + SMALL_GAP;
+    let (name_width, name_height) = (name.size().x, name.size().y);
+    ui.painter().galley(pos2(x, middle(name_height)), name, weak);
+    x += name_width + SMALL_GAP;
+    let bar = Rect::from_min_size(pos2(x, middle(BAR.y)), BAR);
+    colour_bar(ui.painter(), brush.app.state.map.colours, bar);
+    ui.painter().galley(pos2(bar.right() + SMALL_GAP, middle(high.size().y)), high, weak);
 }
 
 /// One explanation: its name, and the picture under its map.
@@ -180,7 +200,9 @@ fn tile(
     let name = kind_of(brush, shown.kind);
     let title = RichText::new(format!("{}  {name}", at + 1)).font(title_font(12.5)).color(palette.text);
     ui.add(egui::Label::new(title).truncate().sense(Sense::hover())).on_hover_ui(|ui| explained(ui, brush, shown.kind));
-    let outer = ui.available_rect_before_wrap();
+    // A square from the left, so that pictures stand below their names.
+    let room = ui.available_rect_before_wrap();
+    let outer = Rect::from_min_size(room.min, egui::Vec2::splat(room.width().min(room.height())));
     let Some(landed) = &shown.landed else {
         ui.painter().rect_stroke(outer, 3.0, Stroke::new(1.0, palette.weak), StrokeKind::Inside);
         let place = Rect::from_center_size(outer.center(), vec2(outer.width() - GAP, 28.0));
