@@ -17,7 +17,7 @@ use super::folder::{config_head, write_checkpoint};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Plan, Recipe};
-use super::texts::{Lines, Row, any_language, question_or_caption};
+use super::texts::{Lines, Row, any_language, conversation, question_or_caption};
 use super::tokenizer::{BEGIN, END, PAD, words};
 use super::variables::{Start, Variables};
 use crate::error::{Error, Result};
@@ -73,17 +73,28 @@ pub fn lm_config() -> LlamaConfig {
     }
 }
 
-/// Sentences about a scene, each in any language, as many as there is room for.
-fn sentences(scene: &Scene, tokenizer: &TextTokenizer, rng: &mut ChaCha8Rng) -> Result<String> {
+/// What stands before a text: half of the time sentences about the scene, each in any language and as many as there is room
+/// for, and half of the time where everything is. Whoever has read that has learned to carry a place from a word to the answer.
+fn before(scene: &Scene, tokenizer: &TextTokenizer, rng: &mut ChaCha8Rng) -> Result<Vec<u32>> {
+    let ids = |text: &str| -> Result<Vec<u32>> {
+        let mut ids = tokenizer.encode(text)?.ids;
+        ids.retain(|id| *id != END.1);
+        Ok(ids)
+    };
+    if rng.random_bool(0.5) {
+        let mut ids = ids(&scene.places(any_language(rng), rng))?;
+        ids.truncate(BEFORE);
+        return Ok(ids);
+    }
     let mut all = String::new();
     for _ in 0..rng.random_range(1..=SENTENCES) {
         let longer = format!("{all}{} ", scene.caption(any_language(rng), rng));
-        if tokenizer.encode(&longer)?.ids.len() > BEFORE {
+        if ids(&longer)?.len() > BEFORE {
             break;
         }
         all = longer;
     }
-    Ok(all)
+    ids(&all)
 }
 
 /// The weights of the language model under `prefix`, with a row more in its table of words. No text ever holds it: a vector
@@ -158,15 +169,17 @@ impl Recipe for LmRecipe {
             .into_par_iter()
             .map(|at| {
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x6c6d);
-                let language = any_language(&mut rng);
                 let scene = Scene::random(Split::Training, first + at);
-                // All texts of a step have sentences before them, or none has, so that they are of about one length.
-                let with_sentences = !step.is_multiple_of(2);
-                let before = with_sentences.then(|| sentences(&scene, &self.tokenizer, &mut rng)).transpose()?;
+                // All texts of a step have something before them, or none has, so that they are of about one length.
+                if !step.is_multiple_of(2) {
+                    let before = before(&scene, &self.tokenizer, &mut rng)?;
+                    let longest = before.len() + CONTEXT;
+                    return conversation(&self.tokenizer, &scene, before, longest, &mut rng);
+                }
+                let language = any_language(&mut rng);
                 let (given, written) = question_or_caption(&scene, language, 0.5, &[QuestionKind::Where], &mut rng);
-                let text = format!("{}{given} {written}", before.unwrap_or_default());
                 // Questions are learned, too.
-                Ok(Row::learned_behind(1, self.tokenizer.encode(&text)?.ids))
+                Ok(Row::learned_behind(1, self.tokenizer.encode(&format!("{given} {written}"))?.ids))
             })
             .collect::<Result<Vec<_>>>()?;
         Lines::new(&rows)

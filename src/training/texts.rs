@@ -136,11 +136,11 @@ impl Row {
         self.weights.resize(self.ids.len(), 0.0);
     }
 
-    /// Writes on: what follows is learned, all of it together as much as any other text, so that a `yes` isn't lost among
-    /// long captions.
+    /// Writes on: what follows is learned, all of it together by the root of its length, so that a `yes` isn't lost among long
+    /// captions, nor the last things of a caption among answers.
     pub fn write(&mut self, ids: &[u32]) {
         self.ids.extend(ids);
-        self.weights.resize(self.ids.len(), 1.0 / ids.len().max(1) as f32);
+        self.weights.resize(self.ids.len(), (ids.len().max(1) as f32).sqrt().recip());
     }
 }
 

@@ -2,11 +2,15 @@
 
 use rand::{Rng, RngExt};
 
+use super::SIDE;
 use super::claim::{Claim, Statement};
-use super::language::Language;
+use super::language::{Language, number};
 use super::questions::Direction;
 use super::scene::Scene;
 use super::thing::Thing;
+
+/// Columns and rows of the places that can be told: there are words for one to four.
+const CELLS: usize = 4;
 
 /// Words that name one thing of a scene, and the objects that they name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +78,18 @@ impl Scene {
             things.swap(last, rng.random_range(0..=last as u32) as usize);
         }
         self.list_of(things, language)
+    }
+
+    /// Every object with its column and row, from one to four, in any order: `cat three one, red ball two four`.
+    pub fn places<R: Rng + ?Sized>(&self, language: Language, rng: &mut R) -> String {
+        let cell = |start: i32, size: u32| (start + size as i32 / 2).max(0) as usize * CELLS / SIDE as usize + 1;
+        let mut places = Vec::new();
+        for object in &self.objects {
+            let (column, row) = (cell(object.x, object.size), cell(object.y, object.size));
+            let place = [object.thing.phrase(language), number(column, language).into(), number(row, language).into()];
+            places.insert(rng.random_range(0..=places.len() as u32) as usize, place.join(" "));
+        }
+        places.join(", ")
     }
 
     /// These things with their numbers: `two apples, a cat and a red ball`.
