@@ -1,7 +1,9 @@
 //! Writing files: all or nothing, so that a stop in the middle never leaves half a file where a whole one was.
 
-use candle_core::Tensor;
-use std::collections::{BTreeMap, HashMap};
+use safetensors::View;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -12,6 +14,11 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If the folder can't be made or the file can't be written.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_by(path, |file, _| file.write_all(bytes).map_err(|error| Error::io("write", path, &error)))
+}
+
+/// The same with what `fill` puts into the temporary file, which it gets with its place.
+fn write_by(path: &Path, fill: impl FnOnce(&mut File, &Path) -> Result<()>) -> Result<()> {
     let failed = |error: &std::io::Error| Error::io("write", path, error);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -26,24 +33,27 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let ordinary = std::fs::Permissions::from_mode(0o644);
         file.as_file().set_permissions(ordinary).map_err(|error| failed(&error))?;
     }
-    file.write_all(bytes).map_err(|error| failed(&error))?;
+    let place = file.path().to_path_buf();
+    fill(file.as_file_mut(), &place)?;
     file.persist(path).map_err(|error| failed(&error.error))?;
     Ok(())
 }
 
-/// Writes tensors with `metadata` as a safetensors file.
+/// Writes tensors with `metadata` as a safetensors file, one after the other.
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_safetensors(
+pub fn write_safetensors<Name: AsRef<str> + Ord + Display, Numbers: View>(
     path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
+    tensors: impl IntoIterator<Item = (Name, Numbers)>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| {
-        Error::unusable(format!("the tensors can't be stored ({error})"), "free some memory").at(path)
-    })?;
-    write(path, &bytes)
+    write_by(path, |_, place| {
+        safetensors::serialize_to_file(tensors, Some(metadata), place).map_err(|error| {
+            Error::unusable(format!("the tensors can't be stored ({error})"), "free some memory and disk space")
+                .at(path)
+        })
+    })
 }
 
 /// A picture as the bytes of a PNG file.

@@ -15,7 +15,8 @@ fn every_column_says_what_words_meet_of_a_picture() {
     for (key, vectors) in expected {
         let method = METHODS.iter().find(|method| method.key == key).expect("the method");
         let (folder, device, stop) = (builtin::folder().join(method.usual), Device::Cpu, CancelToken::default());
-        let asked = Asked { folder: &folder, device: &device, picture: &picture, text: "a cat", stop: &stop };
+        let asked =
+            Asked { folder: &folder, runtime: &(&device).into(), picture: &picture, text: "a cat", stop: &stop };
         let cost = (method.cost)(asked).expect("a cost");
         assert_eq!((cost.model.as_str(), cost.vectors, cost.width), (method.usual, vectors, 128), "{key}");
         assert!(cost.seeing > 0.0 && cost.reading > 0.0, "{key}");

@@ -17,6 +17,7 @@ use alignscope::evaluation::sanity;
 use alignscope::methods::faithful::{Faithfulness, Order};
 use alignscope::methods::{About, Claim, Input, METHODS, Measure};
 use alignscope::models::builtin;
+use alignscope::models::runtime::RuntimeName;
 use alignscope::taps::CancelToken;
 use alignscope::world::{Language, Scene, Split};
 use interface::{app, settle, state};
@@ -161,7 +162,10 @@ fn shown_maps_are_tested_and_forgotten_when_they_change() {
 fn faithfulness_is_measured_over_scenes() {
     let folder = builtin::folder().join("clip");
     let plan = FaithfulPlan { seed: 1, scenes: 3, fill: Fill::Mean };
-    let measure = || faithfulness::evaluate(&folder, "cpu", plan, &[], &mut |_, _| ()).expect("figures");
+    let measure = || {
+        faithfulness::evaluate(&folder, &RuntimeName::default().on_processor(), plan, &[], &mut |_, _| ())
+            .expect("figures")
+    };
     let figures = measure();
     let names: Vec<&str> = figures.0[0].areas.iter().map(|areas| areas.map.as_str()).collect();
     for name in ["relevancy", "gradient-input", "occlusion", "integrated-gradients", "object", "random"] {
@@ -177,7 +181,8 @@ fn faithfulness_is_measured_over_scenes() {
 fn maps_change_with_the_weights() {
     let folder = builtin::folder().join("blip2-retrieval");
     let plan = FaithfulPlan { seed: 1, scenes: 2, fill: Fill::Mean };
-    let figures = sanity::evaluate(&folder, "cpu", plan, &mut |_, _| ()).expect("figures");
+    let figures =
+        sanity::evaluate(&folder, &RuntimeName::default().on_processor(), plan, &mut |_, _| ()).expect("figures");
     assert!(figures.maps.iter().any(|stays| stays.map == "query"), "{figures}");
     for stays in &figures.maps {
         let [_, _, all] = &stays.alike[..] else { panic!("{figures}") };

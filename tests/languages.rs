@@ -32,6 +32,7 @@ fn asked() -> BTreeSet<String> {
         .chain(bottleneck::ALL);
     let mut asked: BTreeSet<String> = ALL.iter().chain(of_views).map(|text| text.0.to_owned()).collect();
     asked.extend(["cross-attention", "querying", "projector"].map(|method| format!("no-attribution-{method}")));
+    asked.extend(["auto", "cpu", "cuda", "metal"].map(|device| format!("device-{device}")));
     asked.extend(ROUTES.iter().map(|route| format!("route-{route}")));
     asked.extend(Tower::ALL.iter().map(|tower| format!("tower-{tower}")));
     asked.extend(VIEWS.iter().map(|view| title_key(*view)));

@@ -63,7 +63,7 @@ fn llava_equals_the_reference() {
                 assert!(off <= TOLERANCE, "{folder}: fused {name} is off by {off}");
             }
         }
-        assert!(compared > 10, "{folder}: only {compared} tensors compared");
+        assert!(compared >= 10, "{folder}: only {compared} tensors compared");
         // No attention goes uncompared, and all blocks have one.
         let patterns = ours.keys().filter(|name| name.ends_with("pattern"));
         assert_eq!(patterns.clone().count(), model.vision().depth() + model.language().depth(), "{folder}");

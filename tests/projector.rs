@@ -235,7 +235,7 @@ fn wrong_input_is_refused_in_a_sentence() {
         let text = written(&reference, &model);
         let wrong = LlavaPrompt { ids: &text.ids, attention_mask: Some(&ids), projected: Some(&text.projected) };
         sentence(model.logits(wrong, taps), "attention mask has shape");
-        let tokens = model.language().words().weight().dim(0).expect("a table") as u32;
+        let tokens = model.language().words().weight().dims().expect("a table").0 as u32;
         let unknown = Tensor::new(&[[tokens + 1]], &Device::Cpu).expect("ids");
         sentence(model.inputs(&unknown, None), "use the tokenizer.json");
         let long = Tensor::ones((1, model.language().context() + 1), DType::U32, &Device::Cpu).expect("ids");

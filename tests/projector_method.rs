@@ -27,7 +27,7 @@ fn folder(fixture: &str) -> PathBuf {
 
 fn open(fixture: &str) -> Box<dyn Method> {
     let entry = named("projector").expect("the method");
-    (entry.open)(&folder(fixture), &Device::Cpu).expect("a checkpoint")
+    (entry.open)(&folder(fixture), &(&Device::Cpu).into()).expect("a checkpoint")
 }
 
 fn input(sentence: &str) -> Input {
@@ -133,7 +133,8 @@ fn patches_are_read_as_words_at_every_depth() {
                     }
                 };
                 let (word, cosine) = depth.words(patch, PatchReading::Cosine).first().expect("a word");
-                let table: Vec<Vec<f32>> = language.words().weight().to_vec2().expect("a table");
+                let table: Vec<Vec<f32>> =
+                    language.words().weight().widened().and_then(|table| Ok(table.to_vec2()?)).expect("a table");
                 let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
                 let of = |row: &Vec<f32>| {
                     row.iter().zip(&state).map(|(a, b)| a * b).sum::<f32>() / (length(row) * length(&state))

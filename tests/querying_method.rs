@@ -26,7 +26,7 @@ const QUESTION: &str = "what is there?";
 
 fn open(folder: &Path) -> Box<dyn Method> {
     let entry = named("querying").expect("the method");
-    (entry.open)(folder, &Device::Cpu).expect("a checkpoint")
+    (entry.open)(folder, &(&Device::Cpu).into()).expect("a checkpoint")
 }
 
 fn input(sentence: &str) -> Input {

@@ -69,6 +69,9 @@ fn change(app: &mut App, command: Command) {
             // Heads of one model aren't those of another.
             app.state.interventions.remove(app.state.method.0);
         }
+        Command::SetRuntime(method, runtime) => {
+            state.runtimes.insert(method.0.to_owned(), runtime);
+        }
         Command::OpenSession(path) => match session::read(&path) {
             Ok(opened) => app.state = opened,
             Err(error) => app.problem = Some(error.to_string()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::App;
 use crate::methods::METHODS;
 use crate::models::checkpoint::Checkpoint;
+use crate::models::runtime::RuntimeName;
 
 /// A checkpoint that can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,12 @@ impl App {
         let usual = crate::methods::named(method).map(|method| method.usual);
         let usual = || of_method().find(|choice| Some(choice.name.as_str()) == usual);
         chosen.or_else(usual).or_else(|| of_method().next())
+    }
+
+    /// Where the model of a method runs.
+    #[must_use]
+    pub fn runtime(&self, method: &str) -> RuntimeName {
+        self.state.runtimes.get(method).unwrap_or(&self.runtime).clone()
     }
 
     pub(super) fn set_checkpoint(&mut self, folder: PathBuf) {

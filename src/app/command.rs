@@ -17,6 +17,7 @@ use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
 use crate::methods::{Intervention, MapKind};
+use crate::models::runtime::RuntimeName;
 use crate::world::{Language, Scene};
 
 /// Something that the person asks for.
@@ -48,6 +49,8 @@ pub enum Command {
     ForgetChanges,
     /// Run another checkpoint.
     SetCheckpoint(PathBuf),
+    /// Run the model of a method elsewhere, or hold its weights otherwise.
+    SetRuntime(MethodName, RuntimeName),
     /// Take everything from a session file.
     OpenSession(PathBuf),
     /// Write everything into a session file.

@@ -2,13 +2,14 @@
 
 use image::RgbImage;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::effects::{Effects, Parts, Stack, Touched};
 use super::errand::Errand;
 use super::explained::MapAsk;
+use super::loaded::{Models, Runtimes, runtime_of};
 use super::retouch::{Change, retouched};
 use super::samples::Sample;
 use super::state::PictureSource;
@@ -16,9 +17,7 @@ use super::testing::Tested;
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
 use crate::methods::interventions::Means;
-use crate::methods::{self, Cloud, Evidence, Input, Intervention, Measure, Method, News, Pair, pairs};
-use crate::models::checkpoint::Checkpoint;
-use crate::models::device::choose;
+use crate::methods::{self, Cloud, Evidence, Input, Intervention, Measure, News, Pair, pairs};
 use crate::models::picture::Picture;
 use crate::models::weights::bytes_in;
 use crate::reduction::{self, Plane};
@@ -46,8 +45,8 @@ pub struct Question {
     pub comparison: Vec<(PictureSource, String)>,
     /// The checkpoint's folder, if there is one for the method.
     pub checkpoint: Option<PathBuf>,
-    /// Where the model runs.
-    pub device: String,
+    /// Where the model of each method runs, by its key.
+    pub runtimes: Runtimes,
     /// How the cloud is brought to two dimensions.
     pub plane: PlaneQuestion,
     /// The layer whose attention is looked at; the others are kept only where there is room.
@@ -142,6 +141,8 @@ pub enum Report {
     Heads(PathBuf, Vec<f32>),
     /// How far the work is, from 0 to 1.
     Progress(f32),
+    /// Something that a person has to know, in one sentence; the answer is there all the same.
+    Told(String),
     /// Something went wrong.
     Failed {
         /// One sentence.
@@ -159,8 +160,7 @@ pub struct Computer {
     picture: Option<(PictureSource, Arc<RgbImage>, String)>,
     /// The picture with what was changed in it by hand.
     changed: Option<(PictureSource, Vec<Change>, Arc<RgbImage>)>,
-    /// By the method's key, with the checkpoint's folder.
-    pub(super) methods: BTreeMap<&'static str, (PathBuf, Box<dyn Method>)>,
+    pub(super) models: Models,
     pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
     /// The last cloud of each method, with what was asked of it.
     planes: BTreeMap<&'static str, Reduced>,
@@ -191,7 +191,14 @@ impl Computer {
     /// Does what `request` asks for. Cancelled work reports nothing more.
     pub fn run(&mut self, request: &Request, cancel: &CancelToken, emit: &mut dyn FnMut(Report)) {
         let begin = Instant::now();
-        if let Err((error, blame)) = self.try_run(&request.question, cancel, emit) {
+        let mut done = self.try_run(&request.question, cancel, emit);
+        if let Err((error @ Error::Compute(_), _)) = &done
+            && self.fall_back(error)
+        {
+            done = self.try_run(&request.question, cancel, emit);
+        }
+        self.take_told().into_iter().for_each(|sentence| emit(Report::Told(sentence)));
+        if let Err((error, blame)) = done {
             if matches!(error, Error::Cancelled) {
                 return;
             }
@@ -239,7 +246,7 @@ impl Computer {
         };
         if let Some(errand) = &question.errand {
             let done = match errand {
-                Errand::Heads(folder) => self.heads(folder, &question.device, cancel, emit),
+                Errand::Heads(folder) => self.heads(folder, &question.runtimes, cancel, emit),
                 Errand::Effects(test) => self.measure_effects(test, question, &input, cancel, emit),
                 Errand::Tests(tests) => self.test_maps(tests, question, &input, cancel, emit),
                 Errand::Maps(asks) => self.explain(asks, question, &input, cancel, emit),
@@ -250,11 +257,11 @@ impl Computer {
             self.side_by_side(question, &input, cancel, emit).map_err(other)?;
             return self.cost_by_column(question, &picture, cancel, emit).map_err(other);
         };
-        self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
+        self.method(folder, &question.runtimes).map_err(|error| (error, Blame::Checkpoint))?;
         let is_touched = !input.interventions.is_empty();
         let untouched =
             is_touched.then(|| self.untouched(question, &input, cancel, emit)).transpose().map_err(other)?;
-        let method = self.method(folder, &question.device).map_err(|error| (error, Blame::Checkpoint))?;
+        let method = self.method(folder, &question.runtimes).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let mut cloud = None;
         let mut key = "";
@@ -293,7 +300,7 @@ impl Computer {
             let interventions = self.interventions(question, (key, folder), cancel)?;
             let input = &Input { interventions, ..input.clone() };
             let mut cloud = None;
-            let done = self.method(folder, &question.device).and_then(|method| {
+            let done = self.method(folder, &question.runtimes).and_then(|method| {
                 method.evidence(input, cancel, &mut |news| match news {
                     News::Progress(share) => emit(Report::Progress((at as f32 + share) / count)),
                     News::Evidence(evidence) => {
@@ -378,24 +385,6 @@ impl Computer {
         Ok((Arc::new(pairs), unreadable))
     }
 
-    pub(super) fn method(&mut self, folder: &Path, device: &str) -> Result<&mut Box<dyn Method>> {
-        let known = self.methods.iter().find(|(_, (known, _))| known.as_path() == folder).map(|(key, _)| *key);
-        let key = match known {
-            Some(key) => key,
-            None => {
-                let checkpoint = Checkpoint::open(folder)?;
-                let entry = methods::entry_of(&checkpoint)?;
-                self.methods.remove(entry.key); // the old one's memory is free before the new one takes its own
-                self.methods.insert(entry.key, (folder.to_path_buf(), (entry.open)(folder, &choose(device)?)?));
-                entry.key
-            }
-        };
-        match self.methods.get_mut(key) {
-            Some((_, method)) => Ok(method),
-            None => Err(Error::Cancelled),
-        }
-    }
-
     /// What the picture costs in each column, measured in the same way, as far as their checkpoints are small enough to be
     /// opened for it and can be run: what is wrong with one is said where it is looked at.
     fn cost_by_column(
@@ -418,9 +407,8 @@ impl Computer {
                 for (key, folder) in &question.cost_by_column {
                     let is_light = bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT);
                     let Some(method) = methods::named(key).filter(|_| is_light) else { continue };
-                    let device = choose(&question.device)?;
-                    let (device, text) = (&device, question.sentence.as_str());
-                    match (method.cost)(Asked { folder, device, picture, text, stop: cancel }) {
+                    let (runtime, text) = (&runtime_of(&question.runtimes, key).find()?, question.sentence.as_str());
+                    match (method.cost)(Asked { folder, runtime, picture, text, stop: cancel }) {
                         Ok(cost) => costs.push((method.key, cost)),
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         Err(_) => {}

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use super::compute::{Computer, LIGHT, Question, Report, interventions_of};
 use super::errand::Errand;
 use super::layout::SIDE_BY_SIDE;
+use super::loaded::{Runtimes, runtime_of};
 use super::patching::{PatchedWords, Text};
 use super::retouch::Change as PictureChange;
 use super::{App, AppState, PictureSource, looks};
 use crate::error::Result;
 use crate::evaluation::heads::measure;
+use crate::methods::entry_of;
 use crate::methods::interventions::Ablation;
 use crate::methods::{
     About, Anatomy, Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, grounding, is_question,
 };
-use crate::models::device::choose;
+use crate::models::checkpoint::Checkpoint;
 use crate::models::weights::bytes_in;
 use crate::taps::{Array, Attn, CancelToken, Change, Notes, Places, Point, Site, SitePattern, Tower};
 
@@ -219,7 +221,7 @@ impl Computer {
         let Some(folder) = &question.checkpoint else { return Ok(None) };
         let input = Input { interventions: Vec::new(), ..input.clone() };
         let mut said = None;
-        self.method(folder, &question.device)?.evidence(&input, cancel, &mut |news| match news {
+        self.method(folder, &question.runtimes)?.evidence(&input, cancel, &mut |news| match news {
             News::Progress(share) => emit(Report::Progress(share / 2.0)),
             News::Evidence(evidence) => said = Some(Arc::new(*evidence)),
         })?;
@@ -236,7 +238,7 @@ impl Computer {
         cancel: &CancelToken,
     ) -> Result<Option<Touched>> {
         let Some(folder) = &question.checkpoint else { return Ok(None) };
-        let method = self.method(folder, &question.device)?;
+        let method = self.method(folder, &question.runtimes)?;
         let claim = claim(question);
         let picture = [(*input.picture).clone()];
         let plain = Input { interventions: Vec::new(), ..input.clone() };
@@ -253,7 +255,7 @@ impl Computer {
     pub(super) fn parts(&mut self, question: &Question, input: &Input, cancel: &CancelToken) -> Result<Parts> {
         let Some(folder) = &question.checkpoint else { return Ok(Parts::default()) };
         let known = self.stacks.as_ref().filter(|(known, _)| known == folder).map(|(_, stacks)| stacks.clone());
-        let method = self.method(folder, &question.device)?;
+        let method = self.method(folder, &question.runtimes)?;
         let Anatomy { routes, patches, leads } = method.anatomy(input)?;
         let patches = patches.first().map_or(0, |patches| patches.at.len());
         let stacks = match known {
@@ -276,7 +278,7 @@ impl Computer {
     pub(super) fn heads(
         &mut self,
         folder: &Path,
-        device: &str,
+        runtimes: &Runtimes,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
@@ -284,10 +286,16 @@ impl Computer {
         const ASKED: (usize, u32) = (64, 1);
         if !bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT) {
             // It is opened for this alone, and two of them might not fit into memory.
-            self.methods.retain(|_, (known, _)| known != folder);
+            self.forget(folder);
         }
         let mut progress = |done: usize, all: usize| emit(Report::Progress(done as f32 / all.max(1) as f32));
-        let found = measure(folder, &choose(device)?, ASKED, cancel, &mut progress)?;
+        let found = measure(
+            folder,
+            &runtime_of(runtimes, entry_of(&Checkpoint::open(folder)?)?.key).find()?,
+            ASKED,
+            cancel,
+            &mut progress,
+        )?;
         emit(Report::Heads(folder.to_owned(), found.heads.concat()));
         Ok(())
     }
@@ -316,9 +324,9 @@ impl Computer {
         };
         let means = match test.ablation {
             Ablation::Zero => Arc::default(),
-            Ablation::Mean => self.means(folder, &question.device, cancel)?,
+            Ablation::Mean => self.means(folder, &question.runtimes, cancel)?,
         };
-        let method = self.method(folder, &question.device)?;
+        let method = self.method(folder, &question.runtimes)?;
         let claim = claim(question);
         let vision = method.anatomy(input)?.patches.into_iter().find(|patches| patches.tower == Tower::Vision);
         let places = vision.map(|patches| patches.at).unwrap_or_default();

@@ -165,7 +165,7 @@ impl Computer {
             let Some(explainer) = explainer(ask.explainer) else { continue };
             let interventions = self.interventions(question, (ask.method, &ask.folder), cancel)?;
             let input = &Input { interventions, ..input.clone() };
-            let method = self.method(&ask.folder, &question.device)?;
+            let method = self.method(&ask.folder, &question.runtimes)?;
             let hiding = Hiding::new(&input.picture, ask.fill, ask.seen, ask.grid);
             let mut holder = Holder::new(method.as_mut(), (input, ask.claim), hiding, cancel);
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));

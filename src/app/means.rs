@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::compute::{Computer, Question, interventions_of};
+use super::loaded::Runtimes;
 use super::samples::{Sample, SampleSource, samples};
 use crate::error::Result;
 use crate::methods::interventions::{Ablation, Means};
@@ -28,11 +29,11 @@ impl Computer {
         if !wanted.iter().any(is_mean) {
             return Ok(wanted);
         }
-        Ok(self.means(folder, &question.device, cancel)?.put_into(&wanted))
+        Ok(self.means(folder, &question.runtimes, cancel)?.put_into(&wanted))
     }
 
     /// What the heads of a checkpoint gather on average, over scenes of the sample menu with their captions.
-    pub(super) fn means(&mut self, folder: &Path, device: &str, cancel: &CancelToken) -> Result<Arc<Means>> {
+    pub(super) fn means(&mut self, folder: &Path, runtimes: &Runtimes, cancel: &CancelToken) -> Result<Arc<Means>> {
         if let Some((known, means)) = &self.means
             && known == folder
         {
@@ -47,7 +48,7 @@ impl Computer {
             let tried = vec![Intervention::Other(noted)];
             let input = Input::new(Arc::new(picture.clone()), sample.captions[0].clone(), Language::English);
             let about = About::new(Claim::Words(None), std::slice::from_ref(&picture));
-            self.method(folder, device)?.hold(&Input { tried, ..input }, &about, cancel)?;
+            self.method(folder, runtimes)?.hold(&Input { tried, ..input }, &about, cancel)?;
             means.add(&notes.finish());
         }
         let means = Arc::new(means);

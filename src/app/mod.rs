@@ -16,6 +16,7 @@ pub mod history;
 pub mod layout;
 pub mod learning;
 pub mod lessons;
+mod loaded;
 pub mod looks;
 mod means;
 pub mod patching;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use crate::methods::cost::PictureCost;
 use crate::methods::pairs::PairFigures;
 use crate::methods::{Evidence, METHODS};
+use crate::models::runtime::RuntimeName;
 use crate::reduction::Plane;
 use crate::world::Language;
 pub use checkpoints::CheckpointChoice;
@@ -136,8 +138,8 @@ pub struct App {
     pub checkpoints: Vec<CheckpointChoice>,
     /// The lessons, in English and Chinese.
     pub lessons: Arc<[Vec<lessons::Lesson>; 2]>,
-    /// Where models run, as [`crate::models::device::choose`] reads it.
-    pub device: String,
+    /// Where models run, but for methods for which a person chose another place.
+    pub runtime: RuntimeName,
     /// Whether something is being dragged whose answer is to follow at once.
     following: bool,
     history: History,
@@ -204,7 +206,7 @@ impl App {
         still.planes.clone_from(&self.planes);
         still.costs.clone_from(&self.costs);
         still.figures.clone_from(&self.figures);
-        still.device.clone_from(&self.device);
+        still.runtime.clone_from(&self.runtime);
         still.bottleneck = Arc::clone(&self.bottleneck);
         still.lessons = Arc::clone(&self.lessons);
         still.tested.clone_from(&self.tested);
@@ -258,7 +260,7 @@ impl App {
             palette_is_open: false,
             asks: Vec::new(),
             lessons: Arc::default(),
-            device: "auto".to_owned(),
+            runtime: RuntimeName::default(),
             following: false,
             history: History::default(),
             failed: false,
@@ -400,7 +402,7 @@ impl App {
             language: state.look.language,
             comparison: state.comparison.iter().map(caption).collect(),
             checkpoint: self.checkpoint(method).map(|choice| choice.folder.clone()),
-            device: self.device.clone(),
+            runtimes: METHODS.iter().map(|method| (method.key, self.runtime(method.key))).collect(),
             plane: PlaneQuestion {
                 reduction: space.reduction.0,
                 seed: space.seed,

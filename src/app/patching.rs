@@ -46,7 +46,7 @@ impl Computer {
         let Some(folder) = question.checkpoint.as_ref().filter(|_| question.method != "querying") else {
             return Ok(None);
         };
-        let method = self.method(folder, &question.device)?;
+        let method = self.method(folder, &question.runtimes)?;
         let among_words = method.anatomy(input)?.patches;
         let picture = std::slice::from_ref(&*input.picture);
         let mut hold = |input: &Input, claim: Claim, change: Change| -> Result<f32> {

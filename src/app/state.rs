@@ -14,6 +14,7 @@ use crate::methods::interventions::Ablation;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::methods::spliced::PatchReading;
+use crate::models::runtime::RuntimeName;
 use crate::world::{Language, Scene};
 
 /// Everything that a person can choose, in parts.
@@ -40,6 +41,8 @@ pub struct AppState {
     pub comparison: Vec<Compared>,
     /// The checkpoint of each method, by the method's key: the name of a built-in checkpoint, or a folder.
     pub checkpoints: BTreeMap<String, String>,
+    /// Where the model of each method runs, by the method's key; else where the program was told to.
+    pub runtimes: BTreeMap<String, RuntimeName>,
     /// How maps are drawn.
     pub map: MapState,
     /// The similarity matrix.

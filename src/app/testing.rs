@@ -7,6 +7,7 @@ use super::compute::{Computer, LIGHT, Question, Report};
 use super::errand::Errand;
 use super::explained::explainer_of;
 use super::layout::SIDE_BY_SIDE;
+use super::loaded::{Runtimes, runtime_of};
 use super::looks::{self, Landed};
 use super::{App, METHODS};
 use crate::attribution::hiding::{Fill, Hiding};
@@ -15,7 +16,6 @@ use crate::methods::faithful::{Faithfulness, Test, faithfulness, rank_correlatio
 use crate::methods::reading::LineKind;
 use crate::methods::sanity::{STAGES, Shuffled, shuffled};
 use crate::methods::{Claim, Evidence, Holder, Input, MapKind, Measure, Method, News, is_question, named};
-use crate::models::device::choose;
 use crate::models::weights::bytes_in;
 use crate::taps::CancelToken;
 
@@ -144,16 +144,16 @@ impl Computer {
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
-        let device = question.device.as_str();
+        let runtimes = &question.runtimes;
         let mut wrong = None;
         let count = tests.len().max(1) as f32;
         for (at, test) in tests.iter().enumerate() {
             let interventions = self.interventions(question, (test.method, &test.folder), cancel)?;
             let input = &Input { interventions, ..input.clone() };
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));
-            match self.test_map(test, device, input, cancel, &mut progress) {
+            match self.test_map(test, runtimes, input, cancel, &mut progress) {
                 Ok((faithfulness, measure)) => {
-                    let sanity = match sanity(test, device, input, cancel) {
+                    let sanity = match sanity(test, runtimes, input, cancel) {
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         // A checkpoint that can't be shuffled was tested all the same.
                         sanity => sanity.unwrap_or_default(),
@@ -170,12 +170,12 @@ impl Computer {
     fn test_map(
         &mut self,
         test: &MapTest,
-        device: &str,
+        runtimes: &Runtimes,
         input: &Input,
         cancel: &CancelToken,
         progress: &mut dyn FnMut(f32),
     ) -> Result<(Faithfulness, Measure)> {
-        let method = self.method(&test.folder, device)?;
+        let method = self.method(&test.folder, runtimes)?;
         let mut holder = holder(test, method.as_mut(), input, cancel);
         let what = Test { map: &test.map, covered: test.covered.as_deref(), seed: SEED };
         let found = faithfulness(&mut holder, &what, progress)?;
@@ -190,7 +190,12 @@ fn holder<'a>(test: &MapTest, method: &'a mut dyn Method, input: &'a Input, canc
 }
 
 /// How far the map ranks patches as before, with weights shuffled from the top.
-fn sanity(test: &MapTest, device: &str, input: &Input, cancel: &CancelToken) -> Result<Vec<(Shuffled, Option<f32>)>> {
+fn sanity(
+    test: &MapTest,
+    runtimes: &Runtimes,
+    input: &Input,
+    cancel: &CancelToken,
+) -> Result<Vec<(Shuffled, Option<f32>)>> {
     let is_light = bytes_in(&test.folder).is_ok_and(|bytes| bytes <= LIGHT);
     let (Some(method), Claim::Words(_), true) = (named(test.method), test.claim, is_light) else {
         return Ok(Vec::new());
@@ -202,7 +207,7 @@ fn sanity(test: &MapTest, device: &str, input: &Input, cancel: &CancelToken) -> 
         cancel.check()?;
         let folder = shuffled(&test.folder, stage, SEED)?;
         let mut map = None;
-        let mut shuffled = (method.open)(folder.path(), &choose(device)?)?;
+        let mut shuffled = (method.open)(folder.path(), &runtime_of(runtimes, method.key).find()?)?;
         match explainer_of(test.kind) {
             Some(explainer) => {
                 let mut holder = holder(test, shuffled.as_mut(), &asked, cancel);

@@ -1,7 +1,6 @@
 //! `alignscope eval`: measures checkpoints on fresh scenes.
 
 use anyhow::Result;
-use candle_core::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::attribution::hiding::Fill;
 use crate::cli::output::{bar, say};
+use crate::cli::runtime::Where;
 use crate::error::Error;
 use crate::evaluation::MOST_SCENES;
 use crate::evaluation::contrastive::{self, Plan};
@@ -21,11 +21,11 @@ use crate::methods::{Intervention, METHODS, grounding};
 use crate::models::bottleneck::{self, OpenedBottleneck};
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
-use crate::models::device;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
 use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
 use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
+use crate::models::runtime::Runtime;
 use crate::taps::CancelToken;
 
 /// Measure grounding and retrieval on fresh scenes, with 95 % confidence intervals.
@@ -93,9 +93,8 @@ pub struct Eval {
     /// Write the figures as JSON to this file, or without a name to the standard output in place of the table.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
-    /// Where to compute: auto, cpu, cuda:N or metal.
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    runtime: Where,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -127,24 +126,24 @@ impl Eval {
         }
         let plan = Plan { seed: self.seed, scenes: self.scenes as usize };
         match self.method {
-            Method::Contrastive => self.measure("contrastive", &contrastive::CLASSES, |folder, device, progress| {
-                let opened = Opened::open(folder, device)?;
+            Method::Contrastive => self.measure("contrastive", &contrastive::CLASSES, |folder, runtime, progress| {
+                let opened = Opened::open(folder, runtime)?;
                 contrastive::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
-            Method::CrossAttention => self.measure("cross-attention", &CLASSES, |folder, device, progress| {
-                let opened = OpenedFusion::open(folder, device)?;
+            Method::CrossAttention => self.measure("cross-attention", &CLASSES, |folder, runtime, progress| {
+                let opened = OpenedFusion::open(folder, runtime)?;
                 fusion::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
-            Method::Querying => self.measure("querying", &WITH_QUERIES, |folder, device, progress| {
-                let opened = OpenedQuerying::open(folder, device)?;
+            Method::Querying => self.measure("querying", &WITH_QUERIES, |folder, runtime, progress| {
+                let opened = OpenedQuerying::open(folder, runtime)?;
                 querying::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
-            Method::Projector => self.measure("projector", &WITH_PROJECTOR, |folder, device, progress| {
-                let opened = OpenedProjector::open(folder, device)?;
+            Method::Projector => self.measure("projector", &WITH_PROJECTOR, |folder, runtime, progress| {
+                let opened = OpenedProjector::open(folder, runtime)?;
                 projector::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
-            Method::Bottleneck => self.measure("bottleneck", &[bottleneck::CLASS], |folder, device, progress| {
-                let opened = OpenedBottleneck::open(folder, device)?;
+            Method::Bottleneck => self.measure("bottleneck", &[bottleneck::CLASS], |folder, runtime, progress| {
+                let opened = OpenedBottleneck::open(folder, runtime)?;
                 evaluation::bottleneck::evaluate(&opened, plan, &CancelToken::default(), progress)
             }),
         }
@@ -169,8 +168,8 @@ impl Eval {
         }
         let plan = FaithfulPlan { seed, scenes, fill };
         if self.heads {
-            return self.measure_each("heads", folders, |folder, device, progress| {
-                let heads = heads::measure(folder, device, (scenes, seed), &CancelToken::default(), progress)?;
+            return self.measure_each("heads", folders, |folder, runtime, progress| {
+                let heads = heads::measure(folder, runtime, (scenes, seed), &CancelToken::default(), progress)?;
                 if self.keep {
                     grounding::write(folder, heads.scenes, heads.heads.clone())?;
                 }
@@ -179,11 +178,11 @@ impl Eval {
         }
         if self.sanity {
             return self.measure_each("sanity", folders, |folder, _, progress| {
-                sanity::evaluate(folder, &self.device, plan, progress)
+                sanity::evaluate(folder, &self.runtime.name(), plan, progress)
             });
         }
         self.measure_each("faithfulness", folders, |folder, _, progress| {
-            faithfulness::evaluate(folder, &self.device, plan, &self.change, progress)
+            faithfulness::evaluate(folder, &self.runtime.name(), plan, &self.change, progress)
         })
     }
 
@@ -192,7 +191,7 @@ impl Eval {
         &self,
         method: &str,
         classes: &[&str],
-        evaluate: impl Fn(&Path, &Device, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
+        evaluate: impl Fn(&Path, &Runtime, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
     ) -> Result<()> {
         self.measure_each(method, self.checkpoints(classes)?, evaluate)
     }
@@ -202,16 +201,16 @@ impl Eval {
         &self,
         method: &str,
         folders: Vec<PathBuf>,
-        evaluate: impl Fn(&Path, &Device, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
+        evaluate: impl Fn(&Path, &Runtime, &mut dyn FnMut(usize, usize)) -> crate::Result<Figures> + Sync,
     ) -> Result<()> {
         let to_screen = self.json.as_deref() == Some(Path::new("-"));
-        let device = device::choose(&self.device)?;
+        let runtime = self.runtime.name().find()?;
         let mut reports: Vec<Figures> = Vec::new();
         for folder in folders {
             let bar = bar(0, "{msg} {bar:30} {pos}/{len} {eta} left")?;
             bar.set_message(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
             let report = crate::cli::on_deep_stack(|| {
-                evaluate(&folder, &device, &mut |done, passes| {
+                evaluate(&folder, &runtime, &mut |done, passes| {
                     bar.set_length(passes as u64);
                     bar.set_position(done as u64);
                 })

@@ -5,6 +5,7 @@ mod eval;
 mod models;
 mod output;
 mod report;
+mod runtime;
 mod scenes;
 mod subject;
 mod trace;

@@ -8,7 +8,8 @@ use crate::cli::output::say;
 use crate::methods::METHODS;
 use crate::models::cache;
 use crate::models::catalogue::published;
-use crate::models::inventory::{Entry, available_memory, list};
+use crate::models::inventory::{Entry, list};
+use crate::models::memory::available;
 
 /// List the checkpoints that are built in or in the local Hugging Face cache, and which fit into this machine's memory.
 ///
@@ -41,7 +42,7 @@ impl Models {
         section("Built in", &built_in)?;
         let place = cache::root().map(|root| format!(" ({})", root.display())).unwrap_or_default();
         section(&format!("In the Hugging Face cache{place}"), &cached)?;
-        let memory = available_memory().map_or("unknown".into(), |bytes| HumanBytes(bytes).to_string());
+        let memory = available().map_or("unknown".into(), |bytes| HumanBytes(bytes).to_string());
         say(format!("Available memory: {memory}"))
     }
 }
@@ -96,6 +97,7 @@ fn row(entry: &Entry) -> [String; HEAD.len()] {
             "not in the window yet"
         }
         (_, Some(_), _) => "no, incomplete",
+        (_, _, Some(false)) if entry.half_fits == Some(true) => "with --precision f16",
         (_, _, Some(false)) => "no, too large here",
         (_, _, None) => "memory unknown",
         _ => "yes",

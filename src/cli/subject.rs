@@ -8,6 +8,7 @@ use crate::app::layout;
 use crate::app::state::MethodName;
 use crate::app::{App, AppState, Command, Layer, PictureSource, Theme};
 use crate::attribution::{ATTRIBUTIONS, named};
+use crate::cli::runtime::Where;
 use crate::error::Error;
 use crate::world::Language;
 
@@ -37,9 +38,8 @@ pub struct Subject {
     /// Draw the map patch by patch.
     #[arg(long)]
     patches: bool,
-    /// Where to compute: auto, cpu, cuda:N or metal.
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    runtime: Where,
     /// Light or dark.
     #[arg(long, value_enum, default_value_t = ThemeName::Light)]
     theme: ThemeName,
@@ -64,7 +64,7 @@ impl Subject {
     /// The program as these options ask for it, with nothing computed yet.
     pub fn app(&self) -> Result<App> {
         let mut app = App::new(self.state()?);
-        app.device.clone_from(&self.device);
+        app.runtime = self.runtime.name();
         if let Some(key) = &self.method {
             let column = layout::named(key).ok_or_else(|| {
                 let keys: Vec<&str> = layout::keys().collect();

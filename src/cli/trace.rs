@@ -1,7 +1,6 @@
 //! `alignscope trace`: writes everything that is seen in one pass to a file.
 
 use anyhow::Result;
-use candle_core::Device;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use image::RgbImage;
@@ -11,16 +10,17 @@ use std::sync::Arc;
 use crate::attribution::hiding::{Fill, Hiding};
 use crate::attribution::{ATTRIBUTIONS, Attribution, EXPLAINERS, Subject, explainer, named};
 use crate::cli::output::{say, tell};
+use crate::cli::runtime::Where;
 use crate::error::Error;
 use crate::export::trace::Trace;
 use crate::methods::interventions::Ablation;
 use crate::methods::maps::LOOKS;
 use crate::methods::{Claim, Holder, Input, Intervention, MapKind, News, entry_of};
 use crate::models::checkpoint::Checkpoint;
-use crate::models::device;
 use crate::models::opened::Opened;
 use crate::models::picture::Picture;
 use crate::models::record::{Pass, Recordable, Wanted};
+use crate::models::runtime::Runtime;
 use crate::taps::{Array, CancelToken, Interventions, SitePattern};
 use crate::world::Language;
 
@@ -69,9 +69,8 @@ pub struct TraceCommand {
     /// reads pictures as words needs --chat for it or, where it has no chat template, the picture before the text.
     #[arg(long, value_name = "CHANGE")]
     change: Vec<Intervention>,
-    /// Where to compute: auto, cpu, cuda:N or metal.
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    runtime: Where,
     /// Also write how much each patch has to do with the word. Of CLIP and SigLIP those from cosine to grad-cam; of models whose
     /// words look at the picture or stand beside it, where they look, raw or weighted by the gradient, at the position that
     /// reads the word or predicts it; of queries the one that is most like it; of all of them gradient-input,
@@ -85,13 +84,13 @@ pub struct TraceCommand {
 
 impl TraceCommand {
     pub fn run(&self) -> Result<()> {
-        let device = device::choose(&self.device)?;
+        let runtime = self.runtime.name().find()?;
         let pictures = self.images.iter().map(|file| Picture::open(file)).collect::<crate::Result<Vec<_>>>()?;
         let pictures: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.pixels).collect();
         let trace = crate::cli::on_deep_stack(|| {
-            let opened = Recordable::open(&self.checkpoint, &device)?;
+            let opened = Recordable::open(&self.checkpoint, &runtime)?;
             self.check_attribution(&opened)?;
-            let under = self.changes(&opened, &pictures, &device)?;
+            let under = self.changes(&opened, &pictures, &runtime)?;
             let put = |text: &String| if self.chat { opened.asked(text, pictures.len()) } else { Ok(text.clone()) };
             let texts = self.texts.iter().map(put).collect::<crate::Result<Vec<_>>>()?;
             let prompt = self.prompt.as_ref().map(put).transpose()?;
@@ -114,7 +113,7 @@ impl TraceCommand {
                     _ => {
                         // It is opened once more, by what makes the maps in the window, too.
                         drop(opened);
-                        self.looks(&pictures, &device, key, word)?
+                        self.looks(&pictures, &runtime, key, word)?
                     }
                 };
                 trace.floats(format!("attribution.{key}"), maps);
@@ -129,7 +128,7 @@ impl TraceCommand {
     }
 
     /// What is changed in the model. A change of something that it lacks would otherwise be one that does nothing.
-    fn changes(&self, opened: &Recordable, pictures: &[&RgbImage], device: &Device) -> crate::Result<Interventions> {
+    fn changes(&self, opened: &Recordable, pictures: &[&RgbImage], runtime: &Runtime) -> crate::Result<Interventions> {
         let (Some(picture), Some(text)) = (pictures.first(), self.texts.first()) else {
             return Ok(Interventions::default());
         };
@@ -145,7 +144,7 @@ impl TraceCommand {
                 return Err(Error::unusable("it isn't known where the picture stands in the text", remedy));
             }
         }
-        let method = (entry_of(opened.checkpoint())?.open)(&self.checkpoint, device)?;
+        let method = (entry_of(opened.checkpoint())?.open)(&self.checkpoint, runtime)?;
         let text = text.replace("<image>", "").trim().to_owned();
         let input = Input::new(Arc::new((*picture).clone()), text, Language::English);
         let anatomy = method.anatomy(&input)?;
@@ -187,8 +186,8 @@ impl TraceCommand {
     }
 
     /// Where the word looks in each picture, `[pictures, rows, columns]`.
-    fn looks(&self, pictures: &[&RgbImage], device: &Device, key: &str, word: &str) -> crate::Result<Array> {
-        let mut method = (entry_of(&Checkpoint::open(&self.checkpoint)?)?.open)(&self.checkpoint, device)?;
+    fn looks(&self, pictures: &[&RgbImage], runtime: &Runtime, key: &str, word: &str) -> crate::Result<Array> {
+        let mut method = (entry_of(&Checkpoint::open(&self.checkpoint)?)?.open)(&self.checkpoint, runtime)?;
         let (mut data, mut grid, mut seen) = (Vec::new(), (0, 0), [0.0; 4]);
         for (at, picture) in pictures.iter().enumerate() {
             let Some(text) = self.texts.get(at).or(self.texts.last()) else { continue };

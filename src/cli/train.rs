@@ -12,11 +12,11 @@ use crate::methods::grounding;
 use crate::models::bottleneck::Connector;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
-use crate::models::device;
 use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
 use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
 use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
+use crate::models::runtime::{Runtime, choose};
 use crate::taps::CancelToken;
 use crate::training::Variables;
 use crate::training::blip::BlipRecipe;
@@ -238,7 +238,7 @@ impl Train {
         let stop = CancelToken::default();
         let handle = stop.clone();
         ctrlc::set_handler(move || handle.cancel())?;
-        let device = device::choose(&self.device)?;
+        let device = choose(&self.device)?;
         let variables = recipe.variables(&device)?;
         let parameters: usize = variables.all().iter().map(|(_, variable)| variable.elem_count()).sum();
         say(format!(
@@ -311,7 +311,13 @@ fn measure(folder: &Path) -> Result<()> {
             let opened = OpenedProjector::open(folder, &Device::Cpu)?;
             Familiarity::measure(folder, |pictures, taps| opened.see(&opened.pixels(pictures)?, taps).map(|_| ()))?;
         }
-        let heads = heads::measure(folder, &Device::Cpu, heads::USUAL, &CancelToken::default(), &mut |_, _| ())?;
+        let heads = heads::measure(
+            folder,
+            &Runtime::from(&Device::Cpu),
+            heads::USUAL,
+            &CancelToken::default(),
+            &mut |_, _| (),
+        )?;
         grounding::write(folder, heads.scenes, heads.heads)
     };
     Ok(crate::cli::on_deep_stack(measured)?)

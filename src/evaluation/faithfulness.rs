@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::methods::faithful::{along, area, descending, ends};
 use crate::methods::{Holder, Intervention, Measure, Method, entry_of};
 use crate::models::checkpoint::Checkpoint;
-use crate::models::device::choose;
+use crate::models::runtime::RuntimeName;
 use crate::taps::CancelToken;
 use crate::world::Language;
 
@@ -80,21 +80,21 @@ pub struct InBothLanguages(pub [Faithful; 2]);
 /// If no method runs it, or it gives no maps of words.
 pub fn evaluate(
     folder: &Path,
-    device: &str,
+    runtime: &RuntimeName,
     plan: FaithfulPlan,
     changes: &[Intervention],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<InBothLanguages> {
     let [english, chinese] = [0, 1].map(|part| {
         let mut of_both = |done, all| progress(part * all + done, 2 * all);
-        in_language(folder, device, plan, (Language::ALL[part], changes), &mut of_both)
+        in_language(folder, runtime, plan, (Language::ALL[part], changes), &mut of_both)
     });
     Ok(InBothLanguages([english?, chinese?]))
 }
 
 fn in_language(
     folder: &Path,
-    device: &str,
+    runtime: &RuntimeName,
     plan: FaithfulPlan,
     (language, changes): (Language, &[Intervention]),
     progress: &mut dyn FnMut(usize, usize),
@@ -102,7 +102,7 @@ fn in_language(
     let cancel = &CancelToken::default();
     let checkpoint = Checkpoint::open(folder)?;
     let entry = entry_of(&checkpoint)?;
-    let mut method = (entry.open)(folder, &choose(device)?)?;
+    let mut method = (entry.open)(folder, &runtime.find()?)?;
     let mut found: Vec<(String, Vec<[f64; 2]>)> = Vec::new();
     let mut measure = Measure::Cosine;
     let scenes = AskedScene::several(plan.seed, plan.scenes, language, changes);

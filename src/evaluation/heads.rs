@@ -4,7 +4,6 @@
 //! Of two encoders no word reaches a patch by attention: there it is the attention of the position that sums up the picture,
 //! weighted by the gradient of the noun's score.
 
-use candle_core::Device;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
@@ -18,6 +17,7 @@ use crate::models::fusion::{CLASSES, OpenedFusion};
 use crate::models::opened::Opened;
 use crate::models::projector::{CLASSES as WITH_PROJECTOR, OpenedProjector};
 use crate::models::querying::{CLASSES as WITH_QUERIES, OpenedQuerying};
+use crate::models::runtime::Runtime;
 use crate::taps::{Attn, CancelToken, Tower};
 use crate::world::{Language, Scene, Split};
 
@@ -49,7 +49,7 @@ pub struct Heads {
 /// If the checkpoint can't be opened, the work is cancelled, or a pass fails.
 pub fn measure(
     folder: &Path,
-    device: &Device,
+    runtime: &Runtime,
     (scenes, seed): (usize, u32),
     stop: &CancelToken,
     progress: &mut dyn FnMut(usize, usize),
@@ -57,16 +57,16 @@ pub fn measure(
     let checkpoint = Checkpoint::open(folder)?;
     let class = checkpoint.class();
     let of: Box<Measure<'_>> = if CLASSES.contains(&class) {
-        let opened = OpenedFusion::open(folder, device)?;
+        let opened = OpenedFusion::open(folder, runtime)?;
         Box::new(move |scenes| fusion::heads(&opened, scenes, stop))
     } else if WITH_QUERIES.contains(&class) {
-        let opened = OpenedQuerying::open(folder, device)?;
+        let opened = OpenedQuerying::open(folder, runtime)?;
         Box::new(move |scenes| querying::heads(&opened, scenes, stop))
     } else if WITH_PROJECTOR.contains(&class) {
-        let opened = OpenedProjector::open(folder, device)?;
+        let opened = OpenedProjector::open(folder, runtime)?;
         Box::new(move |scenes| projector::heads(&opened, scenes, stop))
     } else {
-        let opened = Opened::open(folder, device)?;
+        let opened = Opened::open(folder, runtime)?;
         Box::new(move |scenes| of_two_encoders(&opened, scenes, stop))
     };
     let drawn = fresh_scenes(Split::Test, seed, scenes);

@@ -81,7 +81,7 @@ pub(super) fn measure(run: &Run<'_>, scenes: &[Scene], features: &Tensor) -> Res
     let named: Vec<BTreeSet<u32>> = Thing::all().map(|thing| names(run, thing)).collect::<Result<_>>()?;
     let nouns: BTreeSet<u32> = named.iter().flatten().copied().collect();
     let words = Lens::new(language, &opened.tokenizer, Some(model.placeholder()))?;
-    let table = unit(language.words().weight())?.t()?.contiguous()?; // [width, tokens]
+    let table = unit(&language.words().weight().widened()?)?.t()?.contiguous()?; // [width, tokens]
     let row = opened.tokens_to_go_on("")?.ids;
     let mut places: Vec<Option<u32>> = vec![None; opened.grid().0 * opened.grid().1];
     let of_picture = row.iter().enumerate().filter(|(_, id)| **id == model.placeholder());

@@ -13,7 +13,7 @@ use crate::methods::faithful::rank_correlation;
 use crate::methods::sanity::{STAGES, Shuffled, shuffled};
 use crate::methods::{Method, entry_of};
 use crate::models::checkpoint::Checkpoint;
-use crate::models::device::choose;
+use crate::models::runtime::RuntimeName;
 use crate::taps::CancelToken;
 use crate::world::Language;
 
@@ -48,7 +48,7 @@ pub struct Sanity {
 /// If no method runs it, it gives no maps of words, or its weights can't be shuffled.
 pub fn evaluate(
     folder: &Path,
-    device: &str,
+    runtime: &RuntimeName,
     plan: FaithfulPlan,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Sanity> {
@@ -66,7 +66,7 @@ pub fn evaluate(
         };
         scenes.iter().map(of_scene).collect()
     };
-    let own = of((entry.open)(folder, &choose(device)?)?.as_mut())?;
+    let own = of((entry.open)(folder, &runtime.find()?)?.as_mut())?;
     let Some(names) = own.first().filter(|maps| !maps.is_empty()) else {
         return Err(Error::unusable("the checkpoint gives no maps of words", "name another checkpoint").at(folder));
     };
@@ -74,7 +74,7 @@ pub fn evaluate(
     let mut maps: Vec<Stays> = names.into_iter().map(|map| Stays { map, alike: Vec::new() }).collect();
     for stage in STAGES {
         let other = shuffled(folder, stage, u64::from(plan.seed))?;
-        let others = of((entry.open)(other.path(), &choose(device)?)?.as_mut())?;
+        let others = of((entry.open)(other.path(), &runtime.find()?)?.as_mut())?;
         for stays in &mut maps {
             let named = |maps: &Maps| maps.iter().find(|(name, _)| *name == stays.map).map(|(_, map)| map.clone());
             let alike =

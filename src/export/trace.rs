@@ -64,11 +64,7 @@ impl Trace {
     /// # Errors
     /// If the file can't be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let metadata = Some(self.metadata.clone());
-        let bytes = safetensors::serialize(&self.entries, metadata).map_err(|error| {
-            Error::unusable(format!("the trace can't be stored ({error})"), "ask for fewer sites with --sites").at(path)
-        })?;
-        files::write(path, &bytes)
+        files::write_safetensors(path, &self.entries, self.metadata.clone())
     }
 }
 
@@ -93,13 +89,12 @@ impl View for &Entry {
         Entry::shape(self)
     }
 
-    // The format is little-endian whatever the machine is.
+    // The format is little-endian, as every machine is for which this is built.
     fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = match self {
-            Entry::Floats(array) => array.data.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Entry::Ids(array) => array.data.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        Cow::Owned(bytes)
+        Cow::Borrowed(match self {
+            Entry::Floats(array) => bytemuck::cast_slice(&array.data),
+            Entry::Ids(array) => bytemuck::cast_slice(&array.data),
+        })
     }
 
     fn data_len(&self) -> usize {

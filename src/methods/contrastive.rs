@@ -1,6 +1,6 @@
 //! Contrastive joint embedding: two encoders, one shared space (CLIP, SigLIP).
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::RgbImage;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::attribution::bimodal_relevancy::{Flow, Part};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
+use crate::models::runtime::Runtime;
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Point, Recorder, Site, SitePattern, Taps, Tower};
 use crate::world::{Language, all_phrases};
@@ -27,7 +28,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     help: [include_str!("../../assets/help/contrastive.en.md"), include_str!("../../assets/help/contrastive.zh.md")],
     classes: &["CLIPModel", "SiglipModel"],
     usual: "clip",
-    open: |folder, device| Ok(Box::new(Contrastive::open(folder, device)?)),
+    open: |folder, runtime| Ok(Box::new(Contrastive::open(folder, runtime)?)),
     cost: super::cost::contrastive,
 };
 
@@ -71,8 +72,8 @@ impl Contrastive {
     ///
     /// # Errors
     /// If it can't be opened.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let opened = Opened::open(folder, device)?;
+    pub fn open(folder: &Path, runtime: &Runtime) -> Result<Self> {
+        let opened = Opened::open(folder, runtime)?;
         Ok(Self {
             familiarity: Familiarity::read(folder)?,
             facts: ModelFacts {

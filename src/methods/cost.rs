@@ -14,6 +14,7 @@ use crate::models::projector::OpenedProjector;
 use crate::models::q_former::QFormerText;
 use crate::models::querying::OpenedQuerying;
 use crate::models::querying_writer::QueryingPrompt;
+use crate::models::runtime::Runtime;
 use crate::models::weights::Weights;
 use crate::nn::operations::counted;
 use crate::taps::{CancelToken, Taps};
@@ -47,7 +48,7 @@ pub struct Asked<'a> {
     /// The checkpoint's folder; it is opened for this alone.
     pub folder: &'a Path,
     /// Where the model runs.
-    pub device: &'a Device,
+    pub runtime: &'a Runtime,
     /// The picture.
     pub picture: &'a RgbImage,
     /// The person's text.
@@ -110,8 +111,8 @@ fn cost_of(folder: &Path, (vectors, width): (usize, usize), seeing: &Taken, read
 
 /// Of the contrastive way: one vector, which is compared with that of the text.
 pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, device, picture, text, stop } = asked;
-    let opened = Opened::open(folder, device)?;
+    let Asked { folder, runtime, picture, text, stop } = asked;
+    let opened = Opened::open(folder, runtime)?;
     let encoder = opened.dual_encoder();
     let taps = || Taps::none().cancelled_by(stop);
     let (_, seeing) = timed(|| Ok(encoder.encode_image(&opened.pixels(&[picture])?, &mut taps())?.embed))?;
@@ -123,11 +124,11 @@ pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
 
 /// Of cross-attention: the keys that every word looks at, in every cross-attention.
 pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, device, picture, text, stop } = asked;
-    let opened = OpenedFusion::open(folder, device)?;
+    let Asked { folder, runtime, picture, text, stop } = asked;
+    let opened = OpenedFusion::open(folder, runtime)?;
     let taps = || Taps::none().cancelled_by(stop);
     let (states, seeing) = timed(|| opened.see(&opened.pixels(&[picture])?, &mut taps()))?; // [1, keys, width]
-    let texts = opened.tokenizer.pad(&[opened.tokens(text)?.ids], device)?;
+    let texts = opened.tokenizer.pad(&[opened.tokens(text)?.ids], &runtime.device)?;
     let (_, reading) = timed(|| {
         let read = opened.read(&texts, &states, &mut taps())?;
         read.matching.or(read.logits).or(read.states).ok_or_else(nothing)
@@ -138,27 +139,28 @@ pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
 
 /// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
 pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, device, picture, text, stop } = asked;
-    let opened = OpenedQuerying::open(folder, device)?;
+    let Asked { folder, runtime, picture, text, stop } = asked;
+    let opened = OpenedQuerying::open(folder, runtime)?;
     let taps = || Taps::none().cancelled_by(stop);
     let see = || opened.see(&opened.pixels(&[picture])?, &mut taps());
     let (brought, seeing, reading) = if let Some(model) = opened.retrieval() {
         let (brought, seeing) = timed(|| model.embed_image(&see()?, None, &mut taps()))?; // [1, queries, shared]
-        let (states, texts) = (see()?, opened.tokenizer.batch(&[text], device)?);
+        let (states, texts) = (see()?, opened.tokenizer.batch(&[text], &runtime.device)?);
         let (_, reading) = timed(|| model.match_logits((&texts).into(), &states, None, &mut taps()))?;
         (brought, seeing, reading)
     } else {
         let writer = opened.writer().ok_or_else(nothing)?;
         let instruction = opened.instruction(text)?.map(|tokens| tokens.ids);
-        let instruction = instruction.map(|ids| Tensor::from_slice(&ids, (1, ids.len()), device)).transpose()?;
+        let instruction =
+            instruction.map(|ids| Tensor::from_slice(&ids, (1, ids.len()), &runtime.device)).transpose()?;
         let instruction = || instruction.as_ref().map(|ids| QFormerText { ids, attention_mask: None });
         // [1, queries, language width]
         let (brought, seeing) = timed(|| writer.project(&writer.query(&see()?, instruction(), None, &mut taps())?))?;
         let ids = opened.prompt(text, brought.dim(1)?)?.ids;
-        let ids = Tensor::from_slice(&ids, (1, ids.len()), device)?;
+        let ids = Tensor::from_slice(&ids, (1, ids.len()), &runtime.device)?;
         let prompt = QueryingPrompt { ids: &ids, attention_mask: None, projected: &brought };
         // What an encoder has read is written behind what begins every text.
-        let start = writer.language().start().map(|start| Tensor::new(&[[start]], device)).transpose()?;
+        let start = writer.language().start().map(|start| Tensor::new(&[[start]], &runtime.device)).transpose()?;
         let (_, reading) = timed(|| writer.logits(prompt, start.as_ref(), &mut taps()))?;
         (brought, seeing, reading)
     };
@@ -168,13 +170,13 @@ pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
 
 /// Of the projector: positions in the row of words.
 pub(super) fn projector(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, device, picture, text, stop } = asked;
-    let opened = OpenedProjector::open(folder, device)?;
+    let Asked { folder, runtime, picture, text, stop } = asked;
+    let opened = OpenedProjector::open(folder, runtime)?;
     let taps = || Taps::none().cancelled_by(stop);
     let see = || opened.model().project(&opened.see(&opened.pixels(&[picture])?, &mut taps())?);
     let (projected, seeing) = timed(see)?; // [1, positions, language width]
     let ids = opened.tokens_to_go_on(text)?.ids;
-    let ids = Tensor::from_slice(&ids, (1, ids.len()), device)?;
+    let ids = Tensor::from_slice(&ids, (1, ids.len()), &runtime.device)?;
     let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
     let (_, reading) = timed(|| opened.model().logits(prompt, &mut taps()))?;
     let (_, vectors, width) = projected.dims3()?;

@@ -4,7 +4,7 @@ mod hold;
 mod maps;
 mod writing;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::RgbImage;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::{Error, Result};
 use crate::models::blip::{Blip, BlipHead};
 use crate::models::fusion::{CLASSES, OpenedFusion, Task};
+use crate::models::runtime::Runtime;
 use crate::models::tokenizer::Tokens;
 use crate::taps::{
     Array, Attn, CancelToken, Change, Interventions, Places, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
@@ -36,7 +37,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     ],
     classes: &CLASSES,
     usual: "blip-captioning",
-    open: |folder, device| Ok(Box::new(CrossAttention::open(folder, device)?)),
+    open: |folder, runtime| Ok(Box::new(CrossAttention::open(folder, runtime)?)),
     cost: super::cost::cross_attention,
 };
 
@@ -85,8 +86,8 @@ impl CrossAttention {
     ///
     /// # Errors
     /// If it can't be opened.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let opened = OpenedFusion::open(folder, device)?;
+    pub fn open(folder: &Path, runtime: &Runtime) -> Result<Self> {
+        let opened = OpenedFusion::open(folder, runtime)?;
         let facts = ModelFacts {
             name: opened.checkpoint.name(),
             class: opened.checkpoint.class().to_owned(),

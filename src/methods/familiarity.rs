@@ -116,7 +116,7 @@ impl Familiarity {
             ("precision".to_owned(), tensor(&self.precision, &[width, width])?),
             ("usual".to_owned(), tensor(&[self.usual], &[1])?),
         ];
-        crate::files::write_safetensors(&folder.join(FILE), &tensors.into_iter().collect(), Default::default())
+        crate::files::write_safetensors(&folder.join(FILE), tensors, Default::default())
     }
 
     /// The distance of features `[width]`.

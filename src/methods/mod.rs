@@ -25,7 +25,6 @@ pub mod spliced;
 mod vectors;
 mod words;
 
-use candle_core::Device;
 use image::RgbImage;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +32,7 @@ use std::sync::Arc;
 use crate::attribution::bimodal_relevancy::Flow;
 use crate::error::Result;
 use crate::models::checkpoint::Checkpoint;
+use crate::models::runtime::Runtime;
 use crate::taps::{CancelToken, Tower};
 use crate::world::Language;
 pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stage, WordMaps};
@@ -174,7 +174,7 @@ pub struct MethodEntry {
     /// `method-` with the key and `-missing` says how to come by one.
     pub usual: &'static str,
     /// Loads a checkpoint.
-    pub open: fn(&Path, &Device) -> Result<Box<dyn Method>>,
+    pub open: fn(&Path, &Runtime) -> Result<Box<dyn Method>>,
     /// Measures what a picture costs with a checkpoint, which is opened for that alone.
     pub cost: cost::Measure,
 }

@@ -6,7 +6,7 @@ mod look;
 mod rows;
 mod show;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::RgbImage;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::attribution::bimodal_relevancy::Flow;
 use crate::error::{Error, Result};
 use crate::models::lens::Lens;
 use crate::models::projector::{CLASSES, OpenedProjector};
+use crate::models::runtime::Runtime;
 use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Recorder, SitePattern, Taps, Tower};
 use crate::world::Language;
 use rows::{Row, numbers_of};
@@ -37,7 +38,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     ],
     classes: &CLASSES,
     usual: "llava",
-    open: |folder, device| Ok(Box::new(Projector::open(folder, device)?)),
+    open: |folder, runtime| Ok(Box::new(Projector::open(folder, runtime)?)),
     cost: super::cost::projector,
 };
 
@@ -90,8 +91,8 @@ impl Projector {
     ///
     /// # Errors
     /// If it can't be opened.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let opened = OpenedProjector::open(folder, device)?;
+    pub fn open(folder: &Path, runtime: &Runtime) -> Result<Self> {
+        let opened = OpenedProjector::open(folder, runtime)?;
         let facts = ModelFacts {
             name: opened.checkpoint.name(),
             class: opened.checkpoint.class().to_owned(),

@@ -7,7 +7,7 @@ mod show;
 mod watch;
 mod writing;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::RgbImage;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +24,7 @@ use crate::attribution::bimodal_relevancy::Flow;
 use crate::error::{Error, Result};
 use crate::models::lens::Lens;
 use crate::models::querying::{CLASSES, OpenedQuerying};
+use crate::models::runtime::Runtime;
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Recorder, SitePattern, Taps, Tower};
 use crate::world::Language;
@@ -37,7 +38,7 @@ pub const ENTRY: MethodEntry = MethodEntry {
     ],
     classes: &CLASSES,
     usual: "blip2-retrieval",
-    open: |folder, device| Ok(Box::new(Querying::open(folder, device)?)),
+    open: |folder, runtime| Ok(Box::new(Querying::open(folder, runtime)?)),
     cost: super::cost::querying,
 };
 
@@ -98,8 +99,8 @@ impl Querying {
     ///
     /// # Errors
     /// If it can't be opened.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let opened = OpenedQuerying::open(folder, device)?;
+    pub fn open(folder: &Path, runtime: &Runtime) -> Result<Self> {
+        let opened = OpenedQuerying::open(folder, runtime)?;
         let facts = ModelFacts {
             name: opened.checkpoint.name(),
             class: opened.checkpoint.class().to_owned(),

@@ -119,7 +119,7 @@ impl BlipDecoder {
         let weight = if config.tie_word_embeddings {
             text.words().weight().clone()
         } else {
-            head.get("decoder.weight", &[tokens, width])?
+            head.matrix("decoder.weight", (tokens, width))?
         };
         // The bias has two names, and files keep either or both.
         let bias = if head.contains("bias") { "bias" } else { "decoder.bias" };

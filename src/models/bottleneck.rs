@@ -19,6 +19,7 @@ use super::language_model::{LanguageConfig, LanguageModel};
 use super::llava::Projector;
 use super::preprocess::ImageProcessor;
 use super::q_former::{QFormer, QFormerConfig, QFormerInput, QFormerMask, TextInput};
+use super::runtime::Runtime;
 use super::splice::splice;
 use super::tokenizer::TextTokenizer;
 use super::vision_tower::{Tail, VisionTower, VisionTowerConfig};
@@ -319,17 +320,18 @@ impl OpenedBottleneck {
     ///
     /// # Errors
     /// If a file is missing or damaged, or config and weights don't fit each other.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
+        let runtime = runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
         let config = BottleneckConfig::read(&checkpoint)?;
         let language = LanguageConfig::read(&config.text_config, &checkpoint)?;
-        let weights = Weights::open(folder, device)?;
+        let weights = Weights::open(folder, &runtime)?;
         let model = Bottleneck::build(config, &language, &Scope::root(&weights))?;
         let tokenizer = TextTokenizer::open(folder, model.language().context(), false)?;
         Ok(Self {
             parameters: weights.parameter_count(),
             processor: ImageProcessor::from_folder(folder)?,
-            device: device.clone(),
+            device: runtime.device,
             checkpoint,
             tokenizer,
             model,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+use super::gguf::Pair;
 use super::llava::ORIGINAL_CLASS;
 use crate::error::{Error, Result};
 use crate::nn::check_heads;
@@ -17,24 +18,29 @@ pub struct Checkpoint {
     pub folder: PathBuf,
     /// The whole of `config.json`.
     pub config: Value,
+    /// The files, where they are those of llama.cpp.
+    pub gguf: Option<Pair>,
 }
 
 impl Checkpoint {
-    /// Reads the `config.json` of `folder`.
+    /// Reads the `config.json` of `folder`, or what GGUF files say that lie there, or at that file.
     ///
     /// # Errors
     /// If there is no such folder, or it has no readable config.
     pub fn open(folder: &Path) -> Result<Self> {
+        if let Some(pair) = Pair::at(folder)? {
+            return Ok(Self { folder: folder.to_path_buf(), config: pair.config()?, gguf: Some(pair) });
+        }
         if !folder.is_dir() {
             return Err(Error::unusable(
                 "there is no such checkpoint folder",
-                "name a folder that holds config.json and model.safetensors",
+                "name a folder that holds config.json and model.safetensors, or a GGUF file",
             )
             .at(folder));
         }
         let config = read_json(&folder.join("config.json"))?;
         let folder = folder.to_path_buf();
-        Ok(Self { folder, config })
+        Ok(Self { folder, config, gguf: None })
     }
 
     /// The model's class: the first of `architectures`, else guessed from `model_type`.

@@ -12,6 +12,7 @@ use super::flamingo::{Flamingo, IMAGE};
 use super::generate::{Limits, write_together};
 use super::idefics::image_mask;
 use super::preprocess::ImageProcessor;
+use super::runtime::Runtime;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
 use crate::error::{Error, Result};
 use crate::nn::{Fusion, padding_mask_for};
@@ -75,9 +76,10 @@ impl OpenedFusion {
     ///
     /// # Errors
     /// If a file is missing or damaged, config and weights don't fit each other, or the model is of another kind.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
+        let runtime = runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
-        let (model, parameters) = Model::open(&checkpoint, device)?;
+        let (model, parameters) = Model::open(&checkpoint, &runtime)?;
         let (model, context) = match model {
             Model::Blip(model) => {
                 let context = model.config().text_config.max_position_embeddings;
@@ -104,7 +106,7 @@ impl OpenedFusion {
         };
         Ok(Self {
             processor: ImageProcessor::from_folder(folder)?,
-            device: device.clone(),
+            device: runtime.device,
             checkpoint,
             tokenizer,
             parameters,

@@ -4,11 +4,10 @@ use serde::Serialize;
 use std::path::PathBuf;
 
 use super::checkpoint::Checkpoint;
-use super::weights::{Extent, extent};
+use super::memory::{Needed, available};
+use super::runtime::Precision;
+use super::weights::extent;
 use super::{MODELS, builtin, cache};
-
-/// Activations take a part of what the weights take, but even a tiny model needs room for pictures and patterns.
-const LEAST_FOR_ACTIVATIONS: u64 = 64 << 20;
 
 /// How a class aligns vision and language, by the beginning of its name; the first that fits counts.
 const METHODS: [(&str, &str); 8] = [
@@ -43,8 +42,12 @@ pub struct Entry {
     pub bytes: Option<u64>,
     /// Memory that opening and running it takes, in bytes.
     pub memory: Option<u64>,
+    /// The same with its weights in 16 bits.
+    pub half: Option<u64>,
     /// Whether that much memory is available now; `None` if either is unknown.
     pub fits: Option<bool>,
+    /// The same with its weights in 16 bits.
+    pub half_fits: Option<bool>,
     /// Why it can't be opened, as far as the files say without being read.
     pub problem: Option<String>,
 }
@@ -52,7 +55,7 @@ pub struct Entry {
 /// Everything that is built in or lies in the local Hugging Face cache.
 #[must_use]
 pub fn list() -> Vec<Entry> {
-    let available = available_memory();
+    let available = available();
     let built_in = builtin::list().into_iter().map(|folder| {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
         Entry::look(true, name, folder, available)
@@ -67,7 +70,12 @@ impl Entry {
         let checkpoint = Checkpoint::open(&folder);
         let class = checkpoint.as_ref().map(|checkpoint| checkpoint.class().to_owned()).unwrap_or_default();
         let extent = extent(&folder);
-        let memory = extent.as_ref().ok().map(needed);
+        let config = checkpoint.as_ref().map(|checkpoint| &checkpoint.config).ok();
+        let needed = |precision| {
+            let extent = extent.as_ref().ok()?;
+            Some(Needed::with(extent, config.unwrap_or(&serde_json::Value::Null), precision).peak())
+        };
+        let (memory, half) = (needed(Precision::F32), needed(Precision::F16));
         Self {
             built_in,
             name,
@@ -77,7 +85,9 @@ impl Entry {
             parameters: extent.as_ref().ok().map(|extent| extent.parameters),
             bytes: extent.as_ref().ok().map(|extent| extent.bytes),
             memory,
+            half,
             fits: memory.zip(available).map(|(needed, available)| needed <= available),
+            half_fits: half.zip(available).map(|(needed, available)| needed <= available),
             problem: checkpoint.err().or(extent.err()).map(|error| error.to_string()),
             folder,
         }
@@ -87,20 +97,4 @@ impl Entry {
 /// How a class aligns vision and language, if that is known.
 pub(super) fn method_of(class: &str) -> Option<&'static str> {
     METHODS.iter().find(|(start, _)| class.starts_with(start)).map(|(_, method)| *method)
-}
-
-/// Memory for a checkpoint: the files, which are read whole, the weights as f32 beside them, and a quarter of that
-/// again for activations.
-fn needed(extent: &Extent) -> u64 {
-    let weights = extent.parameters as u64 * 4;
-    extent.bytes + weights + (weights / 4).max(LEAST_FOR_ACTIVATIONS)
-}
-
-/// Memory that programs can have now, in bytes; `None` where the system doesn't say.
-#[must_use]
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }

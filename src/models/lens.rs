@@ -36,7 +36,7 @@ impl Lens {
     /// # Errors
     /// If the table has no size or the tokenizer fails.
     pub fn new(language: &dyn LanguageModel, tokenizer: &TextTokenizer, placeholder: Option<u32>) -> Result<Self> {
-        let tokens = language.words().weight().dim(0)?;
+        let tokens = language.words().weight().dims()?.0;
         let word = |id: u32| -> Result<Option<String>> {
             let word = tokenizer.decode(&[id])?.trim().to_owned();
             let is_text = !word.is_empty() && !word.contains('\u{fffd}') && Some(id) != placeholder;
@@ -70,13 +70,13 @@ impl Lens {
         stop: &CancelToken,
     ) -> Result<Vec<Vec<Near>>> {
         let table = language.words().weight();
-        let tokens = table.dim(0)?;
+        let (tokens, _) = table.dims()?;
         self.best(states, count, stop, |states| {
             let states = unit(states)?;
             let mut all = Vec::new();
             for begin in (0..tokens).step_by(ROWS) {
                 stop.check()?;
-                let some = unit(&table.narrow(0, begin, ROWS.min(tokens - begin))?)?; // [some, width]
+                let some = unit(&table.narrow(begin, ROWS.min(tokens - begin))?.widened()?)?; // [some, width]
                 all.push(states.matmul(&some.t()?)?);
             }
             Ok(Tensor::cat(&all, 1)?) // [states, tokens]

@@ -39,7 +39,7 @@ impl Llama {
         let head = if config.tie_word_embeddings {
             embed_tokens.weight().clone()
         } else {
-            scope.enter("lm_head").get("weight", &[tokens, width])?
+            scope.enter("lm_head").matrix("weight", (tokens, width))?
         };
         let layers = model.enter("layers");
         Ok(Self {

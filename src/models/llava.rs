@@ -51,8 +51,8 @@ impl Llava {
     pub fn load(config: LlavaConfig, checkpoint: &Checkpoint, scope: &Scope<'_>) -> Result<Self> {
         let language = config.language(checkpoint)?;
         let model = Self::build(config, &language, scope)?;
-        let (token, known) = (model.placeholder(), model.language.words().weight().dim(0)?);
-        if token as usize >= known {
+        let (token, known) = (model.placeholder(), model.language.words().weight().dims()?.0);
+        if token as usize >= known && checkpoint.gguf.is_none() {
             return Err(checkpoint.config_error(format!(
                 "the config says image_token_index = {token}, but the language model knows {known} tokens"
             )));

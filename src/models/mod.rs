@@ -15,17 +15,18 @@ mod causal;
 pub mod chat;
 pub mod checkpoint;
 pub mod clip;
-pub mod device;
 pub mod dual_encoder;
 pub mod flamingo;
 pub mod fusion;
 pub mod generate;
+pub mod gguf;
 pub mod idefics;
 pub mod inventory;
 pub mod language_model;
 pub mod lens;
 pub mod llama;
 pub mod llava;
+pub mod memory;
 pub mod open_flamingo;
 pub mod opened;
 pub mod opt;
@@ -37,6 +38,7 @@ pub mod querying;
 pub mod querying_writer;
 pub mod record;
 mod resample;
+pub mod runtime;
 pub mod score;
 pub mod siglip;
 mod splice;
@@ -45,8 +47,6 @@ pub mod text_tower;
 pub mod tokenizer;
 pub mod vision_tower;
 pub mod weights;
-
-use candle_core::Device;
 
 use crate::error::Result;
 use crate::nn::Scope;
@@ -58,6 +58,7 @@ use dual_encoder::DualEncoder;
 use llava::{Llava, LlavaConfig};
 use open_flamingo::{OpenFlamingo, OpenFlamingoConfig};
 use querying_writer::QueryingWriter;
+use runtime::Runtime;
 use weights::Weights;
 
 /// A loaded model, by the way in which it aligns vision and language.
@@ -181,11 +182,11 @@ fn querying_writer(checkpoint: &Checkpoint, kind: Blip2Kind, scope: &Scope<'_>) 
 }
 
 impl Model {
-    /// Builds the model of a checkpoint on `device`, and says how many numbers the checkpoint holds.
+    /// Builds the model of a checkpoint at `runtime`, and says how many numbers the checkpoint holds.
     ///
     /// # Errors
     /// If the class is unknown, or config and weights don't fit each other.
-    pub fn open(checkpoint: &Checkpoint, device: &Device) -> Result<(Self, usize)> {
+    pub fn open(checkpoint: &Checkpoint, runtime: impl Into<Runtime>) -> Result<(Self, usize)> {
         let class = checkpoint.class();
         let Some(family) = MODELS.iter().find(|family| family.class == class) else {
             let known: Vec<&str> = MODELS.iter().map(|family| family.class).collect();
@@ -194,7 +195,9 @@ impl Model {
                 checkpoint.config_error(format!("the config {found}, and Alignscope knows {}", known.join(", ")))
             );
         };
-        let weights = Weights::open(&checkpoint.folder, device)?;
+        let runtime = runtime.into();
+        memory::check(checkpoint, &runtime)?;
+        let weights = Weights::open(&checkpoint.folder, &runtime)?;
         let model = (family.load)(checkpoint, &Scope::root(&weights))?;
         Ok((model, weights.parameter_count()))
     }

@@ -8,6 +8,7 @@ use super::Model;
 use super::checkpoint::Checkpoint;
 use super::dual_encoder::DualEncoder;
 use super::preprocess::ImageProcessor;
+use super::runtime::Runtime;
 use super::tokenizer::{TextBatch, TextTokenizer};
 use crate::error::{Error, Result};
 
@@ -32,9 +33,10 @@ impl Opened {
     ///
     /// # Errors
     /// If a file is missing or damaged, config and weights don't fit each other, or the model is no dual encoder.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
+        let runtime = runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
-        let (model, parameters) = Model::open(&checkpoint, device)?;
+        let (model, parameters) = Model::open(&checkpoint, &runtime)?;
         let Model::DualEncoder(model) = model else {
             let class = checkpoint.class();
             return Err(Error::unusable(
@@ -46,7 +48,7 @@ impl Opened {
         Ok(Self {
             processor: ImageProcessor::from_folder(folder)?,
             tokenizer: TextTokenizer::open(folder, model.context(), model.pads_to_context())?,
-            device: device.clone(),
+            device: runtime.device,
             checkpoint,
             model,
             parameters,

@@ -167,7 +167,7 @@ impl Opt {
         let head = if config.tie_word_embeddings {
             embed_tokens.weight().clone()
         } else {
-            scope.enter("lm_head").get("weight", &[tokens, word_width])?
+            scope.enter("lm_head").matrix("weight", (tokens, word_width))?
         };
         let project = if word_width == width {
             None

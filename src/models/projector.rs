@@ -13,6 +13,7 @@ use super::checkpoint::Checkpoint;
 use super::generate::{Limits, write_together};
 use super::llava::{Llava, LlavaPrompt, ORIGINAL_CLASS, OriginalConfig};
 use super::preprocess::ImageProcessor;
+use super::runtime::Runtime;
 use super::tokenizer::{TextTokenizer, Tokens};
 use crate::error::{Error, Result};
 use crate::taps::{CancelToken, Taps};
@@ -47,9 +48,10 @@ impl OpenedProjector {
     /// # Errors
     /// If a file is missing or damaged, config, weights and processor don't fit each other, or the model is of another
     /// kind.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
+        let runtime = runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
-        let (model, parameters) = Model::open(&checkpoint, device)?;
+        let (model, parameters) = Model::open(&checkpoint, &runtime)?;
         let model = match model {
             Model::Projector(model) => model,
             Model::DualEncoder(_)
@@ -70,22 +72,29 @@ impl OpenedProjector {
             )
             .at(folder));
         }
-        let tokenizer = TextTokenizer::open(folder, model.language().context(), false)?;
-        // LLaVA's own folder leaves it with the vision tower.
-        let with_processor = match &original {
-            Some(original) if !folder.join("preprocessor_config.json").is_file() => {
-                original.tower_folder(&checkpoint)?
-            }
-            _ => folder.to_path_buf(),
-        };
-        let processor = ImageProcessor::from_folder(&with_processor)?;
-        let places = match &original {
-            Some(original) => Places::between(&model, original.mm_use_im_start_end),
-            None => Places::of_processor(folder, &model, processor.size(), &tokenizer)?,
+        let context = model.language().context();
+        let (tokenizer, processor, places) = if let Some(pair) = &checkpoint.gguf {
+            (pair.tokenizer(context)?, pair.processor()?, Places::between(&model, false))
+        } else {
+            let tokenizer = TextTokenizer::open(folder, context, false)?;
+            // LLaVA's own folder leaves it with the vision tower.
+            let with_processor = match &original {
+                Some(original) if !folder.join("preprocessor_config.json").is_file() => {
+                    original.tower_folder(&checkpoint)?
+                }
+                _ => folder.to_path_buf(),
+            };
+            let processor = ImageProcessor::from_folder(&with_processor)?;
+            let places = match &original {
+                Some(original) => Places::between(&model, original.mm_use_im_start_end),
+                None => Places::of_processor(folder, &model, processor.size(), &tokenizer)?,
+            };
+            (tokenizer, processor, places)
         };
         Ok(Self {
-            square: original.is_some_and(|original| original.pads()),
-            device: device.clone(),
+            // llama.cpp, too, makes them so.
+            square: checkpoint.gguf.is_some() || original.is_some_and(|original| original.pads()),
+            device: runtime.device,
             checkpoint,
             processor,
             tokenizer,
@@ -222,7 +231,14 @@ impl OpenedProjector {
     /// Whether the checkpoint has a chat template, so that a text is to be put as [`Self::asked`] puts it.
     #[must_use]
     pub fn converses(&self) -> bool {
-        ChatTemplate::open(&self.checkpoint.folder).is_ok_and(|template| template.is_some())
+        self.template().is_ok_and(|template| template.is_some())
+    }
+
+    fn template(&self) -> Result<Option<ChatTemplate>> {
+        match &self.checkpoint.gguf {
+            Some(pair) => pair.chat_template().map(Some),
+            None => ChatTemplate::open(&self.checkpoint.folder),
+        }
     }
 
     /// What to write for a model that was trained on conversations: a question about `pictures` pictures, as the template
@@ -240,7 +256,7 @@ impl OpenedProjector {
     /// As [`Self::asked`].
     pub fn conversation(&self, messages: &[Message]) -> Result<String> {
         let folder = &self.checkpoint.folder;
-        let template = ChatTemplate::open(folder)?.ok_or_else(|| {
+        let template = self.template()?.ok_or_else(|| {
             Error::unusable("the checkpoint has no chat template", "write the whole prompt yourself").at(folder)
         })?;
         template.render(messages, self.image_token(), true).map_err(|error| error.at(folder))

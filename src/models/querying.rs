@@ -15,6 +15,7 @@ use super::generate::{Limits, write_together};
 use super::preprocess::ImageProcessor;
 use super::q_former::QFormerText;
 use super::querying_writer::{QueryingPrompt, QueryingWriter};
+use super::runtime::Runtime;
 use super::tokenizer::{TextTokenizer, Tokens};
 use crate::error::{Error, Result};
 use crate::taps::{CancelToken, Taps};
@@ -53,9 +54,10 @@ impl OpenedQuerying {
     ///
     /// # Errors
     /// If a file is missing or damaged, config and weights don't fit each other, or the model is of another kind.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
+        let runtime = runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
-        let (model, parameters) = Model::open(&checkpoint, device)?;
+        let (model, parameters) = Model::open(&checkpoint, &runtime)?;
         let model = match model {
             Model::QueryingRetrieval(model) => QueryingModel::Retrieval(model),
             Model::QueryingWriter(model) => QueryingModel::Writer(model),
@@ -82,7 +84,7 @@ impl OpenedQuerying {
         Ok(Self {
             processor: ImageProcessor::from_folder(folder)?,
             tokenizer: TextTokenizer::open(folder, context, false)?,
-            device: device.clone(),
+            device: runtime.device,
             checkpoint,
             instructions,
             parameters,

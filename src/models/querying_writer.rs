@@ -46,7 +46,7 @@ impl QueryingWriter {
     pub fn load(config: Blip2Config, kind: Blip2Kind, checkpoint: &Checkpoint, scope: &Scope<'_>) -> Result<Self> {
         let language = LanguageConfig::read(&config.text_config, checkpoint)?;
         let model = Self::build(config, kind, &language, scope)?;
-        let known = model.language.words().weight().dim(0)?;
+        let known = model.language.words().weight().dims()?.0;
         if let Some(token) = model.placeholder().filter(|token| *token as usize >= known) {
             return Err(checkpoint.config_error(format!(
                 "the config says image_token_index = {token}, but the language model knows {known} tokens"

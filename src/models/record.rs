@@ -8,7 +8,7 @@ mod querying;
 
 pub use dual::PairPass;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use image::RgbImage;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +18,7 @@ use super::fusion::OpenedFusion;
 use super::opened::Opened;
 use super::projector::OpenedProjector;
 use super::querying::OpenedQuerying;
+use super::runtime::Runtime;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
 use crate::error::{Error, Result};
 use crate::taps::{Array, IdArray, Interventions, Recording, SitePattern};
@@ -75,19 +76,20 @@ impl Recordable {
     ///
     /// # Errors
     /// If a file is missing or damaged, the class is unknown, or config and weights don't fit each other.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
+        let runtime = &runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
         let class = checkpoint.class();
         if super::fusion::CLASSES.contains(&class) {
-            return Ok(Self::Fusion(Box::new(OpenedFusion::open(folder, device)?)));
+            return Ok(Self::Fusion(Box::new(OpenedFusion::open(folder, runtime)?)));
         }
         if super::querying::CLASSES.contains(&class) {
-            return Ok(Self::Querying(Box::new(OpenedQuerying::open(folder, device)?)));
+            return Ok(Self::Querying(Box::new(OpenedQuerying::open(folder, runtime)?)));
         }
         if super::projector::CLASSES.contains(&class) {
-            return Ok(Self::Projector(Box::new(OpenedProjector::open(folder, device)?)));
+            return Ok(Self::Projector(Box::new(OpenedProjector::open(folder, runtime)?)));
         }
-        Ok(Self::DualEncoder(Box::new(Opened::open(folder, device)?)))
+        Ok(Self::DualEncoder(Box::new(Opened::open(folder, runtime)?)))
     }
 
     /// The folder and its config.

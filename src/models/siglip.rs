@@ -128,10 +128,10 @@ impl PoolingHead {
         let width = config.hidden_size;
         let attention = scope.enter("attention");
         // torch's MultiheadAttention keeps the three projections in one matrix.
-        let weight = attention.get("in_proj_weight", &[3 * width, width])?;
+        let weight = attention.matrix("in_proj_weight", (3 * width, width))?;
         let bias = attention.get("in_proj_bias", &[3 * width])?;
         let part = |index: usize| -> Result<Linear> {
-            Linear::new(weight.narrow(0, index * width, width)?, bias.narrow(0, index * width, width)?).turned()
+            Linear::new(weight.narrow(index * width, width)?, bias.narrow(0, index * width, width)?).turned()
         };
         Ok(Self {
             probe: scope.get("probe", &[1, 1, width])?,

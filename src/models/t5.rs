@@ -42,7 +42,7 @@ impl T5 {
         let head = if config.tie_word_embeddings {
             shared.weight().clone()
         } else {
-            scope.enter("lm_head").get("weight", &[tokens, width])?
+            scope.enter("lm_head").matrix("weight", (tokens, width))?
         };
         Ok(Self {
             shared,

@@ -5,18 +5,26 @@
 //! the folders `language_model` and `vision_encoder` beside it, and their tensors get the name of the folder in front. So
 //! do those of the vision tower that LLaVA's own config names.
 
+mod gguf;
 mod header;
 mod pickle;
 mod torch;
 
-use candle_core::{DType, Device, Tensor};
-use std::borrow::Cow;
+use candle_core::quantized::GgmlDType;
+use candle_core::{DType, Device, Storage, Tensor};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use super::gguf::Pair;
 use super::llava::{TOWER, tower_beside};
+use super::runtime::Runtime;
 use crate::error::{Error, Result};
-use crate::nn::Parameters;
+use crate::nn::{Packed, Parameters, Weight};
+use gguf::Gguf;
 use header::Header;
 use torch::Torch;
 
@@ -28,33 +36,52 @@ const TRAINED: &str = "checkpoint.pt";
 /// Those folders.
 const FROZEN: [&str; 2] = ["language_model", "vision_encoder"];
 
-/// The weights of a checkpoint. Tensors are formed when a model asks for them, after their shape was checked, so an
-/// absurd config takes no memory.
+/// Matrices of fewer numbers aren't worth to be widened again and again.
+const SMALL: usize = 1 << 12;
+
+/// The weights of a checkpoint. Tensors are read when a model asks for them, after their shape was checked, so an absurd config
+/// takes no memory.
 pub struct Weights {
     files: Vec<WeightFile>,
-    device: Device,
+    runtime: Runtime,
 }
 
 struct WeightFile {
     part: &'static str, // the frozen part that the file belongs to, or nothing
     path: PathBuf,
     content: Content,
-    bytes: Vec<u8>, // the whole file, if it is a safetensors file
+    file: Mutex<File>,
 }
 
 /// What a file holds, known without reading its weights.
 enum Content {
     Safetensors(Header),
     Torch(Torch),
+    Gguf(Gguf),
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// One by one.
+    Plain(DType),
+    /// In blocks that share what they have in common.
+    Blocks(GgmlDType),
 }
 
 /// What a checkpoint holds, known without reading its weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// How many numbers all tensors hold together.
     pub parameters: usize,
     /// Length of all files, in bytes.
     pub bytes: u64,
+    /// What they take in memory with the numbers in 32 bits, those in blocks as they are, in bytes.
+    pub full: u64,
+    /// The same with large matrices in 16 bits.
+    pub half: u64,
+    /// Numbers of the largest tensor.
+    pub largest: u64,
 }
 
 /// Looks at the lists of tensors of the weights in `folder`.
@@ -62,11 +89,26 @@ pub struct Extent {
 /// # Errors
 /// As [`Weights::open`].
 pub fn extent(folder: &Path) -> Result<Extent> {
-    let mut extent = Extent { parameters: 0, bytes: 0 };
+    let mut extent = Extent::default();
     for (_, path) in files(folder)? {
         let content = Content::read(&path)?;
-        extent.parameters = extent.parameters.saturating_add(content.parameter_count());
         extent.bytes += content.length();
+        for (name, shape) in content.shapes() {
+            let count = shape.iter().fold(1, |count: usize, axis| count.saturating_mul(*axis));
+            extent.parameters = extent.parameters.saturating_add(count);
+            let numbers = count as u64;
+            let halved = shape.len() == 2 && count >= SMALL;
+            let (full, half) = match content.info(&name) {
+                Some((_, Ok(Kind::Blocks(kind)))) => {
+                    let bytes = numbers / kind.block_size() as u64 * kind.type_size() as u64;
+                    (bytes, bytes)
+                }
+                _ => (numbers.saturating_mul(4), numbers.saturating_mul(if halved { 2 } else { 4 })),
+            };
+            extent.full = extent.full.saturating_add(full);
+            extent.half = extent.half.saturating_add(half);
+            extent.largest = extent.largest.max(numbers);
+        }
     }
     Ok(extent)
 }
@@ -77,10 +119,9 @@ impl Weights {
     ///
     /// # Errors
     /// If a file is missing, cut off, or not a file of its kind.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(folder: &Path, runtime: impl Into<Runtime>) -> Result<Self> {
         let files = files(folder)?.into_iter().map(WeightFile::open).collect::<Result<_>>()?;
-        let device = device.clone();
-        Ok(Self { files, device })
+        Ok(Self { files, runtime: runtime.into() })
     }
 
     /// How many numbers all tensors hold together.
@@ -100,13 +141,34 @@ impl Weights {
     }
 }
 
-impl Parameters for Weights {
-    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+impl Weights {
+    /// How a tensor is stored, if it is here.
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let found = self.files.iter().find_map(|file| file.content.info(file.inner(name)?))?;
+        found.1.ok()
+    }
+
+    /// What stands for a tensor that llama.cpp leaves out, since no layer looks at what stands behind it: the norm behind the
+    /// vision tower's last block, as one that changes nothing.
+    fn neutral(&self, name: &str) -> Option<f32> {
+        let is_gguf = self.files.iter().any(|file| matches!(file.content, Content::Gguf(_)));
+        let left_out = if name.ends_with("vision_model.post_layernorm.weight") {
+            1.0
+        } else if name.ends_with("vision_model.post_layernorm.bias") {
+            0.0
+        } else {
+            return None;
+        };
+        (is_gguf && !self.contains(name)).then_some(left_out)
+    }
+
+    /// The bytes of a tensor with their type, once its shape was checked; the file is that which holds it.
+    fn stored(&self, name: &str, shape: &[usize]) -> Result<(&WeightFile, Vec<u8>, Kind)> {
         let found = self.files.iter().find_map(|file| {
             let inner = file.inner(name)?;
             file.content.info(inner).map(|info| (file, inner, info))
         });
-        let Some((file, inner, (stored_shape, dtype))) = found else {
+        let Some((file, inner, (stored_shape, kind))) = found else {
             // A frozen part stands behind the trained one, in which every name could be.
             let file = self.files.iter().rfind(|file| file.inner(name).is_some());
             return Err(Error::unusable(
@@ -122,7 +184,7 @@ impl Parameters for Weights {
             )
             .at(&file.path));
         }
-        let dtype = dtype.map_err(|other| {
+        let kind = kind.map_err(|other| {
             Error::unusable(
                 format!("the tensor '{name}' is stored as {other}"),
                 "convert the checkpoint to f32, f16 or bf16",
@@ -130,16 +192,48 @@ impl Parameters for Weights {
             .at(&file.path)
         })?;
         let bytes = file.data(inner)?;
-        let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
-        // One number that isn't finite makes the sum so too; a sum that overflows is no sane weight either.
-        if !tensor.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
-            return Err(Error::unusable(
-                format!("the tensor '{name}' holds numbers that aren't finite"),
-                "fetch or train the checkpoint again",
-            )
-            .at(&file.path));
+        Ok((file, bytes, kind))
+    }
+}
+
+impl Parameters for Weights {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        if let Some(neutral) = self.neutral(name) {
+            return Ok(Tensor::full(neutral, shape, &self.runtime.device)?);
         }
-        Ok(tensor.to_device(&self.device)?)
+        let (file, bytes, kind) = self.stored(name, shape)?;
+        let numbers = match kind {
+            Kind::Plain(dtype) => Tensor::from_vec(widened(&bytes, dtype), shape, &Device::Cpu)?,
+            Kind::Blocks(kind) => {
+                let columns = shape.last().copied().unwrap_or(1);
+                let packed = Packed::new(bytes, kind, (shape.iter().product::<usize>() / columns.max(1), columns));
+                packed.map_err(|_| not_finite(name).at(&file.path))?.widened()?.reshape(shape)?
+            }
+        };
+        if !finite(&numbers)? {
+            return Err(not_finite(name).at(&file.path));
+        }
+        Ok(numbers.to_device(&self.runtime.device)?)
+    }
+
+    fn matrix(&self, name: &str, (rows, columns): (usize, usize)) -> Result<Weight> {
+        let half = self.runtime.precision.half();
+        let in_blocks = || matches!(self.kind(name), Some(Kind::Blocks(_)));
+        if rows.saturating_mul(columns) < SMALL || half.is_none() && !in_blocks() {
+            return self.get(name, &[rows, columns]).map(Weight::Full);
+        }
+        let (file, bytes, kind) = self.stored(name, &[rows, columns])?;
+        let packed = match (kind, half) {
+            // What takes less than 16 bits stays as it is.
+            (Kind::Blocks(kind), _) => Packed::new(bytes, kind, (rows, columns)),
+            (Kind::Plain(DType::F16), Some(DType::F16)) => Packed::new(bytes, GgmlDType::F16, (rows, columns)),
+            (Kind::Plain(DType::BF16), Some(DType::BF16)) => Packed::new(bytes, GgmlDType::BF16, (rows, columns)),
+            (Kind::Plain(dtype), half) => {
+                let numbers = Tensor::from_vec(widened(&bytes, dtype), (rows, columns), &Device::Cpu)?;
+                Packed::halved(&numbers, half.unwrap_or(DType::F16))
+            }
+        };
+        Weight::packed(packed.map_err(|_| not_finite(name).at(&file.path))?, &self.runtime.device)
     }
 
     fn contains(&self, name: &str) -> bool {
@@ -147,21 +241,45 @@ impl Parameters for Weights {
     }
 
     fn device(&self) -> &Device {
-        &self.device
+        &self.runtime.device
+    }
+}
+
+fn not_finite(name: &str) -> Error {
+    Error::unusable(
+        format!("the tensor '{name}' holds numbers that aren't finite"),
+        "fetch or train the checkpoint again, or hold it as f32 if it is held in 16 bits",
+    )
+}
+
+/// Whether all numbers are.
+fn finite(numbers: &Tensor) -> Result<bool> {
+    let (storage, _) = numbers.storage_and_layout();
+    let numbers = match &*storage {
+        Storage::Cpu(storage) => storage.as_slice::<f32>()?,
+        _ => &[],
+    };
+    Ok(numbers.par_chunks(1 << 16).all(|some| some.iter().all(|number| number.is_finite())))
+}
+
+/// Stored numbers, the lowest byte first, as `f32`.
+fn widened(bytes: &[u8], dtype: DType) -> Vec<f32> {
+    fn each<const SIZE: usize>(bytes: &[u8], widen: impl Fn([u8; SIZE]) -> f32 + Sync) -> Vec<f32> {
+        bytes.as_chunks::<SIZE>().0.par_iter().with_min_len(1 << 12).map(|bytes| widen(*bytes)).collect()
+    }
+    match dtype {
+        DType::F16 => each(bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+        DType::BF16 => each(bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+        DType::F64 => each(bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+        _ => each(bytes, f32::from_le_bytes),
     }
 }
 
 impl WeightFile {
     fn open((part, path): (&'static str, PathBuf)) -> Result<Self> {
         let content = Content::read(&path)?;
-        let mut bytes = Vec::new();
-        if let Content::Safetensors(header) = &content {
-            bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
-            if bytes.len() as u64 != header.length {
-                return Err(Error::unusable("the file changed while it was read", "try again").at(&path));
-            }
-        }
-        Ok(Self { part, path, content, bytes })
+        let file = Mutex::new(File::open(&path).map_err(|error| Error::io("read", &path, &error))?);
+        Ok(Self { part, path, content, file })
     }
 
     /// The name in the file of what is called `name` in the checkpoint, if it could be here.
@@ -175,13 +293,22 @@ impl WeightFile {
     }
 
     /// The bytes of a tensor that is here.
-    fn data(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+    fn data(&self, name: &str) -> Result<Vec<u8>> {
         match &self.content {
             Content::Safetensors(header) => {
                 let (start, end) = header.metadata.info(name).map_or((0, 0), |info| info.data_offsets);
-                Ok(Cow::Borrowed(&self.bytes[header.start + start..header.start + end]))
+                let mut bytes = Vec::with_capacity(end - start);
+                let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start((header.start + start) as u64))
+                    .and_then(|_| file.by_ref().take((end - start) as u64).read_to_end(&mut bytes))
+                    .map_err(|error| Error::io("read", &self.path, &error))?;
+                if bytes.len() < end - start {
+                    return Err(Error::unusable("the file changed while it was read", "try again").at(&self.path));
+                }
+                Ok(bytes)
             }
-            Content::Torch(torch) => Ok(Cow::Owned(torch.bytes(&self.path, name)?)),
+            Content::Torch(torch) => torch.bytes(&self.path, name),
+            Content::Gguf(gguf) => gguf.bytes(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), name),
         }
     }
 }
@@ -189,14 +316,19 @@ impl WeightFile {
 impl Content {
     /// Looks at a file: as torch's if its name says so, else as safetensors.
     fn read(path: &Path) -> Result<Self> {
-        let torch = path.extension().is_some_and(|ending| ["pt", "bin"].iter().any(|known| ending == *known));
-        Ok(if torch { Self::Torch(Torch::read(path)?) } else { Self::Safetensors(Header::read(path)?) })
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        Ok(match ending.as_deref() {
+            Some("pt" | "bin") => Self::Torch(Torch::read(path)?),
+            Some("gguf") => Self::Gguf(Gguf::read(path)?),
+            _ => Self::Safetensors(Header::read(path)?),
+        })
     }
 
     fn length(&self) -> u64 {
         match self {
             Self::Safetensors(header) => header.length,
             Self::Torch(torch) => torch.length,
+            Self::Gguf(gguf) => gguf.length,
         }
     }
 
@@ -205,6 +337,7 @@ impl Content {
         match self {
             Self::Safetensors(header) => header.parameter_count(),
             Self::Torch(torch) => torch.shapes().map(|(_, shape)| count(shape)).fold(0, usize::saturating_add),
+            Self::Gguf(gguf) => gguf.shapes().map(|(_, shape)| count(shape)).fold(0, usize::saturating_add),
         }
     }
 
@@ -214,11 +347,12 @@ impl Content {
                 header.metadata.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
             }
             Self::Torch(torch) => torch.shapes().map(|(name, shape)| (name.clone(), shape.clone())).collect(),
+            Self::Gguf(gguf) => gguf.shapes().map(|(name, shape)| (name.clone(), shape.clone())).collect(),
         }
     }
 
     /// Shape and type of a tensor, if it is here; the type's own name where no weight may have it.
-    fn info(&self, name: &str) -> Option<(&[usize], std::result::Result<DType, String>)> {
+    fn info(&self, name: &str) -> Option<(&[usize], std::result::Result<Kind, String>)> {
         match self {
             Self::Safetensors(header) => {
                 let info = header.metadata.info(name)?;
@@ -229,12 +363,13 @@ impl Content {
                     safetensors::Dtype::F64 => Ok(DType::F64),
                     other => Err(format!("{other:?}")),
                 };
-                Some((info.shape.as_slice(), dtype))
+                Some((info.shape.as_slice(), dtype.map(Kind::Plain)))
             }
             Self::Torch(torch) => {
                 let (shape, dtype) = torch.info(name)?;
-                Some((shape, dtype.map_err(str::to_owned)))
+                Some((shape, dtype.map(Kind::Plain).map_err(str::to_owned)))
             }
+            Self::Gguf(gguf) => gguf.info(name).map(|(shape, kind)| (shape, Ok(kind))),
         }
     }
 }
@@ -250,6 +385,9 @@ pub fn bytes_in(folder: &Path) -> Result<u64> {
 
 /// The files with weights in `folder`, each with the frozen part that it belongs to.
 fn files(folder: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
+    if let Some(pair) = Pair::at(folder)? {
+        return Ok(vec![("", pair.language), ("", pair.vision)]);
+    }
     let mut found = own(folder, "")?;
     if found.iter().any(|(_, path)| path.ends_with(TRAINED)) {
         for part in FROZEN {

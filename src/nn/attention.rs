@@ -37,10 +37,10 @@ impl Attention {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load_stacked(scope: &Scope<'_>, width: usize, heads: usize, bias: bool) -> Result<Self> {
-        let weight = scope.get("qkv.weight", &[3 * width, width])?;
+        let weight = scope.matrix("qkv.weight", (3 * width, width))?;
         let bias = bias.then(|| scope.get("qkv.bias", &[3 * width])).transpose()?;
         let part = |at: usize| -> Result<Linear> {
-            let weight = weight.narrow(0, at * width, width)?;
+            let weight = weight.narrow(at * width, width)?;
             match &bias {
                 Some(bias) => Linear::new(weight, bias.narrow(0, at * width, width)?).turned(),
                 None => Linear::from_weight(weight)?.turned(),
@@ -74,10 +74,10 @@ impl Attention {
         (heads, head_width): (usize, usize),
     ) -> Result<Self> {
         let inner = heads * head_width;
-        let stacked = scope.get("to_kv.weight", &[2 * inner, key_width])?;
+        let stacked = scope.matrix("to_kv.weight", (2 * inner, key_width))?;
         let q_proj = Linear::load_without_bias(&scope.enter("to_q"), width, inner)?;
-        let k_proj = Linear::from_weight(stacked.narrow(0, 0, inner)?)?.turned()?;
-        let v_proj = Linear::from_weight(stacked.narrow(0, inner, inner)?)?.turned()?;
+        let k_proj = Linear::from_weight(stacked.narrow(0, inner)?)?.turned()?;
+        let v_proj = Linear::from_weight(stacked.narrow(inner, inner)?)?.turned()?;
         let out_proj = Linear::load_without_bias(&scope.enter("to_out"), inner, width)?;
         Ok(Self::new([q_proj, k_proj, v_proj], out_proj, heads))
     }

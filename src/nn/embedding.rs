@@ -2,13 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::{Linear, Scope};
+use super::{Linear, Scope, Weight};
 use crate::error::{Error, Result};
 
 /// A table of vectors, one for each id.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    weight: Tensor, // [ids, width]
+    weight: Weight, // [ids, width]
 }
 
 impl Embedding {
@@ -17,13 +17,13 @@ impl Embedding {
     /// # Errors
     /// If it is missing or has another shape.
     pub fn load(scope: &Scope<'_>, ids: usize, width: usize) -> Result<Self> {
-        Ok(Self { weight: scope.get("weight", &[ids, width])? })
+        Ok(Self { weight: scope.matrix("weight", (ids, width))? })
     }
 
     /// From a table `[ids, width]`.
     #[must_use]
-    pub fn new(weight: Tensor) -> Self {
-        Self { weight }
+    pub fn new(weight: impl Into<Weight>) -> Self {
+        Self { weight: weight.into() }
     }
 
     /// The vectors of `ids` `[batch, positions]`, as `[batch, positions, width]`.
@@ -34,14 +34,14 @@ impl Embedding {
         let (batch, positions) = ids.dims2()?;
         // A GPU would read beyond the table without a word.
         let highest = ids.flatten_all()?.to_vec1::<u32>()?.into_iter().max().unwrap_or(0);
-        let known = self.weight.dim(0)?;
+        let (known, _) = self.weight.dims()?;
         if highest as usize >= known {
             return Err(Error::unusable(
                 format!("the text holds the token {highest}, but the model knows {known} tokens"),
                 "use the tokenizer.json that belongs to the weights",
             ));
         }
-        let rows = self.weight.index_select(&ids.flatten_all()?, 0)?; // [batch * positions, width]
+        let rows = self.weight.gather(&ids.flatten_all()?)?; // [batch * positions, width]
         Ok(rows.reshape((batch, positions, ()))?)
     }
 
@@ -58,12 +58,12 @@ impl Embedding {
     /// # Errors
     /// If the table ends before.
     pub fn slice(&self, start: usize, count: usize) -> Result<Tensor> {
-        Ok(self.weight.narrow(0, start, count)?)
+        self.weight.narrow(start, count)?.widened()
     }
 
     /// The table, `[ids, width]`.
     #[must_use]
-    pub fn weight(&self) -> &Tensor {
+    pub fn weight(&self) -> &Weight {
         &self.weight
     }
 }

@@ -137,8 +137,8 @@ impl LanguageBlock {
         let norm = |name| -> Result<Norm> {
             Ok(Norm::Layer(LayerNorm::load_without_bias(&scope.enter(name), width, epsilon)?))
         };
-        let stacked = scope.get("attn.Wqkv.weight", &[3 * width, width])?;
-        let part = |at: usize| Linear::from_weight(stacked.narrow(0, at * width, width)?)?.turned();
+        let stacked = scope.matrix("attn.Wqkv.weight", (3 * width, width))?;
+        let part = |at: usize| Linear::from_weight(stacked.narrow(at * width, width)?)?.turned();
         let out_proj = Linear::load_without_bias(&scope.enter("attn.out_proj"), width, width)?;
         let mut attn = Attention::new([part(0)?, part(1)?, part(2)?], out_proj, heads);
         if shape.attention_norms {

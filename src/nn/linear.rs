@@ -1,10 +1,10 @@
 //! The affine map.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result as CandleResult, Shape, Storage, Tensor};
 use gemm::Parallelism;
 
 use super::kernels::{Matrix, add_rows, matrix, multiply, slice, transposed, with_slice};
-use super::{Scope, fusable};
+use super::{Scope, Weight, fusable};
 use crate::error::Result;
 
 /// Smaller weights fit into the cache, however they lie there.
@@ -13,7 +13,7 @@ const SMALL: usize = 1 << 12;
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor, // [out, in]; of a frozen layer its columns lie in one piece, not its rows
+    weight: Weight, // [out, in]; of a frozen layer its columns lie in one piece, not its rows
     bias: Tensor,   // [out]; zeros where the checkpoint has none
 }
 
@@ -23,7 +23,7 @@ impl Linear {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, input: usize, output: usize) -> Result<Self> {
-        Self::new(scope.get("weight", &[output, input])?, scope.get("bias", &[output])?).turned()
+        Self::new(scope.matrix("weight", (output, input))?, scope.get("bias", &[output])?).turned()
     }
 
     /// Reads `weight` of a layer without bias.
@@ -31,7 +31,7 @@ impl Linear {
     /// # Errors
     /// If the weight is missing or has another shape.
     pub fn load_without_bias(scope: &Scope<'_>, input: usize, output: usize) -> Result<Self> {
-        Self::from_weight(scope.get("weight", &[output, input])?)?.turned()
+        Self::from_weight(scope.matrix("weight", (output, input))?)?.turned()
     }
 
     /// Reads `weight`, and `bias` if the config says that there is one.
@@ -46,15 +46,16 @@ impl Linear {
     ///
     /// # Errors
     /// If the weight isn't a matrix.
-    pub fn from_weight(weight: Tensor) -> Result<Self> {
-        let bias = Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device())?;
+    pub fn from_weight(weight: impl Into<Weight>) -> Result<Self> {
+        let weight = weight.into();
+        let bias = Tensor::zeros(weight.dims()?.0, DType::F32, &weight.device())?;
         Ok(Self { weight, bias })
     }
 
     /// From a weight `[out, in]` and a bias `[out]`.
     #[must_use]
-    pub fn new(weight: Tensor, bias: Tensor) -> Self {
-        Self { weight, bias }
+    pub fn new(weight: impl Into<Weight>, bias: Tensor) -> Self {
+        Self { weight: weight.into(), bias }
     }
 
     /// Lays the weight so that its columns lie in one piece, where it is frozen and on the processor: the product with it, for
@@ -64,15 +65,16 @@ impl Linear {
     /// # Errors
     /// If the weight can't be read.
     pub fn turned(self) -> Result<Self> {
-        let (output, input) = self.weight.dims2()?;
+        let Weight::Full(weight) = &self.weight else { return Ok(self) };
+        let (output, input) = weight.dims2()?;
         // What is learned keeps its own place, and what takes no memory needs none.
-        let is_frozen = !self.weight.track_op() && fusable(&[&self.weight]);
-        if !is_frozen || output * input < SMALL || !self.weight.is_contiguous() {
+        let is_frozen = !weight.track_op() && fusable(&[weight]);
+        if !is_frozen || output * input < SMALL || !weight.is_contiguous() {
             return Ok(self);
         }
-        let turned = with_slice(&self.weight, |values| Ok(transposed(values, input)))?;
-        let weight = Tensor::from_vec(turned, (input, output), self.weight.device())?.t()?;
-        Ok(Self { weight, ..self })
+        let turned = with_slice(weight, |values| Ok(transposed(values, input)))?;
+        let weight = Tensor::from_vec(turned, (input, output), weight.device())?.t()?;
+        Ok(Self { weight: weight.into(), ..self })
     }
 
     /// Maps `x` `[..., in]` to `[..., out]`.
@@ -80,15 +82,18 @@ impl Linear {
     /// # Errors
     /// If the last axis of `x` isn't `in` long.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (output, input) = self.weight.dims2()?;
+        let (output, input) = self.weight.dims()?;
         super::operations::count(1, x.elem_count() / input.max(1), input, output);
-        if fusable(&[x, &self.weight, &self.bias]) {
-            let x = x.contiguous()?;
-            return Ok(x.apply_op3(&self.weight, &self.bias, LinearOp)?);
-        }
+        let weight = match &self.weight {
+            Weight::Full(weight) if fusable(&[x, weight, &self.bias]) => {
+                return Ok(x.contiguous()?.apply_op3(weight, &self.bias, LinearOp)?);
+            }
+            Weight::Packed(packed) => return Ok(packed.forward(x)?.broadcast_add(&self.bias)?),
+            weight => weight.widened()?,
+        };
         let mut shape = x.dims().to_vec();
         let rows = x.elem_count() / input.max(1);
-        let y = x.reshape((rows, input))?.matmul(&self.weight.t()?)?; // [rows, out]
+        let y = x.reshape((rows, input))?.matmul(&weight.t()?)?; // [rows, out]
         let y = y.broadcast_add(&self.bias)?;
         if let Some(last) = shape.last_mut() {
             *last = output;
@@ -181,7 +186,7 @@ impl CustomOp3 for LinearOp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
     use std::collections::BTreeMap;
 
     /// A frozen weight that was turned gives what a learned one gives, which isn't; gradients, too.
@@ -192,10 +197,10 @@ mod tests {
         let bias = Tensor::randn(0f32, 1.0, output, device)?;
         let weights = BTreeMap::from([("weight".to_owned(), weight.clone()), ("bias".to_owned(), bias.clone())]);
         let frozen = Linear::load(&Scope::root(&weights), input, output)?;
-        assert!(!frozen.weight.is_contiguous() && frozen.weight.dims() == [output, input]);
-        assert_eq!(frozen.weight.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
+        assert!(!frozen.weight.widened()?.is_contiguous() && frozen.weight.dims()? == (output, input));
+        assert_eq!(frozen.weight.widened()?.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
         let learned = Linear::new(Var::from_tensor(&weight)?.as_tensor().clone(), bias.clone()).turned()?;
-        assert!(learned.weight.is_contiguous(), "what is learned stays where it is");
+        assert!(learned.weight.widened()?.is_contiguous(), "what is learned stays where it is");
         let x = Var::from_tensor(&Tensor::randn(0f32, 1.0, (3, 5, input), device)?)?;
         let both = [&frozen, &learned].map(|linear| -> Result<(Vec<f32>, Vec<f32>)> {
             let y = linear.forward(x.as_tensor())?;
@@ -212,8 +217,9 @@ mod tests {
         }
         // Weights that take no memory, and small ones, are left as they are.
         let nothing = Tensor::zeros((), DType::F32, device)?.broadcast_as((4096, 4096))?;
-        assert_eq!(Linear::from_weight(nothing)?.turned()?.weight.stride(), [0, 0]);
-        assert!(Linear::from_weight(Tensor::zeros((8, 16), DType::F32, device)?)?.turned()?.weight.is_contiguous());
+        assert_eq!(Linear::from_weight(nothing)?.turned()?.weight.widened()?.stride(), [0, 0]);
+        let small = Linear::from_weight(Tensor::zeros((8, 16), DType::F32, device)?)?.turned()?;
+        assert!(small.weight.widened()?.is_contiguous());
         Ok(())
     }
 }

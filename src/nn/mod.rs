@@ -19,12 +19,14 @@ mod layer_norm;
 mod linear;
 mod mlp;
 pub mod operations;
+mod packed;
 mod parameters;
 mod perceiver_resampler;
 mod q_former_block;
 mod rms_norm;
 mod rotary;
 mod softmax;
+mod weight;
 
 pub use activation::Activation;
 pub use attention::{Attention, causal_mask, check_heads, padding_mask, padding_mask_for};
@@ -38,12 +40,14 @@ pub use language_block::{LanguageBlock, LlamaShape, MptShape, Sight};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use packed::Packed;
 pub use parameters::{Parameters, Scope};
 pub use perceiver_resampler::{PerceiverResampler, PerceiverShape};
 pub use q_former_block::QFormerBlock;
 pub use rms_norm::{Norm, RmsNorm};
 pub use rotary::Rotary;
 pub use softmax::{log_softmax, softmax};
+pub use weight::Weight;
 
 use candle_core::{DType, Tensor};
 

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::Weight;
 use crate::error::{Error, Result};
 
 /// A source of named weights: a checkpoint that was read, or the variables of a training run.
@@ -13,6 +14,13 @@ pub trait Parameters {
     /// # Errors
     /// If there is no such weight, or its shape is another, or it holds numbers that aren't finite.
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor>;
+    /// The same of a matrix, which may stay as it is stored.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn matrix(&self, name: &str, (rows, columns): (usize, usize)) -> Result<Weight> {
+        self.get(name, &[rows, columns]).map(Weight::Full)
+    }
     /// Whether there is a weight called `name`.
     fn contains(&self, name: &str) -> bool;
     /// Where the weights live.
@@ -70,6 +78,14 @@ impl<'a> Scope<'a> {
     /// As [`Parameters::get`].
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         self.parameters.get(&self.full(name), shape)
+    }
+
+    /// The matrix called `name` here, which may stay as it is stored.
+    ///
+    /// # Errors
+    /// As [`Parameters::get`].
+    pub fn matrix(&self, name: &str, shape: (usize, usize)) -> Result<Weight> {
+        self.parameters.matrix(&self.full(name), shape)
     }
 
     /// Whether there is a weight called `name` here.

@@ -67,7 +67,7 @@ fn settings(app: &App) -> String {
     let layer = format!("attribution-{}", map.layer.0);
     let parts = [layer.as_str(), weighting.0, scale.0, colours_key(map.colours)];
     let said: Vec<&str> = parts.iter().map(|key| texts::say(language, key)).collect();
-    format!("{} · {}", said.join(" · "), app.device)
+    format!("{} · {}", said.join(" · "), app.runtime.device)
 }
 
 fn nothing_yet() -> Error {

@@ -300,6 +300,12 @@ texts! {
     CLOSE = "close";
     /// Command, followed by a name.
     OPEN_THIS = "open-this";
+    /// Before the device of a model.
+    RUNS_ON = "runs-on";
+    /// Before the precision of a model's weights.
+    WEIGHTS_AS = "weights-as";
+    /// What that means.
+    WEIGHTS_AS_HINT = "weights-as-hint";
     /// Command, followed by a name.
     RUN_CHECKPOINT = "run-checkpoint";
     /// Command.

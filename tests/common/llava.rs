@@ -10,8 +10,8 @@ use candle_core::Tensor;
 
 use crate::reference::{Reference, fixtures};
 
-/// The folders of transformers' layout and of the authors', in the order of `CLASSES`.
-pub const FAMILIES: [&str; 2] = ["llava", "llava-original"];
+/// The folders of transformers' layout, of the authors', in the order of `CLASSES`, and of llama.cpp's.
+pub const FAMILIES: [&str; 3] = ["llava", "llava-original", "gguf"];
 
 /// Every fixture of a family.
 pub fn family(name: &str) -> Vec<Reference> {
@@ -29,10 +29,10 @@ pub fn model(reference: &Reference) -> Box<Llava> {
     }
 }
 
-/// Every fixture of both layouts.
+/// Every fixture of all layouts.
 pub fn llavas() -> Vec<(Reference, Box<Llava>)> {
-    let both = FAMILIES.into_iter().flat_map(family);
-    let opened = both.map(|reference| {
+    let all = FAMILIES.into_iter().flat_map(family);
+    let opened = all.map(|reference| {
         let model = model(&reference);
         (reference, model)
     });

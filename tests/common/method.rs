@@ -10,7 +10,7 @@ use candle_core::Device;
 /// A method with a built-in checkpoint.
 pub fn open(key: &str, checkpoint: &str) -> Box<dyn Method> {
     let entry = METHODS.iter().find(|entry| entry.key == key).expect("a method");
-    (entry.open)(&builtin::folder().join(checkpoint), &Device::Cpu).expect("a checkpoint")
+    (entry.open)(&builtin::folder().join(checkpoint), &(&Device::Cpu).into()).expect("a checkpoint")
 }
 
 /// All evidence of an input, in the order in which it comes.

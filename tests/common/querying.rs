@@ -70,7 +70,7 @@ pub fn texts(reference: &Reference, model: &Blip2Retrieval) -> (Tensor, Option<T
 /// Whether words are as wide as what queries bring back. Where they aren't (OPT-350M), transformers 4.57.6 fills the
 /// placeholders wrongly, and here it is refused.
 pub fn fits(model: &QueryingWriter, projected: &Tensor) -> bool {
-    let words = model.language().words().weight().dim(1).expect("a matrix");
+    let words = model.language().words().weight().dims().expect("a matrix").1;
     projected.dim(2).expect("vectors") == words
 }
 

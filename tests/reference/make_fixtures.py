@@ -7,7 +7,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-FAMILIES = ["clip", "siglip", "idefics", "blip", "blip2", "instructblip", "llava", "open_flamingo", "pictures"]
+FAMILIES = ["clip", "siglip", "idefics", "blip", "blip2", "instructblip", "llava", "gguf_files", "open_flamingo", "pictures"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

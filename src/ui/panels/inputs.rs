@@ -10,6 +10,7 @@ use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::samples::SampleSource;
 use crate::app::state::Colours;
 use crate::app::{Ask, Command, Light, PictureSource, Scale, Thing};
+use crate::models::runtime::{Precision, names};
 use crate::ui::catalogue::{colours_key, tooltip};
 use crate::ui::texts;
 use crate::ui::theme::title_font;
@@ -217,6 +218,41 @@ fn checkpoint(ui: &mut Ui, brush: &mut Brush<'_>) {
             brush.commands.push(Command::Ask(Ask::Checkpoint));
         }
     });
+    if app.state.method.0 != SIDE_BY_SIDE {
+        runtime(ui, brush);
+    }
+}
+
+/// Where the model of the shown column runs, and how its weights are held.
+fn runtime(ui: &mut Ui, brush: &mut Brush<'_>) {
+    let method = brush.app.state.method;
+    let now = brush.app.runtime(method.0);
+    let mut chosen = now.clone();
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new(brush.say(texts::RUNS_ON)).color(brush.palette().weak).small());
+        let device = |name: &str| brush.word(&format!("device-{}", name.split(':').next().unwrap_or(name))).to_owned();
+        let names = names();
+        // One that was named by hand stays in the list.
+        let names = names.iter().copied().chain((!names.contains(&now.device.as_str())).then_some(now.device.as_str()));
+        let shown = egui::ComboBox::from_id_salt("device").selected_text(device(&now.device)).show_ui(ui, |ui| {
+            for name in names {
+                ui.selectable_value(&mut chosen.device, name.to_owned(), device(name));
+            }
+        });
+        let name = brush.say(texts::RUNS_ON);
+        shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+        let shown = egui::ComboBox::from_id_salt("precision").selected_text(now.precision.name()).show_ui(ui, |ui| {
+            for precision in Precision::ALL {
+                ui.selectable_value(&mut chosen.precision, precision, precision.name());
+            }
+        });
+        let name = brush.say(texts::WEIGHTS_AS);
+        shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+        shown.response.on_hover_text(brush.say(texts::WEIGHTS_AS_HINT));
+    });
+    if chosen != now {
+        brush.commands.push(Command::SetRuntime(method, chosen));
+    }
 }
 
 /// How maps are drawn.

@@ -1,0 +1,107 @@
+//! A matrix of weights, wherever and in whatever precision it is held.
+
+use candle_core::quantized::{QStorage, QTensor};
+use candle_core::{DType, Device, Tensor};
+use std::sync::Arc;
+
+use super::packed::Packed;
+use crate::error::Result;
+
+/// A matrix of weights `[rows, columns]`.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// As `f32`, which can be learned.
+    Full(Tensor),
+    /// As it is stored, in the memory of the processor.
+    Packed(Packed),
+    /// On a GPU, in 16 bits.
+    Half(Tensor),
+    /// On a GPU, quantized.
+    Quantized(Arc<QTensor>),
+}
+
+impl From<Tensor> for Weight {
+    fn from(weight: Tensor) -> Self {
+        Self::Full(weight)
+    }
+}
+
+impl Weight {
+    /// A packed matrix where it is to be used.
+    ///
+    /// # Errors
+    /// If the device is out of memory.
+    pub fn packed(packed: Packed, device: &Device) -> Result<Self> {
+        if device.is_cpu() {
+            return Ok(Self::Packed(packed));
+        }
+        Ok(match packed.half() {
+            Some(kind) => Self::Half(packed.widened()?.to_dtype(kind)?.to_device(device)?),
+            None => {
+                let (data, kind) = packed.stored();
+                Self::Quantized(Arc::new(QTensor::new(QStorage::from_data(data.into(), device, kind)?, packed.dims())?))
+            }
+        })
+    }
+
+    /// Rows and columns.
+    ///
+    /// # Errors
+    /// If it isn't a matrix.
+    pub fn dims(&self) -> Result<(usize, usize)> {
+        Ok(match self {
+            Self::Full(weight) | Self::Half(weight) => weight.dims2()?,
+            Self::Packed(packed) => packed.dims(),
+            Self::Quantized(weight) => weight.shape().dims2()?,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Full(weight) | Self::Half(weight) => weight.device().clone(),
+            Self::Packed(_) => Device::Cpu,
+            Self::Quantized(weight) => weight.device(),
+        }
+    }
+
+    /// `count` rows from `first` on.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn narrow(&self, first: usize, count: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Full(weight) => Self::Full(weight.narrow(0, first, count)?),
+            Self::Half(weight) => Self::Half(weight.narrow(0, first, count)?),
+            Self::Packed(packed) => Self::Packed(packed.narrow(first, count)?),
+            Self::Quantized(_) => Self::Full(self.widened()?.narrow(0, first, count)?),
+        })
+    }
+
+    /// All of it as `f32`, `[rows, columns]`.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    pub fn widened(&self) -> Result<Tensor> {
+        Ok(match self {
+            Self::Full(weight) => weight.clone(),
+            Self::Half(weight) => weight.to_dtype(DType::F32)?,
+            Self::Packed(packed) => packed.widened()?,
+            Self::Quantized(weight) => weight.dequantize(&weight.device())?,
+        })
+    }
+
+    /// The rows `ids` `[ids]`, as `[ids, columns]`.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn gather(&self, ids: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Full(weight) => weight.index_select(ids, 0)?,
+            Self::Half(weight) => weight.index_select(ids, 0)?.to_dtype(DType::F32)?,
+            Self::Packed(packed) => packed.gather(&ids.to_vec1::<u32>()?)?,
+            Self::Quantized(weight) => weight.embedding(ids)?,
+        })
+    }
+}
