@@ -154,9 +154,11 @@ fn change(app: &mut App, command: Command) {
         Command::SetPatchReading(reading) => state.projector.reading = reading,
         Command::SetTower(tower) => {
             if state.attention.tower != tower {
-                state.attention = AttentionState { tower, layer: None, head: 0 };
+                let ceiling = state.attention.ceiling;
+                state.attention = AttentionState { tower, layer: None, head: 0, ceiling };
             }
         }
+        Command::SetAttentionCeiling(megabytes) => state.attention.ceiling = megabytes,
         Command::SelectHead { layer, head } => {
             state.attention.layer = Some(layer);
             state.attention.head = head;

@@ -49,6 +49,8 @@ pub enum Command {
     ForgetChanges,
     /// Run another checkpoint.
     SetCheckpoint(PathBuf),
+    /// Let the patterns of a tower take so many megabytes.
+    SetAttentionCeiling(u32),
     /// Run the model of a method elsewhere, or hold its weights otherwise.
     SetRuntime(MethodName, RuntimeName),
     /// Take everything from a session file.

@@ -51,6 +51,8 @@ pub struct Question {
     pub plane: PlaneQuestion,
     /// The layer whose attention is looked at; the others are kept only where there is room.
     pub attention: (Tower, Option<usize>),
+    /// What the patterns of a tower may take, in megabytes.
+    pub attention_ceiling: u32,
     /// Gates of Flamingo that are closed.
     pub closed_gates: Vec<usize>,
     /// The layer whose hidden states are the cloud.
@@ -230,6 +232,7 @@ impl Computer {
             language: question.language,
             comparison,
             attention: question.attention,
+            attention_ceiling: question.attention_ceiling,
             closed_gates: question.closed_gates.clone(),
             hidden_layer: question.hidden_layer,
             dropped_queries: question.dropped_queries.clone(),

@@ -84,6 +84,7 @@ impl App {
             brief: false,
             comparison: Vec::new(),
             attention: (Tower::Vision, None),
+            attention_ceiling: 0,
             hidden_layer: None,
             compared_instruction: None,
             cost_by_column: Vec::new(),

@@ -409,6 +409,7 @@ impl App {
                 shift: if space.reduction.0 == "pca" || !contrastive { 0.0 } else { space.shift },
             },
             attention: (state.attention.tower.tower(), state.attention.layer),
+            attention_ceiling: state.attention.ceiling,
             closed_gates: state.fusion.closed.clone(),
             hidden_layer: state.fusion.layer,
             dropped_queries: state.querying.dropped.clone(),

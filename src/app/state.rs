@@ -10,6 +10,7 @@ use super::retouch::{Change, MOST_CHANGES};
 use super::thing::{Selected, Thing, TowerName};
 use crate::attribution::hiding::Fill;
 use crate::methods::Intervention;
+use crate::methods::attention::CEILING;
 use crate::methods::interventions::Ablation;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
@@ -302,7 +303,7 @@ impl Drawn {
 }
 
 /// The attention explorer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttentionState {
     /// Which tower's attention.
@@ -311,6 +312,14 @@ pub struct AttentionState {
     pub layer: Option<usize>,
     /// The head that is shown large.
     pub head: usize,
+    /// What the patterns of a tower may take, in megabytes.
+    pub ceiling: u32,
+}
+
+impl Default for AttentionState {
+    fn default() -> Self {
+        Self { tower: TowerName::default(), layer: None, head: 0, ceiling: CEILING }
+    }
 }
 
 /// Words that look at the picture, in the column of cross-attention.

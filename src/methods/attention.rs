@@ -1,17 +1,21 @@
 //! The self-attention of one tower, brought to the host for the attention explorer.
 //!
-//! The patterns of a whole tower grow with the square of its positions (all of CLIP L/14-336 take 511 MB), so they are all
-//! kept only below a ceiling; above it, the layer that is looked at is kept, and of the others what can be said in numbers.
+//! The patterns of a whole tower grow with the square of its positions (all of CLIP L/14-336 take 511 MB in 32 bits), so they
+//! are kept in 16 bits, and all only below a ceiling; above it, the layer that is looked at is kept, and of the others what can
+//! be said in numbers.
 
 use candle_core::{DType, Tensor};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::taps::{Attn, Observer, Point, Site, Tower};
 
-/// Numbers of all patterns of a tower that are kept, 128 MB.
-const CEILING: usize = 32 << 20;
+/// What the patterns of a tower may take unless it is said, in megabytes.
+pub const CEILING: u32 = 128;
 
 /// The self-attention of a tower in one pass.
 #[derive(Clone, Debug)]
@@ -27,7 +31,7 @@ pub struct AttentionStack {
     /// How many positions precede the patches.
     pub leading: usize,
     /// The patterns by layer, `[heads, queries, keys]`; those that were kept.
-    pub patterns: BTreeMap<usize, Arc<Vec<f32>>>,
+    pub patterns: BTreeMap<usize, Arc<Vec<f16>>>,
     /// What a key gets from all queries but the leading ones, on average, `[layers, heads, keys]`.
     pub means: Vec<f32>,
     /// Entropy of each head in bits, mean over queries, `[layers, heads]`.
@@ -40,12 +44,12 @@ pub struct AttentionStack {
 impl AttentionStack {
     /// The attention of one query to all keys; `None` if the layer wasn't kept.
     #[must_use]
-    pub fn row(&self, layer: usize, head: usize, query: usize) -> Option<&[f32]> {
+    pub fn row(&self, layer: usize, head: usize, query: usize) -> Option<Vec<f32>> {
         if head >= self.heads || query >= self.positions {
             return None;
         }
         let begin = (head * self.positions + query) * self.positions;
-        self.patterns.get(&layer)?.get(begin..begin + self.positions)
+        self.patterns.get(&layer)?.get(begin..begin + self.positions).map(HalfFloatSliceExt::to_f32_vec)
     }
 
     /// What each key gets on average in one head, `[keys]`.
@@ -57,9 +61,9 @@ impl AttentionStack {
 
     /// The pattern of one head, `[queries, keys]`; `None` if the layer wasn't kept.
     #[must_use]
-    pub fn head(&self, layer: usize, head: usize) -> Option<&[f32]> {
+    pub fn head(&self, layer: usize, head: usize) -> Option<Vec<f32>> {
         let size = self.positions * self.positions;
-        self.patterns.get(&layer)?.get(head * size..(head + 1) * size)
+        self.patterns.get(&layer)?.get(head * size..(head + 1) * size).map(HalfFloatSliceExt::to_f32_vec)
     }
 }
 
@@ -68,13 +72,20 @@ pub struct AttentionWatch {
     stack: AttentionStack,
     columns: usize,
     wanted: usize,
+    most: usize, // numbers of all patterns that are kept
 }
 
 impl AttentionWatch {
     /// Watches `tower` with `layers` blocks, of which `wanted` is kept in any case. `leading` positions precede the
-    /// patches, which stand in rows of `columns`; a text has neither.
+    /// patches, which stand in rows of `columns`; a text has neither. All patterns together may take `ceiling` megabytes.
     #[must_use]
-    pub fn new(tower: Tower, layers: usize, wanted: usize, leading: usize, columns: Option<usize>) -> Self {
+    pub fn new(
+        tower: Tower,
+        (layers, wanted): (usize, usize),
+        leading: usize,
+        columns: Option<usize>,
+        ceiling: u32,
+    ) -> Self {
         let stack = AttentionStack {
             tower,
             layers,
@@ -86,7 +97,8 @@ impl AttentionWatch {
             entropy: Vec::new(),
             distance: Vec::new(),
         };
-        Self { stack, columns: columns.unwrap_or(usize::MAX), wanted }
+        let most = (ceiling as usize).saturating_mul((1 << 20) / size_of::<f16>());
+        Self { stack, columns: columns.unwrap_or(usize::MAX), wanted, most }
     }
 
     /// What was seen.
@@ -112,8 +124,8 @@ impl Observer for AttentionWatch {
             self.stack.distance.push(distance(pattern, positions, self.stack.leading, self.columns));
         }
         let layer = usize::from(site.layer);
-        if layer == self.wanted || values.len().saturating_mul(self.stack.layers) <= CEILING {
-            self.stack.patterns.insert(layer, Arc::new(values));
+        if layer == self.wanted || values.len().saturating_mul(self.stack.layers) <= self.most {
+            self.stack.patterns.insert(layer, Arc::new(Vec::from_f32_slice(&values)));
         }
         Ok(activation)
     }
@@ -177,15 +189,15 @@ mod tests {
 
     #[test]
     fn layers_heads_and_rows_are_found() -> Result<()> {
-        let mut watch = AttentionWatch::new(Tower::Text, 2, 1, 0, None);
+        let mut watch = AttentionWatch::new(Tower::Text, (2, 1), 0, None, CEILING);
         for layer in 0..2 {
             let values: Vec<f32> = (0..8).map(|at| (at + 8 * layer) as f32).collect();
             let tensor = Tensor::from_vec(values, (1, 2, 2, 2), &Device::Cpu)?;
             watch.observe(Site::pattern(Tower::Text, layer), tensor)?;
         }
         let stack = watch.finish();
-        assert_eq!(stack.row(1, 1, 0), Some(&[12.0, 13.0][..]));
-        assert_eq!(stack.head(0, 1), Some(&[4.0, 5.0, 6.0, 7.0][..]));
+        assert_eq!(stack.row(1, 1, 0), Some(vec![12.0, 13.0]));
+        assert_eq!(stack.head(0, 1), Some(vec![4.0, 5.0, 6.0, 7.0]));
         assert_eq!((stack.row(0, 2, 0), stack.row(2, 0, 0), stack.row(0, 0, 2)), (None, None, None));
         assert_eq!(stack.mean(1, 0), Some(&[9.0, 10.0][..]));
         assert_eq!((stack.entropy.len(), stack.heads, stack.positions), (4, 2, 2));

@@ -104,7 +104,7 @@ impl Contrastive {
     }
 
     /// Encodes the picture, unless it is the one already known and `layer` of its attention was kept.
-    fn see(&mut self, picture: &Arc<RgbImage>, layer: usize, cancel: &CancelToken) -> Result<()> {
+    fn see(&mut self, picture: &Arc<RgbImage>, (layer, ceiling): (usize, u32), cancel: &CancelToken) -> Result<()> {
         let same = self.image.as_ref().is_some_and(|image| Arc::ptr_eq(&image.picture, picture));
         if same && self.image.as_ref().is_some_and(|image| image.attention.patterns.contains_key(&layer)) {
             return Ok(());
@@ -115,7 +115,7 @@ impl Contrastive {
         let mut early = familiarity::recorder();
         let last = Site::new(Tower::Vision, depth.saturating_sub(1), Point::ResidPost);
         let mut late = Recorder::new(SitePattern::new(&last.to_string()));
-        let mut watch = AttentionWatch::new(Tower::Vision, depth, layer, leading, Some(encoder.grid().1));
+        let mut watch = AttentionWatch::new(Tower::Vision, (depth, layer), leading, Some(encoder.grid().1), ceiling);
         let mut taps =
             Taps::under(&self.interventions).with(&mut early).with(&mut late).with(&mut watch).cancelled_by(cancel);
         let features = encoder.encode_image(&pixels, &mut taps)?;
@@ -141,7 +141,12 @@ impl Contrastive {
     }
 
     /// The text tower's attention over the sentence, unless it is already known and `layer` was kept.
-    fn attend(&mut self, sentence: &str, layer: usize, cancel: &CancelToken) -> Result<Arc<AttentionStack>> {
+    fn attend(
+        &mut self,
+        sentence: &str,
+        (layer, ceiling): (usize, u32),
+        cancel: &CancelToken,
+    ) -> Result<Arc<AttentionStack>> {
         if let Some(reading) = &self.reading
             && reading.sentence == sentence
             && reading.attention.patterns.contains_key(&layer)
@@ -150,7 +155,7 @@ impl Contrastive {
         }
         let encoder = self.opened.dual_encoder();
         let batch = self.opened.texts(&[sentence])?;
-        let mut watch = AttentionWatch::new(Tower::Text, encoder.depths().1, layer, 0, None);
+        let mut watch = AttentionWatch::new(Tower::Text, (encoder.depths().1, layer), 0, None, ceiling);
         let mut taps = Taps::under(&self.interventions).with(&mut watch).cancelled_by(cancel);
         encoder.encode_text(&batch.ids, batch.attention_mask.as_ref(), &mut taps)?;
         drop(taps);
@@ -270,7 +275,7 @@ impl Method for Contrastive {
         let (vision, text) = self.opened.dual_encoder().depths();
         let layer_of = |tower: Tower, depth: usize| {
             let asked = input.attention.1.filter(|_| input.attention.0 == tower);
-            asked.filter(|layer| *layer < depth).unwrap_or(depth.saturating_sub(1))
+            (asked.filter(|layer| *layer < depth).unwrap_or(depth.saturating_sub(1)), input.attention_ceiling)
         };
         self.see(&input.picture, layer_of(Tower::Vision, vision), cancel)?;
         if self.maps.len() > TEXTS_KEPT {

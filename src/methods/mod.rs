@@ -59,6 +59,8 @@ pub struct Input {
     /// The tower and layer whose attention is looked at (`None` is the last layer); the others are kept where there is
     /// room.
     pub attention: (Tower, Option<usize>),
+    /// What the patterns of a tower may take, in megabytes; of the layer that is looked at they are kept in any case.
+    pub attention_ceiling: u32,
     /// Gates of Flamingo that are closed, counted as its gated cross-attentions are.
     pub closed_gates: Vec<usize>,
     /// The layer whose hidden states are the cloud, counted from the input on; `None` is the last.
@@ -85,6 +87,7 @@ impl Input {
             language,
             comparison: Arc::default(),
             attention: (Tower::Vision, None),
+            attention_ceiling: attention::CEILING,
             closed_gates: Vec::new(),
             hidden_layer: None,
             dropped_queries: Vec::new(),

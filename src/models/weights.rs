@@ -229,8 +229,9 @@ impl Parameters for Weights {
             (Kind::Plain(DType::F16), Some(DType::F16)) => Packed::new(bytes, GgmlDType::F16, (rows, columns)),
             (Kind::Plain(DType::BF16), Some(DType::BF16)) => Packed::new(bytes, GgmlDType::BF16, (rows, columns)),
             (Kind::Plain(dtype), half) => {
-                let numbers = Tensor::from_vec(widened(&bytes, dtype), (rows, columns), &Device::Cpu)?;
-                Packed::halved(&numbers, half.unwrap_or(DType::F16))
+                let numbers = widened(&bytes, dtype);
+                drop(bytes);
+                Packed::halved(&numbers, half.unwrap_or(DType::F16), (rows, columns))
             }
         };
         Weight::packed(packed.map_err(|_| not_finite(name).at(&file.path))?, &self.runtime.device)

@@ -55,24 +55,21 @@ impl Packed {
         if finite { Ok(packed) } else { Err(unusable("the matrix holds numbers that aren't finite".into())) }
     }
 
-    /// An `f32` matrix `[rows, columns]` in 16 bits: `kind` is `F16` or `BF16`.
+    /// `numbers` of a matrix of `rows` and `columns` in 16 bits: `kind` is `F16` or `BF16`.
     ///
     /// # Errors
-    /// If it isn't a matrix, a number is too large for `kind`, or memory runs out.
-    pub fn halved(matrix: &Tensor, kind: DType) -> Result<Self> {
-        let shape = matrix.dims2()?;
-        let numbers = matrix.to_device(&Device::Cpu)?.flatten_all()?.to_dtype(kind)?;
-        let (kind, data) = match kind {
-            DType::BF16 => {
-                let numbers = numbers.to_vec1::<half::bf16>()?;
-                (GgmlDType::BF16, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
-            }
-            _ => {
-                let numbers = numbers.to_vec1::<half::f16>()?;
-                (GgmlDType::F16, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
-            }
+    /// If they are too few or too many, or one is too large for `kind`.
+    pub fn halved(numbers: &[f32], kind: DType, (rows, columns): (usize, usize)) -> Result<Self> {
+        let mut data = vec![0u8; 2 * numbers.len()];
+        let parts = data.par_chunks_mut(AT_ONCE).zip(numbers.par_chunks(AT_ONCE / 2));
+        let kind = if kind == DType::BF16 {
+            parts.for_each(|(data, numbers)| narrow(data, numbers, |number| half::bf16::from_f32(number).to_bits()));
+            GgmlDType::BF16
+        } else {
+            parts.for_each(|(data, numbers)| narrow(data, numbers, |number| half::f16::from_f32(number).to_bits()));
+            GgmlDType::F16
         };
-        Self::new(data, kind, shape)
+        Self::new(data, kind, (rows, columns))
     }
 
     /// Rows and columns.
@@ -165,6 +162,13 @@ impl Packed {
             },
         }
         Ok(())
+    }
+}
+
+/// Puts numbers in 16 bits each.
+fn narrow(data: &mut [u8], numbers: &[f32], bits: impl Fn(f32) -> u16) {
+    for (data, number) in data.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
+        *data = bits(*number).to_le_bytes();
     }
 }
 
@@ -323,7 +327,7 @@ mod tests {
         for bits in [0x7c00u16, 0xfc00, 0x7e01] {
             assert!(Packed::new(bits.to_le_bytes().to_vec(), GgmlDType::F16, (1, 1)).is_err());
         }
-        let large = Tensor::new(&[[1e6f32]], &Device::Cpu).expect("a number");
-        assert!(Packed::halved(&large, DType::F16).is_err() && Packed::halved(&large, DType::BF16).is_ok());
+        let large = |kind| Packed::halved(&[1e6], kind, (1, 1));
+        assert!(large(DType::F16).is_err() && large(DType::BF16).is_ok());
     }
 }

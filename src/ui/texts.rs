@@ -300,6 +300,10 @@ texts! {
     CLOSE = "close";
     /// Command, followed by a name.
     OPEN_THIS = "open-this";
+    /// Before how much of the attention is kept.
+    KEEP_ATTENTION = "keep-attention";
+    /// What that means.
+    KEEP_ATTENTION_HINT = "keep-attention-hint";
     /// Before the device of a model.
     RUNS_ON = "runs-on";
     /// Before the precision of a model's weights.

@@ -82,7 +82,7 @@ impl View for AttentionView {
         if let Some(pattern) = stack.head(layer, head) {
             let axes = [Axis::labelled("query", names.clone()), Axis::labelled("key", names)];
             let name = format!("pattern_layer{}_head{}", layer + 1, head + 1);
-            arrays.push(Numbers::new(name, axes, pattern.to_vec()));
+            arrays.push(Numbers::new(name, axes, pattern));
         }
         arrays
     }
@@ -120,17 +120,17 @@ fn position(evidence: &Evidence, stack: &AttentionStack, tower: TowerName, at: u
     }
 }
 
-fn row(stack: &AttentionStack, layer: usize, head: usize, query: Query) -> Option<&[f32]> {
+fn row(stack: &AttentionStack, layer: usize, head: usize, query: Query) -> Option<Vec<f32>> {
     match query {
         Query::At(at) => stack.row(layer, head, at),
-        Query::Mean => stack.mean(layer, head),
+        Query::Mean => stack.mean(layer, head).map(<[f32]>::to_vec),
     }
 }
 
 /// What a small map shows: of a picture the patches that the query attends to, of a text the whole matrix.
-fn values(stack: &AttentionStack, tower: TowerName, layer: usize, head: usize, query: Query) -> Option<&[f32]> {
+fn values(stack: &AttentionStack, tower: TowerName, layer: usize, head: usize, query: Query) -> Option<Vec<f32>> {
     match tower {
-        TowerName::Vision => row(stack, layer, head, query)?.get(stack.leading..),
+        TowerName::Vision => row(stack, layer, head, query)?.get(stack.leading..).map(<[f32]>::to_vec),
         TowerName::Text => stack.head(layer, head),
     }
 }
@@ -142,7 +142,7 @@ fn top_of(app: &App, stack: &AttentionStack, tower: TowerName, query: Query, own
         return highest(own);
     }
     let heads = (0..stack.layers).flat_map(|layer| (0..stack.heads).map(move |head| (layer, head)));
-    heads.filter_map(|(layer, head)| values(stack, tower, layer, head, query)).map(highest).fold(1e-9, f32::max)
+    heads.filter_map(|(layer, head)| values(stack, tower, layer, head, query)).map(|own| highest(&own)).fold(1e-9, f32::max)
 }
 
 fn towers(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, tower: TowerName, query: Query) {
@@ -171,6 +171,36 @@ fn towers(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, tower: TowerN
         }
     });
     ui.label(RichText::new(brush.say(texts::ATTENTION_HINT)).color(palette.weak).small());
+    // Only where it makes a difference: a small model's patterns always fit.
+    let Some(stack) = evidence.attention_of(tower.tower()) else { return };
+    let all = stack.layers * stack.heads * stack.positions.pow(2) * 2;
+    if all > (CEILINGS[0] as usize) << 20 {
+        ceiling(ui, brush, all);
+    }
+}
+
+/// What the patterns may take, in megabytes.
+const CEILINGS: [u32; 5] = [32, 128, 512, 2048, 8192];
+
+/// How much of the patterns is kept, of `all` bytes.
+fn ceiling(ui: &mut Ui, brush: &mut Brush<'_>, all: usize) {
+    let now = brush.app.state.attention.ceiling;
+    ui.horizontal_wrapped(|ui| {
+        let text = format!("{} ({} MB)", brush.say(texts::KEEP_ATTENTION), all >> 20);
+        ui.label(RichText::new(text).color(brush.palette().weak).small());
+        let mut chosen = now;
+        let shown = egui::ComboBox::from_id_salt("ceiling").selected_text(format!("{now} MB")).show_ui(ui, |ui| {
+            for most in CEILINGS {
+                ui.selectable_value(&mut chosen, most, format!("{most} MB"));
+            }
+        });
+        let name = brush.say(texts::KEEP_ATTENTION);
+        shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+        shown.response.on_hover_text(brush.say(texts::KEEP_ATTENTION_HINT));
+        if chosen != now {
+            brush.commands.push(Command::SetAttentionCeiling(chosen));
+        }
+    });
 }
 
 /// All layers, from top to bottom, with all heads, from left to right.
@@ -195,7 +225,7 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
     }
     let (own_layer, own_head) = chosen(brush.app, stack);
     let shared =
-        values(stack, tower, own_layer, own_head, query).map(|own| top_of(brush.app, stack, tower, query, own));
+        values(stack, tower, own_layer, own_head, query).map(|own| top_of(brush.app, stack, tower, query, &own));
     for layer in 0..layers {
         let at = corner + vec2(-8.0, step.y * layer as f32 + side / 2.0);
         painter.text(at, Align2::RIGHT_CENTER, (layer + 1).to_string(), small.clone(), palette.weak);
@@ -214,7 +244,7 @@ fn overview(ui: &mut Ui, brush: &mut Brush<'_>, stack: &AttentionStack, tower: T
                 plain(
                     ui,
                     brush,
-                    Overlay { values: own, top, signed: false, name: &format!("head {layer} {head}") },
+                    Overlay { values: &own, top, signed: false, name: &format!("head {layer} {head}") },
                     grid,
                     rect,
                 );
@@ -286,14 +316,14 @@ fn enlarged(
             ui.label(RichText::new(brush.say(texts::LAYER_IS_COMING)).color(palette.weak));
             return;
         };
-        let top = top_of(brush.app, stack, tower, query, own);
+        let top = top_of(brush.app, stack, tower, query, &own);
         let room = vec2(space.x, ui.available_height().max(60.0));
         match tower {
             TowerName::Vision => {
                 let caption = ui.text_style_height(&egui::TextStyle::Small) + 8.0;
                 let height = (room.y - caption).min(room.x * shape(brush)).max(40.0);
                 let (outer, _) = ui.allocate_exact_size(vec2(room.x, height), Sense::hover());
-                let overlay = Overlay { values: own, top, signed: false, name: "attention" };
+                let overlay = Overlay { values: &own, top, signed: false, name: "attention" };
                 if let Some(placed) = draw(ui, evidence, brush, overlay, outer) {
                     interact(ui, evidence, brush, placed, overlay.name, &name);
                 }
@@ -305,7 +335,7 @@ fn enlarged(
                 }
                 ui.label(RichText::new(line).color(palette.weak).small());
             }
-            TowerName::Text => tokens(ui, evidence, brush, stack, own, top, room),
+            TowerName::Text => tokens(ui, evidence, brush, stack, &own, top, room),
         }
     });
 }
@@ -330,7 +360,7 @@ fn tokens(
     let small = egui::FontId::proportional(usual.min(side));
     let (outer, _) = ui.allocate_exact_size(Vec2::splat(labels + side * count as f32), Sense::hover());
     let cells = Rect::from_min_size(outer.min + Vec2::splat(labels), Vec2::splat(side * count as f32));
-    plain(ui, brush, Overlay { values: own, top, signed: false, name: "tokens" }, (count, count), cells);
+    plain(ui, brush, Overlay { values: &own, top, signed: false, name: "tokens" }, (count, count), cells);
     let response = ui.interact(cells, ui.scope_id().with("tokens"), Sense::click());
     let name = brush.say(texts::TEXT_TOWER);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
