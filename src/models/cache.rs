@@ -1,33 +1,55 @@
-//! Checkpoints in the local Hugging Face cache. Only read; whatever is broken in it is passed over.
+//! Checkpoints in the local Hugging Face cache. Only read (`hub` writes it); whatever is broken in it is passed over.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::checkpoint::read_text;
 
+/// How a variable of the environment is looked up.
+pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
 /// The cache's folder: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or the place that Python's `huggingface_hub` takes.
 #[must_use]
 pub fn root() -> Option<PathBuf> {
-    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    root_by(&|variable| std::env::var_os(variable))
+}
+
+pub(super) fn root_by(variable: &Lookup<'_>) -> Option<PathBuf> {
+    named(variable, "HF_HUB_CACHE").or_else(|| home_by(variable).map(|folder| folder.join("hub")))
+}
+
+/// The folder of Hugging Face, in which the cache lies and the token.
+pub(super) fn home_by(variable: &Lookup<'_>) -> Option<PathBuf> {
     let home = || std::env::home_dir().map(|home| home.join(".cache"));
-    named("HF_HUB_CACHE")
-        .or_else(|| named("HF_HOME").map(|folder| folder.join("hub")))
-        .or_else(|| named("XDG_CACHE_HOME").or_else(home).map(|folder| folder.join("huggingface").join("hub")))
+    let usual = || named(variable, "XDG_CACHE_HOME").or_else(home).map(|folder| folder.join("huggingface"));
+    named(variable, "HF_HOME").or_else(usual)
+}
+
+fn named(variable: &Lookup<'_>, name: &str) -> Option<PathBuf> {
+    variable(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Every model in the cache at `root` that has a `config.json`: its name (`org/name`) and the folder of the snapshot
 /// that `main` points to, or else of the newest one. In order of names.
 #[must_use]
 pub fn snapshots(root: &Path) -> Vec<(String, PathBuf)> {
-    let mut found: Vec<_> = folders(root)
-        .into_iter()
-        .filter_map(|model| {
-            let name = model.file_name()?.to_str()?.strip_prefix("models--")?.replace("--", "/");
-            Some((name, snapshot(&model)?))
-        })
-        .collect();
+    let mut found: Vec<_> =
+        folders(root).into_iter().filter_map(|model| Some((name_by(&model)?, snapshot(&model)?))).collect();
     found.sort();
     found
+}
+
+/// The name (`org/name`) of the model that a folder is a snapshot of, if it is one.
+#[must_use]
+pub fn name_of(snapshot: &Path) -> Option<String> {
+    let snapshots = snapshot.parent()?;
+    name_by(snapshots.parent().filter(|_| snapshots.ends_with("snapshots"))?)
+}
+
+/// The name of a model by its folder in the cache.
+fn name_by(model: &Path) -> Option<String> {
+    Some(model.file_name()?.to_str()?.strip_prefix("models--")?.replace("--", "/"))
 }
 
 fn snapshot(model: &Path) -> Option<PathBuf> {
@@ -85,6 +107,8 @@ mod tests {
             ]
         );
         assert!(snapshots(&place("nowhere")).is_empty());
+        assert_eq!(name_of(&place("models--org--both/snapshots/old")).as_deref(), Some("org/both"));
+        assert_eq!(name_of(&place("models--org--both/blobs/old")), None);
         Ok(())
     }
 }
