@@ -225,7 +225,7 @@ fn the_token_goes_to_the_hub_alone() {
             Some(path) => served.answer(&hub::Request { path: path.to_owned(), ..request.clone() }),
             None if request.is_for("model.safetensors") => Reply::status(302).header("Location", &target),
             // A model that was renamed, at the same address.
-            None => Reply::status(307).header("Location", format!("/moved{}", request.path)),
+            None => Reply::status(307).header("Location", &format!("/moved{}", request.path)),
         }
     });
     let mut client = Client::with(&server, Some("hf_secret"), tempfile::tempdir().expect("a folder"));
@@ -233,7 +233,7 @@ fn the_token_goes_to_the_hub_alone() {
     let seen = store.seen();
     assert!(!seen.is_empty());
     assert!(seen.iter().all(|request| !request.headers.contains_key("authorization")), "{seen:?}");
-    assert!(!format!("{:?}", seen).contains("hf_secret"));
+    assert!(!format!("{seen:?}").contains("hf_secret"));
 }
 
 #[test]
@@ -245,9 +245,9 @@ fn a_store_that_refuses_is_asked_again_by_way_of_the_hub() {
         _ => Reply::part(request, &weights),
     });
     let (served, target) = (repository.clone(), format!("{}/signed", store.url()));
-    let server = Server::start(move |request| match request.is_for("model.safetensors") {
-        true => Reply::status(302).header("Location", &target),
-        false => served.answer(request),
+    let server = Server::start(move |request| {
+        let leads_on = Reply::status(302).header("Location", &target);
+        if request.is_for("model.safetensors") { leads_on } else { served.answer(request) }
     });
     holds(&Client::new(&server).load().expect("a folder"), &repository, &USUAL);
     assert_eq!(server.count("model.safetensors"), 2);
@@ -286,7 +286,7 @@ fn limits_are_waited_for_as_long_as_they_ask() {
     let repository = Repository::made_up(NAME);
     let served = repository.clone();
     let server = Server::start(move |request| match request.before {
-        0 => Reply::status(429).header("Retry-After", 7),
+        0 => Reply::status(429).header("Retry-After", "7"),
         1 => Reply::status(429).header("RateLimit", "\"api\";r=0;t=55"),
         2 => Reply::status(500),
         _ => served.answer(request),
@@ -295,7 +295,7 @@ fn limits_are_waited_for_as_long_as_they_ask() {
     holds(&client.load().expect("a folder"), &repository, &USUAL);
     assert_eq!(client.pauses(), [7, 55, 4].repeat(4), "the list of files and three files");
 
-    let server = Server::start(|_| Reply::status(429).header("Retry-After", 86_400));
+    let server = Server::start(|_| Reply::status(429).header("Retry-After", "86400"));
     let mut client = Client::new(&server);
     let said = client.fail();
     assert!(said.contains("asks to wait 86400 s") && client.pauses().is_empty(), "{said}");
@@ -342,16 +342,22 @@ fn what_isnt_what_the_hub_said_is_thrown_away() {
     }
 }
 
+/// A hub that says something else of its files than is true.
+fn saying(repository: Repository, listing: &serde_json::Value) -> Server {
+    let listing = listing.to_string();
+    Server::start(move |request| {
+        let asks = request.path.starts_with("/api/");
+        if asks { Reply::ok(listing.clone()) } else { repository.answer(request) }
+    })
+}
+
 #[test]
 fn names_from_the_server_lead_nowhere() {
     let evil = |change: &dyn Fn(&mut serde_json::Value)| {
         let repository = Repository::made_up(NAME);
         let mut listing = repository.listing();
         change(&mut listing);
-        let server = Server::start(move |request| match request.path.starts_with("/api/") {
-            true => Reply::ok(listing.to_string()),
-            false => repository.answer(request),
-        });
+        let server = saying(repository, &listing);
         let outer = tempfile::tempdir().expect("a folder");
         let mut client = Client::with(&server, None, tempfile::tempdir_in(outer.path()).expect("a folder"));
         let result = client.load().map_err(|error| error.to_string());
@@ -398,10 +404,7 @@ fn absurd_sizes_and_answers_take_neither_room_nor_time() {
         let repository = Repository::made_up(NAME);
         let mut listing = repository.listing();
         change(&mut listing);
-        let server = Server::start(move |request| match request.path.starts_with("/api/") {
-            true => Reply::ok(listing.to_string()),
-            false => repository.answer(request),
-        });
+        let server = saying(repository, &listing);
         let said = Client::new(&server).fail();
         assert_eq!(server.count("model.safetensors"), 0, "{said}");
         said

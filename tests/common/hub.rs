@@ -57,8 +57,8 @@ impl Reply {
         Self { status: 200, body: body.into(), ..Self::default() }
     }
 
-    pub fn header(mut self, name: &str, value: impl ToString) -> Self {
-        self.headers.push((name.to_owned(), value.to_string()));
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -68,7 +68,7 @@ impl Reply {
             0 => Self::ok(content),
             from if from >= content.len() => Self::status(416),
             from => Self { status: 206, body: content[from..].to_vec(), ..Self::default() }
-                .header("Content-Range", format!("bytes {from}-{}/{}", content.len() - 1, content.len())),
+                .header("Content-Range", &format!("bytes {from}-{}/{}", content.len() - 1, content.len())),
         }
     }
 }
