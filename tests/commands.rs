@@ -18,9 +18,12 @@ use egui_kittest::kittest::{NodeT as _, Queryable};
 use interface::{app, builder, runs, screen, screen_by, settle, state};
 
 /// What a command may change.
-fn shown(app: &App) -> (AppState, bool, &'static str, usize, Option<Thing>, Option<String>, Option<String>) {
+type Shown = (AppState, [bool; 2], &'static str, usize, Option<Thing>, [Option<String>; 2]);
+
+fn shown(app: &App) -> Shown {
     let (problem, news) = (app.problem.clone(), app.news.clone());
-    (app.state.clone(), app.palette_is_open, app.help, app.asks.len(), app.hovered, problem, news)
+    let open = [app.palette_is_open, app.downloads.is_open];
+    (app.state.clone(), open, app.help, app.asks.len(), app.hovered, [problem, news])
 }
 
 #[test]

@@ -10,8 +10,8 @@ use alignscope::methods::interventions::ROUTES;
 use alignscope::taps::Tower;
 use alignscope::ui::catalogue::{colours_key, title_key};
 use alignscope::ui::texts::{
-    ALL, bottleneck, editor, explainers, faithful, four_ways, keys, ledger, lesson, projector, querying, say, watch,
-    what_if,
+    ALL, bottleneck, downloads, editor, explainers, faithful, four_ways, keys, ledger, lesson, projector, querying,
+    say, watch, what_if,
 };
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
@@ -23,6 +23,7 @@ fn asked() -> BTreeSet<String> {
         .chain(projector::ALL)
         .chain(four_ways::ALL)
         .chain(editor::ALL)
+        .chain(downloads::ALL)
         .chain(faithful::ALL)
         .chain(explainers::ALL)
         .chain(lesson::ALL)

@@ -262,6 +262,10 @@ fn change(app: &mut App, command: Command) {
         Command::CloseLesson => state.lesson = None,
         Command::ShowHelp(view) => app.help = view,
         Command::TogglePalette => app.palette_is_open = !app.palette_is_open,
+        Command::ToggleDownloads => app.toggle_downloads(),
+        Command::AskHub(name) => app.ask_hub(name),
+        Command::Download(name) => app.download(name),
+        Command::StopDownload => app.downloads.stop(),
         Command::Settle => app.history.settle(),
         Command::Cancel => app.cancel(),
         Command::Complain(problem) => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::App;
 use crate::methods::METHODS;
-use crate::models::checkpoint::Checkpoint;
+use crate::models::checkpoint::{Checkpoint, name_of};
 use crate::models::runtime::RuntimeName;
 
 /// A checkpoint that can be chosen.
@@ -22,7 +22,7 @@ impl CheckpointChoice {
     /// The name to show.
     #[must_use]
     pub fn title(&self) -> String {
-        self.folder.file_name().unwrap_or(self.folder.as_os_str()).to_string_lossy().into_owned()
+        name_of(&self.folder)
     }
 }
 

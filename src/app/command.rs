@@ -271,6 +271,14 @@ pub enum Command {
     ShowHelp(&'static str),
     /// Open or close the list of all commands.
     TogglePalette,
+    /// Show published checkpoints to download, or no longer.
+    ToggleDownloads,
+    /// Ask the hub how large the model of this name is.
+    AskHub(String),
+    /// Download the model of this name.
+    Download(String),
+    /// Stop asking or downloading; what was loaded stays.
+    StopDownload,
     /// The pointer was released: what comes next is a step of its own.
     Settle,
     /// Stop what is being computed.

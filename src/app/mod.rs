@@ -9,6 +9,7 @@ pub mod bottleneck;
 pub mod checkpoints;
 pub mod command;
 pub mod compute;
+pub mod downloads;
 pub mod effects;
 mod errand;
 pub mod explained;
@@ -45,6 +46,7 @@ use crate::world::Language;
 pub use checkpoints::CheckpointChoice;
 pub use command::{Ask, Command, Export, Format};
 use compute::{PlaneQuestion, Question, Request};
+use downloads::Downloads;
 use history::History;
 use learning::Learning;
 use samples::Sample;
@@ -108,6 +110,8 @@ pub struct App {
     pub parts: Option<(PathBuf, Arc<effects::Parts>)>,
     /// The training that the person watches.
     pub learning: Option<Learning>,
+    /// Published checkpoints, and the download that goes on.
+    pub downloads: Downloads,
     /// The names of the recorded runs.
     pub recordings: Arc<Vec<String>>,
     /// What the picture costs in each column, by the key of their method, as far as that was measured.
@@ -247,6 +251,7 @@ impl App {
             heads: BTreeMap::new(),
             parts: None,
             learning: None,
+            downloads: Downloads::default(),
             recordings: Arc::default(),
             costs: Vec::new(),
             figures: None,
@@ -307,6 +312,7 @@ impl App {
         if let Some(learning) = &mut self.learning {
             learning.receive();
         }
+        self.downloads.receive();
     }
 
     /// Changes the state, and has computed what follows from it.

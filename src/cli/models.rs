@@ -4,18 +4,23 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::cli::output::say;
+use crate::cli::output::{bar, say};
+use crate::error::Error;
 use crate::methods::METHODS;
 use crate::models::cache;
 use crate::models::catalogue::published;
+use crate::models::hub::{Hub, readable};
 use crate::models::inventory::{Entry, list};
 use crate::models::memory::available;
+use crate::taps::CancelToken;
 
 /// List the checkpoints that are built in or in the local Hugging Face cache, and which fit into this machine's memory.
 ///
-/// Nothing is fetched from the network.
+/// Or download a published one into that cache. Nothing else is fetched from the network.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  alignscope models\n  alignscope models --published")]
+#[command(
+    after_help = "Example:\n  alignscope models\n  alignscope models --published\n  alignscope models --fetch openai/clip-vit-base-patch32"
+)]
 pub struct Models {
     /// Print JSON.
     #[arg(long)]
@@ -23,6 +28,9 @@ pub struct Models {
     /// List published checkpoints that are known to fit, with what to look at in them, and which of them are here.
     #[arg(long)]
     published: bool,
+    /// Download this model from the Hugging Face hub. Ctrl-C stops; the same command goes on from there.
+    #[arg(long, value_name = "ORG/NAME", conflicts_with_all = ["json", "published"])]
+    fetch: Option<String>,
 }
 
 const HEAD: [&str; 8] = ["Name", "Class", "Method", "Parameters", "File", "Memory", "Opens", "Folder"];
@@ -31,6 +39,9 @@ const NUMBERS: std::ops::RangeInclusive<usize> = 3..=5;
 
 impl Models {
     pub fn run(&self) -> Result<()> {
+        if let Some(name) = &self.fetch {
+            return fetch(name);
+        }
         let entries = list();
         if self.published {
             return self.published(&entries);
@@ -68,6 +79,39 @@ impl Models {
             say(format!("  {here}\n"))?;
         }
         Ok(())
+    }
+}
+
+/// Downloads a model, and prints its folder.
+fn fetch(name: &str) -> Result<()> {
+    let hub = Hub::from_environment()?;
+    let cancel = CancelToken::default();
+    let handle = cancel.clone();
+    ctrlc::set_handler(move || handle.cancel())?;
+    let plan = hub.ask(name, &cancel)?;
+    let known = published()?.into_iter().find(|model| model.name == name);
+    let licence = known.map_or_else(|| format!("see {}", hub.page(name)), |model| model.licence);
+    let free = plan.free.map_or("unknown".into(), readable);
+    say(format!("{name}: {}, {} in {} files; licence: {licence}", plan.class, readable(plan.bytes), plan.files.len()))?;
+    say(match plan.missing {
+        0 => "Nothing to load: all of it is here".into(),
+        missing => format!("To load: {}; free on the disk: {free}", readable(missing)),
+    })?;
+    plan.check_room()?;
+    let bar = bar(plan.bytes, "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {msg}")?;
+    bar.set_position(plan.bytes - plan.missing);
+    bar.reset_eta();
+    let loaded = hub.load(&plan, &cancel, &mut |news| {
+        bar.set_position(news.done);
+        bar.set_message(match news.pause {
+            Some(pause) => format!("{}, again in {} s", news.file, pause.as_secs()),
+            None => news.file,
+        });
+    });
+    bar.finish_and_clear();
+    match loaded {
+        Err(Error::Cancelled) => anyhow::bail!("stopped; the same command goes on from here"),
+        loaded => say(loaded?.display()),
     }
 }
 

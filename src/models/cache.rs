@@ -1,37 +1,70 @@
-//! Checkpoints in the local Hugging Face cache. Only read; whatever is broken in it is passed over.
+//! Checkpoints in the local Hugging Face cache. Only read (`hub` writes it); whatever is broken in it is passed over.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::checkpoint::read_text;
+use super::gguf;
+
+/// How a variable of the environment is looked up.
+pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// The cache's folder: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or the place that Python's `huggingface_hub` takes.
 #[must_use]
 pub fn root() -> Option<PathBuf> {
-    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    root_by(&|variable| std::env::var_os(variable))
+}
+
+pub(super) fn root_by(variable: &Lookup<'_>) -> Option<PathBuf> {
+    named(variable, "HF_HUB_CACHE").or_else(|| home_by(variable).map(|folder| folder.join("hub")))
+}
+
+/// The folder of Hugging Face, in which the cache lies and the token.
+pub(super) fn home_by(variable: &Lookup<'_>) -> Option<PathBuf> {
     let home = || std::env::home_dir().map(|home| home.join(".cache"));
-    named("HF_HUB_CACHE")
-        .or_else(|| named("HF_HOME").map(|folder| folder.join("hub")))
-        .or_else(|| named("XDG_CACHE_HOME").or_else(home).map(|folder| folder.join("huggingface").join("hub")))
+    let usual = || named(variable, "XDG_CACHE_HOME").or_else(home).map(|folder| folder.join("huggingface"));
+    named(variable, "HF_HOME").or_else(usual)
+}
+
+fn named(variable: &Lookup<'_>, name: &str) -> Option<PathBuf> {
+    variable(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Every model in the cache at `root` that has a `config.json`: its name (`org/name`) and the folder of the snapshot
-/// that `main` points to, or else of the newest one. In order of names.
+/// that `main` points to, or else of the newest one; and of files of llama.cpp every language model with vision beside it. In
+/// order of names.
 #[must_use]
 pub fn snapshots(root: &Path) -> Vec<(String, PathBuf)> {
-    let mut found: Vec<_> = folders(root)
-        .into_iter()
-        .filter_map(|model| {
-            let name = model.file_name()?.to_str()?.strip_prefix("models--")?.replace("--", "/");
-            Some((name, snapshot(&model)?))
-        })
-        .collect();
+    let each = folders(root).into_iter().filter_map(|model| Some((name_by(&model)?, snapshot(&model)?)));
+    let mut found = Vec::new();
+    for (name, folder) in each {
+        let files = gguf::models_in(&folder);
+        if folder.join("config.json").is_file() || files.len() == 1 {
+            found.push((name, folder));
+        } else {
+            let named = |file: PathBuf| Some((format!("{name}/{}", file.file_name()?.to_str()?), file));
+            found.extend(files.into_iter().filter_map(named));
+        }
+    }
     found.sort();
     found
 }
 
+/// The name (`org/name`) of the model that a folder is a snapshot of, if it is one.
+#[must_use]
+pub fn name_of(snapshot: &Path) -> Option<String> {
+    let snapshots = snapshot.parent()?;
+    name_by(snapshots.parent().filter(|_| snapshots.ends_with("snapshots"))?)
+}
+
+/// The name of a model by its folder in the cache.
+fn name_by(model: &Path) -> Option<String> {
+    Some(model.file_name()?.to_str()?.strip_prefix("models--")?.replace("--", "/"))
+}
+
 fn snapshot(model: &Path) -> Option<PathBuf> {
-    let has_config = |folder: &PathBuf| folder.join("config.json").is_file();
+    let has_config = |folder: &PathBuf| folder.join("config.json").is_file() || !gguf::models_in(folder).is_empty();
     let snapshots = folders(&model.join("snapshots"));
     let main = read_text(&model.join("refs").join("main")).ok();
     let main = main.and_then(|revision| String::from_utf8(revision).ok()).unwrap_or_default();
@@ -75,16 +108,29 @@ mod tests {
         file("models--org--bare/snapshots/abc/model.safetensors", "")?;
         file("datasets--org--other/snapshots/abc/config.json", "{}")?;
         file("models--stray-file", "")?;
+        // Files of llama.cpp: of several language models each, of one the folder; without vision none.
+        for name in ["one/snapshots/a/llava.gguf", "several/snapshots/a/q4.gguf", "several/snapshots/a/q8.gguf"] {
+            file(&format!("models--gguf--{name}"), "")?;
+        }
+        for name in ["one", "several"] {
+            file(&format!("models--gguf--{name}/snapshots/a/mmproj-f16.gguf"), "")?;
+        }
+        file("models--gguf--blind/snapshots/a/q4.gguf", "")?;
         let place = |path: &str| root.join(path);
         assert_eq!(
             snapshots(root),
             [
                 ("alone".to_owned(), place("models--alone/snapshots/abc")),
+                ("gguf/one".to_owned(), place("models--gguf--one/snapshots/a")),
+                ("gguf/several/q4.gguf".to_owned(), place("models--gguf--several/snapshots/a/q4.gguf")),
+                ("gguf/several/q8.gguf".to_owned(), place("models--gguf--several/snapshots/a/q8.gguf")),
                 ("org/astray".to_owned(), place("models--org--astray/snapshots/abc")),
                 ("org/both".to_owned(), place("models--org--both/snapshots/old")),
             ]
         );
         assert!(snapshots(&place("nowhere")).is_empty());
+        assert_eq!(name_of(&place("models--org--both/snapshots/old")).as_deref(), Some("org/both"));
+        assert_eq!(name_of(&place("models--org--both/blobs/old")), None);
         Ok(())
     }
 }

@@ -3,13 +3,14 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+use super::cache;
 use super::gguf::Pair;
 use super::llava::ORIGINAL_CLASS;
 use crate::error::{Error, Result};
 use crate::nn::check_heads;
 
 /// Configs, tokenizers and indexes are small; anything larger than this isn't one.
-const LARGEST_TEXT_FILE: u64 = 64 << 20;
+pub(super) const LARGEST_TEXT_FILE: u64 = 64 << 20;
 
 /// A folder whose `config.json` was read.
 #[derive(Clone, Debug)]
@@ -58,11 +59,10 @@ impl Checkpoint {
         })
     }
 
-    /// The name to show: that of the folder.
+    /// The name to show: that of [`name_of`].
     #[must_use]
     pub fn name(&self) -> String {
-        let name = self.folder.file_name().unwrap_or(self.folder.as_os_str());
-        name.to_string_lossy().into_owned()
+        name_of(&self.folder)
     }
 
     /// Reads part of the config as `Config`.
@@ -107,6 +107,13 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// The name to show of a checkpoint: that of the folder, or of the model that it is a snapshot of.
+#[must_use]
+pub fn name_of(folder: &Path) -> String {
+    let name = || folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+    cache::name_of(folder).unwrap_or_else(name)
 }
 
 /// Reads a JSON file.

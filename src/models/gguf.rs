@@ -124,6 +124,13 @@ impl Pair {
     }
 }
 
+/// The language models directly in `folder` that have one vision file beside them, by name.
+#[must_use]
+pub fn models_in(folder: &Path) -> Vec<PathBuf> {
+    let (vision, language): (Vec<_>, Vec<_>) = files(folder).into_iter().partition(|file| is_vision(file));
+    if vision.len() == 1 { language } else { Vec::new() }
+}
+
 fn language_config(file: &Header) -> Result<Value> {
     let architecture = file.string("general.architecture").unwrap_or_default();
     if architecture != "llama" {

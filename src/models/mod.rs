@@ -20,6 +20,7 @@ pub mod flamingo;
 pub mod fusion;
 pub mod generate;
 pub mod gguf;
+pub mod hub;
 pub mod idefics;
 pub mod inventory;
 pub mod language_model;

@@ -29,10 +29,10 @@ use header::Header;
 use torch::Torch;
 
 /// Files with weights and what lists them where there are several; the first that is there counts.
-const NAMES: [(&str, &str); 2] =
+pub(super) const NAMES: [(&str, &str); 2] =
     [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 /// The trained part of a model whose frozen parts lie in folders of their own.
-const TRAINED: &str = "checkpoint.pt";
+pub(super) const TRAINED: &str = "checkpoint.pt";
 /// Those folders.
 const FROZEN: [&str; 2] = ["language_model", "vision_encoder"];
 
@@ -424,7 +424,7 @@ fn own(folder: &Path, part: &'static str) -> Result<Vec<(&'static str, PathBuf)>
 }
 
 /// The files that an index lists, each once.
-fn shards(index: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn shards(index: &Path) -> Result<Vec<PathBuf>> {
     let json = super::checkpoint::read_json(index)?;
     let broken = |why: String| Error::unusable(why, "fetch the file again").at(index);
     let map = json["weight_map"]

@@ -1,17 +1,20 @@
 //! Everything that a person can ask for now, as a list: menus, keys, tooltips, the palette and the tests are made from it.
 
+mod files;
+
 use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::texts::{self, Text, faithful, four_ways, lesson, name_of, querying, what_if};
 use super::views::{VIEWS, View};
 use crate::app::layout;
 use crate::app::state::{Colours, Drawn, MaskName, MethodName, Reading};
-use crate::app::{App, Ask, Command, Export, Format, Layer, PictureSource, Scale, Theme};
+use crate::app::{App, Ask, Command, Layer, Scale, Theme};
 use crate::attribution::ATTRIBUTIONS;
 use crate::methods::queries::{QueryLook, QueryOrder};
 use crate::methods::reading::{Place, Weighting};
 use crate::reduction::REDUCTIONS;
 use crate::world::Language;
+pub use files::format_name;
 
 /// A menu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,34 +175,6 @@ impl List<'_> {
         self.entries.push(change(Entry { command, title, menu, submenu, keys, enabled, reason, chosen, apart }));
     }
 
-    fn files(&mut self) {
-        let app = self.app;
-        let menu = Menu::File;
-        self.put(menu, texts::OPEN_PICTURE, Command::Ask(Ask::Picture), |entry| entry.keys(CONTROL, Key::O));
-        let (recent, samples) = (self.say(texts::RECENT), self.say(texts::SAMPLES));
-        for path in &app.desk.recent {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-            let title = format!("{} {name}", self.say(texts::OPEN_THIS));
-            self.put_named(menu, title, Command::OpenPicture(path.clone()), |entry| entry.within(&recent));
-        }
-        for sample in &app.samples {
-            let title = format!("{} · {}", sample.key, sample.captions[app.language_index()]);
-            let chosen = app.state.picture == PictureSource::Sample(sample.key.clone());
-            let command = Command::OpenSample(sample.key.clone());
-            self.put_named(menu, title, command, |entry| entry.within(&samples).chosen(chosen));
-        }
-        self.put(menu, texts::OPEN_CHECKPOINT, Command::Ask(Ask::Checkpoint), Entry::apart);
-        for choice in &app.checkpoints {
-            let title = format!("{} {}", self.say(texts::RUN_CHECKPOINT), choice.title());
-            let chosen = app.checkpoint(choice.method) == Some(choice);
-            self.put_named(menu, title, Command::SetCheckpoint(choice.folder.clone()), |entry| entry.chosen(chosen));
-        }
-        self.put(menu, texts::OPEN_SESSION, Command::Ask(Ask::OpenSession), |entry| {
-            entry.keys(CONTROL_SHIFT, Key::O).apart()
-        });
-        self.put(menu, texts::SAVE_SESSION, Command::Ask(Ask::SaveSession), |entry| entry.keys(CONTROL, Key::S));
-    }
-
     fn lessons(&mut self) {
         let app = self.app;
         let menu = Menu::Learn;
@@ -218,36 +193,6 @@ impl List<'_> {
             entry.keys(CONTROL, Key::ArrowLeft).enabled(step > 0 && count > 0)
         });
         self.put(menu, lesson::CLOSE_LESSON, Command::CloseLesson, |entry| entry.enabled(count > 0));
-    }
-
-    fn exports(&mut self) {
-        let menu = Menu::File;
-        let submenu = self.say(texts::EXPORT);
-        let board = self.say(texts::THE_BOARD);
-        let shown = VIEWS.iter().filter(|view| view.method() == self.app.state.method.0);
-        let views: Vec<(Option<&'static str>, String)> =
-            shown.map(|view| (Some(view.key()), self.word(&title_key(*view)))).collect();
-        for (view, name) in std::iter::once((None, board)).chain(views) {
-            for format in Format::ALL {
-                // The page holds everything; numbers belong to a view.
-                let fits = match format {
-                    Format::Png(_) => true,
-                    Format::Csv | Format::Npz => view.is_some(),
-                    Format::Html => view.is_none(),
-                };
-                if !fits {
-                    continue;
-                }
-                let how = format_name(self.language(), format);
-                let command = Command::Ask(Ask::Export(Export { view, format }, None));
-                let title = format!("{submenu} · {name} · {how}");
-                self.put_named(menu, title, command, |entry| {
-                    let entry = entry.within(&submenu);
-                    if view.is_none() && format == Format::Png(2) { entry.keys(CONTROL, Key::E) } else { entry }
-                });
-            }
-        }
-        self.put(menu, texts::QUIT, Command::Ask(Ask::Quit), |entry| entry.keys(CONTROL, Key::Q).apart());
     }
 
     fn edits(&mut self) {
@@ -520,18 +465,6 @@ impl List<'_> {
             });
         }
         self.put(menu, texts::MODELS_FACTOR, Command::SetFactor(None), |entry| entry.enabled(matrix.factor.is_some()));
-    }
-}
-
-/// What a format is called.
-#[must_use]
-pub fn format_name(language: Language, format: Format) -> String {
-    let say = |text: Text| texts::say(language, text.0).to_owned();
-    match format {
-        Format::Png(scale) => format!("{} {scale}×", say(texts::AS_PICTURE)),
-        Format::Csv => say(texts::AS_CSV),
-        Format::Npz => say(texts::AS_NPZ),
-        Format::Html => say(texts::AS_PAGE),
     }
 }
 

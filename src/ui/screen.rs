@@ -7,6 +7,7 @@ use super::catalogue::catalogue;
 use super::columns;
 use super::formulas::Formulas;
 use super::palette::Palette;
+use super::panels::downloads::Downloads;
 use super::panels::{bar, inputs, inspector, lesson, notices, status};
 use super::textures::Textures;
 use super::views::Brush;
@@ -19,6 +20,7 @@ pub struct Screen {
     markdown: CommonMarkCache,
     formulas: Formulas,
     palette: Palette,
+    downloads: Downloads,
     /// How wide the panels were when the pointer was last pressed.
     widths: [f32; 2],
 }
@@ -58,6 +60,7 @@ impl Screen {
             notices::show(ui, &mut brush);
             columns::show(ui, &mut brush);
         });
+        self.downloads.show(ui, &mut brush);
         self.palette.show(ui, &mut brush);
         let widths = [inputs.response.rect.width(), inspector.response.rect.width()];
         if ui.input(|input| input.pointer.any_pressed()) {
@@ -132,8 +135,8 @@ fn keys(ui: &Ui, app: &App, commands: &mut Vec<Command>) {
     entries.sort_by_key(|(keys, _)| std::cmp::Reverse(usize::from(keys.modifiers.shift)));
     for (keys, entry) in entries {
         // Escape closes what is open before it clears the selection.
-        let taken =
-            keys.logical_key == egui::Key::Escape && (app.palette_is_open || egui::Popup::is_any_open(ui.ctx()));
+        let is_open = app.palette_is_open || app.downloads.is_open || egui::Popup::is_any_open(ui.ctx());
+        let taken = keys.logical_key == egui::Key::Escape && is_open;
         if !taken && entry.enabled && ui.input_mut(|input| input.consume_shortcut(&keys)) {
             commands.push(entry.command);
         }

@@ -52,6 +52,7 @@ macro_rules! texts {
 }
 
 pub mod bottleneck;
+pub mod downloads;
 pub mod editor;
 pub mod explainers;
 pub mod faithful;

@@ -2,6 +2,7 @@
 
 pub mod bar;
 pub mod comparison;
+pub mod downloads;
 pub mod inputs;
 pub mod inspector;
 pub mod lesson;

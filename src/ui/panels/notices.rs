@@ -65,7 +65,7 @@ fn told(ui: &mut Ui, brush: &mut Brush<'_>, text: &str) {
 }
 
 /// Something to know first, with what can be done about it.
-fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, remedy: Option<(Text, Command)>) {
+pub(super) fn notice(ui: &mut Ui, brush: &mut Brush<'_>, text: &str, remedy: Option<(Text, Command)>) {
     let palette = brush.palette();
     Frame::new()
         .fill(palette.warning_ground)

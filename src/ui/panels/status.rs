@@ -3,7 +3,7 @@
 use egui::{ProgressBar, RichText, Ui};
 
 use crate::app::Command;
-use crate::ui::texts;
+use crate::ui::texts::{self, downloads};
 use crate::ui::views::Brush;
 
 /// Work that takes longer than this says how long it still takes.
@@ -22,6 +22,9 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
             let text = format!("{}{}", brush.say(texts::READY), elapsed.unwrap_or_default());
             ui.label(RichText::new(text).small());
         }
+        if !app.downloads.is_open {
+            download(ui, brush);
+        }
         if let Some(evidence) = &app.evidence {
             let model = &evidence.model;
             let text = format!(
@@ -38,6 +41,19 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
             ui.label(RichText::new(text).small().color(palette.weak));
         }
     });
+}
+
+/// How far a download is that goes on while its list is closed; a click opens that again.
+fn download(ui: &mut Ui, brush: &mut Brush<'_>) {
+    let Some(under_way) = &brush.app.downloads.under_way else { return };
+    let name = brush.say(downloads::LOADING).replace("{name}", &under_way.name);
+    let text = match under_way.share() {
+        Some(share) => format!("{name} · {:.0} %", share * 100.0),
+        None => name,
+    };
+    if ui.small_button(text).clicked() {
+        brush.commands.push(Command::ToggleDownloads);
+    }
 }
 
 /// How far the work is, the time left, and a way to stop it.

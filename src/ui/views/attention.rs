@@ -142,7 +142,10 @@ fn top_of(app: &App, stack: &AttentionStack, tower: TowerName, query: Query, own
         return highest(own);
     }
     let heads = (0..stack.layers).flat_map(|layer| (0..stack.heads).map(move |head| (layer, head)));
-    heads.filter_map(|(layer, head)| values(stack, tower, layer, head, query)).map(|own| highest(&own)).fold(1e-9, f32::max)
+    heads
+        .filter_map(|(layer, head)| values(stack, tower, layer, head, query))
+        .map(|own| highest(&own))
+        .fold(1e-9, f32::max)
 }
 
 fn towers(ui: &mut Ui, brush: &mut Brush<'_>, evidence: &Evidence, tower: TowerName, query: Query) {
