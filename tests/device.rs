@@ -5,7 +5,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use alignscope::app::state::MethodName;
+use alignscope::app::{self, App, AppState};
 use alignscope::models::builtin;
+use alignscope::models::runtime::{Precision, RuntimeName};
 use candle_core::{DType, Device};
 
 /// A checkpoint with a text that it reads.
@@ -54,6 +57,27 @@ fn every_activation_is_the_same_with_weights_in_16_bits() {
         let off = apart(rounded, text, (&device, precision));
         assert!(off > NEAR && off < most, "{rounded} is {off:e} off in {precision} on {device}");
     }
+}
+
+/// In the window a device that isn't there is no reason to see nothing.
+#[test]
+fn a_device_that_is_missing_is_replaced_by_the_processor_and_a_sentence_says_so() {
+    let mut app = App::new(AppState::first());
+    app.apply(app::Command::SetMethod(MethodName("contrastive")));
+    app.apply(app::Command::SetRuntime(
+        MethodName("contrastive"),
+        RuntimeName { device: "cuda:4096".into(), precision: Precision::F16 },
+    ));
+    app.start(|| ()).expect("a worker");
+    while app.busy {
+        app.receive();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(app.problem.is_none() && app.evidence.is_some(), "{:?}", app.problem);
+    let said = app.warning.clone().unwrap_or_default();
+    assert!(said.starts_with("cuda:4096 can't be used, so the processor computes"), "{said}");
+    app.apply(app::Command::DismissProblem);
+    assert!(app.warning.is_none());
 }
 
 /// The largest distance of any activation from what it is on the processor in 32 bits, as a share of the largest of its tensor.

@@ -66,7 +66,7 @@ impl App {
                     progress.share = share;
                 }
             }
-            Report::Told(sentence) => self.problem = Some(sentence),
+            Report::Told(sentence) => self.warning = Some(sentence),
             Report::Failed { message, blame } => {
                 self.problem = Some(message);
                 self.failed = true;

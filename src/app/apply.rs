@@ -274,6 +274,7 @@ fn change(app: &mut App, command: Command) {
         }
         Command::Tell(news) => app.news = Some(news),
         Command::DismissProblem => {
+            app.warning = None;
             app.problem = None;
             app.news = None;
         }

@@ -142,6 +142,8 @@ pub struct App {
     pub checkpoints: Vec<CheckpointChoice>,
     /// The lessons, in English and Chinese.
     pub lessons: Arc<[Vec<lessons::Lesson>; 2]>,
+    /// Something that has to be known of how the answer came about, until it is dismissed.
+    pub warning: Option<String>,
     /// Where models run, but for methods for which a person chose another place.
     pub runtime: RuntimeName,
     /// Whether something is being dragged whose answer is to follow at once.
@@ -265,6 +267,7 @@ impl App {
             palette_is_open: false,
             asks: Vec::new(),
             lessons: Arc::default(),
+            warning: None,
             runtime: RuntimeName::default(),
             following: false,
             history: History::default(),

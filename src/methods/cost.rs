@@ -14,8 +14,8 @@ use crate::models::projector::OpenedProjector;
 use crate::models::q_former::QFormerText;
 use crate::models::querying::OpenedQuerying;
 use crate::models::querying_writer::QueryingPrompt;
-use crate::models::runtime::Runtime;
-use crate::models::weights::Weights;
+use crate::models::runtime::{Precision, Runtime};
+use crate::models::weights::{Weights, extent};
 use crate::nn::operations::counted;
 use crate::taps::{CancelToken, Taps};
 
@@ -88,7 +88,12 @@ fn is_frozen(class: &str, name: &str) -> bool {
 }
 
 /// The cost of a checkpoint whose picture becomes `brought` `[…, vectors, width]`.
-fn cost_of(folder: &Path, (vectors, width): (usize, usize), seeing: &Taken, reading: &Taken) -> Result<PictureCost> {
+fn cost_of(
+    (folder, precision): (&Path, Precision),
+    (vectors, width): (usize, usize),
+    seeing: &Taken,
+    reading: &Taken,
+) -> Result<PictureCost> {
     let checkpoint = Checkpoint::open(folder)?;
     let weights = Weights::open(folder, &Device::Cpu)?;
     let (mut trained, mut frozen) = (0, 0);
@@ -105,7 +110,7 @@ fn cost_of(folder: &Path, (vectors, width): (usize, usize), seeing: &Taken, read
         operations: [seeing.operations, reading.operations],
         trained,
         frozen,
-        bytes: (trained + frozen) * size_of::<f32>(),
+        bytes: extent(folder)?.held(precision) as usize,
     })
 }
 
@@ -119,7 +124,7 @@ pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
     let texts = opened.texts(&[text])?;
     let read = || Ok(encoder.encode_text(&texts.ids, texts.attention_mask.as_ref(), &mut taps())?.embed);
     let (_, reading) = timed(read)?;
-    cost_of(folder, (1, encoder.projection_size()), &seeing, &reading)
+    cost_of((folder, runtime.precision), (1, encoder.projection_size()), &seeing, &reading)
 }
 
 /// Of cross-attention: the keys that every word looks at, in every cross-attention.
@@ -134,7 +139,7 @@ pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
         read.matching.or(read.logits).or(read.states).ok_or_else(nothing)
     })?;
     let (_, vectors, width) = states.dims3()?;
-    cost_of(folder, (vectors, width), &seeing, &reading)
+    cost_of((folder, runtime.precision), (vectors, width), &seeing, &reading)
 }
 
 /// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
@@ -165,7 +170,7 @@ pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
         (brought, seeing, reading)
     };
     let (_, vectors, width) = brought.dims3()?;
-    cost_of(folder, (vectors, width), &seeing, &reading)
+    cost_of((folder, runtime.precision), (vectors, width), &seeing, &reading)
 }
 
 /// Of the projector: positions in the row of words.
@@ -180,7 +185,7 @@ pub(super) fn projector(asked: Asked<'_>) -> Result<PictureCost> {
     let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
     let (_, reading) = timed(|| opened.model().logits(prompt, &mut taps()))?;
     let (_, vectors, width) = projected.dims3()?;
-    cost_of(folder, (vectors, width), &seeing, &reading)
+    cost_of((folder, runtime.precision), (vectors, width), &seeing, &reading)
 }
 
 fn nothing() -> Error {

@@ -51,10 +51,7 @@ impl Needed {
     #[must_use]
     pub fn with(extent: &Extent, config: &Value, precision: Precision) -> Self {
         let towers = towers(config);
-        let weights = match precision.half() {
-            None => extent.full,
-            Some(_) => extent.half,
-        };
+        let weights = extent.held(precision);
         // Some threads widen a few rows each where weights are packed; else the largest matrix is turned.
         let pass = towers.iter().map(Tower::pass).max().unwrap_or(0);
         let patterns = towers.iter().map(Tower::patterns).fold(0, u64::saturating_add);

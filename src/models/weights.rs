@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::gguf::Pair;
 use super::llava::{TOWER, tower_beside};
-use super::runtime::Runtime;
+use super::runtime::{Precision, Runtime};
 use crate::error::{Error, Result};
 use crate::nn::{Packed, Parameters, Weight};
 use gguf::Gguf;
@@ -82,6 +82,14 @@ pub struct Extent {
     pub half: u64,
     /// Numbers of the largest tensor.
     pub largest: u64,
+}
+
+impl Extent {
+    /// What the weights take where they are held so, in bytes.
+    #[must_use]
+    pub fn held(&self, precision: Precision) -> u64 {
+        if precision.half().is_some() { self.half } else { self.full }
+    }
 }
 
 /// Looks at the lists of tensors of the weights in `folder`.

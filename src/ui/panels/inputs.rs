@@ -228,8 +228,11 @@ fn runtime(ui: &mut Ui, brush: &mut Brush<'_>) {
     let method = brush.app.state.method;
     let now = brush.app.runtime(method.0);
     let mut chosen = now.clone();
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(brush.say(texts::RUNS_ON)).color(brush.palette().weak).small());
+    let label = |ui: &mut Ui, text| {
+        ui.label(RichText::new(brush.say(text)).color(brush.palette().weak).small());
+    };
+    egui::Grid::new("runtime").num_columns(2).show(ui, |ui| {
+        label(ui, texts::RUNS_ON);
         let device = |name: &str| brush.word(&format!("device-{}", name.split(':').next().unwrap_or(name))).to_owned();
         let names = names();
         // One that was named by hand stays in the list.
@@ -241,6 +244,8 @@ fn runtime(ui: &mut Ui, brush: &mut Brush<'_>) {
         });
         let name = brush.say(texts::RUNS_ON);
         shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+        ui.end_row();
+        label(ui, texts::WEIGHTS_AS);
         let shown = egui::ComboBox::from_id_salt("precision").selected_text(now.precision.name()).show_ui(ui, |ui| {
             for precision in Precision::ALL {
                 ui.selectable_value(&mut chosen.precision, precision, precision.name());

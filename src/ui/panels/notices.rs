@@ -11,6 +11,9 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
     if let Some(problem) = brush.app.problem.clone() {
         notice(ui, brush, &problem, Some((texts::DISMISS, Command::DismissProblem)));
     }
+    if let Some(warning) = brush.app.warning.clone() {
+        notice(ui, brush, &warning, Some((texts::DISMISS, Command::DismissProblem)));
+    }
     if let Some(news) = brush.app.news.clone() {
         told(ui, brush, &format!("{} {news}", brush.say(texts::WRITTEN)));
     }
