@@ -8,6 +8,7 @@ use crate::app::layout;
 use crate::app::state::MethodName;
 use crate::app::{App, AppState, Command, Layer, PictureSource, Theme};
 use crate::attribution::{ATTRIBUTIONS, named};
+use crate::cli::output::tell;
 use crate::cli::runtime::Where;
 use crate::error::Error;
 use crate::world::Language;
@@ -125,6 +126,9 @@ pub fn compute(app: &mut App) -> Result<()> {
         app.compute_now();
         Ok(())
     })?;
+    if let Some(warning) = &app.warning {
+        tell(warning);
+    }
     if let Some(problem) = &app.problem {
         anyhow::bail!("{problem}");
     }
