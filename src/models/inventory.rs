@@ -63,7 +63,9 @@ pub fn list() -> Vec<Entry> {
 }
 
 impl Entry {
-    fn look(built_in: bool, name: String, folder: PathBuf, available: Option<u64>) -> Self {
+    /// What the files of the checkpoint in `folder` say, with so many bytes of memory available.
+    #[must_use]
+    pub fn look(built_in: bool, name: String, folder: PathBuf, available: Option<u64>) -> Self {
         let checkpoint = Checkpoint::open(&folder);
         let class = checkpoint.as_ref().map(|checkpoint| checkpoint.class().to_owned()).unwrap_or_default();
         let extent = extent(&folder);
@@ -92,8 +94,8 @@ pub(super) fn method_of(class: &str) -> Option<&'static str> {
 /// Memory for a checkpoint: the files, which are read whole, the weights as f32 beside them, and a quarter of that
 /// again for activations.
 fn needed(extent: &Extent) -> u64 {
-    let weights = extent.parameters as u64 * 4;
-    extent.bytes + weights + (weights / 4).max(LEAST_FOR_ACTIVATIONS)
+    let weights = (extent.parameters as u64).saturating_mul(4);
+    extent.bytes.saturating_add(weights).saturating_add((weights / 4).max(LEAST_FOR_ACTIVATIONS))
 }
 
 /// Memory that programs can have now, in bytes; `None` where the system doesn't say.

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::inventory::available_memory;
 use super::llava::{TOWER, tower_beside};
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
@@ -76,9 +77,13 @@ impl Weights {
     /// what lies beside it, in `folder`.
     ///
     /// # Errors
-    /// If a file is missing, cut off, or not a file of its kind.
+    /// If a file is missing, cut off, not a file of its kind, or all are more than the memory that is free.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let files = files(folder)?.into_iter().map(WeightFile::open).collect::<Result<_>>()?;
+        let look = |(part, path): (&'static str, PathBuf)| Ok((part, Content::read(&path)?, path));
+        let found = files(folder)?.into_iter().map(look).collect::<Result<Vec<_>>>()?;
+        let needed = found.iter().map(|(_, content, _)| content.length()).fold(0, u64::saturating_add);
+        check_memory(needed).map_err(|error| error.at(folder))?;
+        let files = found.into_iter().map(WeightFile::open).collect::<Result<_>>()?;
         let device = device.clone();
         Ok(Self { files, device })
     }
@@ -152,8 +157,7 @@ impl Parameters for Weights {
 }
 
 impl WeightFile {
-    fn open((part, path): (&'static str, PathBuf)) -> Result<Self> {
-        let content = Content::read(&path)?;
+    fn open((part, content, path): (&'static str, Content, PathBuf)) -> Result<Self> {
         let mut bytes = Vec::new();
         if let Content::Safetensors(header) = &content {
             bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
@@ -246,6 +250,20 @@ impl Content {
 pub fn bytes_in(folder: &Path) -> Result<u64> {
     let length = |path: &Path| std::fs::metadata(path).map_err(|error| Error::io("read", path, &error));
     files(folder)?.iter().map(|(_, path)| Ok(length(path)?.len())).sum()
+}
+
+/// Refuses so many bytes of weights if the machine can't hold them, which the system would end the program for.
+fn check_memory(needed: u64) -> Result<()> {
+    match available_memory() {
+        Some(available) if needed > available => {
+            let [needed, available] = [needed, available].map(|bytes| bytes.div_ceil(1 << 30));
+            Err(Error::unusable(
+                format!("the weights take {needed} GiB of memory, and less than {available} GiB are free"),
+                "close other programs or choose a smaller checkpoint",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The files with weights in `folder`, each with the frozen part that it belongs to.
