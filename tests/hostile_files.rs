@@ -23,7 +23,7 @@ use tempfile::TempDir;
 mod bounded;
 #[path = "common/checkpoint.rs"]
 mod checkpoint;
-use bounded::{paths, refused, within};
+use bounded::{alone, paths, refused, within};
 use checkpoint::{checkpoint, read, write};
 
 const FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"];
@@ -54,6 +54,7 @@ const KINDS: [&str; 5] = ["pipe", "loop", "endless", "folder", "huge"];
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_not_waited_for() {
+    let _alone = alone();
     for kind in KINDS {
         for name in FILES {
             let folder = checkpoint();
@@ -101,6 +102,7 @@ fn what_is_no_file_is_not_waited_for() {
 #[cfg(unix)]
 #[test]
 fn what_lies_beside_a_picture_is_not_waited_for() {
+    let _alone = alone();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures/thin.png");
     for kind in KINDS {
         let folder = TempDir::new().expect("a folder");
@@ -117,6 +119,7 @@ fn what_lies_beside_a_picture_is_not_waited_for() {
 
 #[test]
 fn scenes_of_absurd_sizes() {
+    let _alone = alone();
     let folder = TempDir::new().expect("a folder");
     let stem = folder.path().join("a");
     write_scene(&Scene::random(Split::Training, 3), None, &stem).expect("a scene");
@@ -142,6 +145,7 @@ fn scenes_of_absurd_sizes() {
 #[cfg(unix)]
 #[test]
 fn folders_that_lead_in_a_circle() {
+    let _alone = alone();
     use std::os::unix::fs::symlink;
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().to_path_buf();
@@ -166,6 +170,7 @@ fn folders_that_lead_in_a_circle() {
 
 #[test]
 fn nothing_is_written_by_opening() {
+    let _alone = alone();
     let around = TempDir::new().expect("a folder");
     let folder = around.path().join("org/model");
     fs::create_dir_all(&folder).expect("a folder");
@@ -217,6 +222,7 @@ fn swollen() -> Vec<String> {
 
 #[test]
 fn json_that_unfolds() {
+    let _alone = alone();
     for text in swollen() {
         for name in ["config.json", "tokenizer.json", "preprocessor_config.json"] {
             let folder = checkpoint();
@@ -276,6 +282,7 @@ fn headers(width: u32, height: u32) -> Vec<Vec<u8>> {
 
 #[test]
 fn pictures_of_absurd_sizes() {
+    let _alone = alone();
     for (width, height) in [
         (65_535, 65_535),
         (65_535, 1),
@@ -300,6 +307,7 @@ fn pictures_of_absurd_sizes() {
 
 #[test]
 fn pictures_that_move_are_decoded_once() {
+    let _alone = alone();
     // Twenty thousand frames, each as large as the whole.
     let side = 4096_u16.to_le_bytes();
     let frame = [&b",\0\0\0\0"[..], &side, &side, b"\0\x02\x02\x44\x01\0"].concat();
@@ -314,6 +322,7 @@ fn pictures_that_move_are_decoded_once() {
 
 #[test]
 fn sessions_of_absurd_numbers() {
+    let _alone = alone();
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("a.json");
     let mut app = App::new(AppState::first());
@@ -325,10 +334,10 @@ fn sessions_of_absurd_numbers() {
         found.push(way.to_owned());
         match value {
             Value::Object(fields) => {
-                fields.iter().for_each(|(key, value)| places(value, &format!("{way}/{key}"), found))
+                fields.iter().for_each(|(key, value)| places(value, &format!("{way}/{key}"), found));
             }
             Value::Array(items) => {
-                items.iter().enumerate().take(3).for_each(|(at, item)| places(item, &format!("{way}/{at}"), found))
+                items.iter().enumerate().take(3).for_each(|(at, item)| places(item, &format!("{way}/{at}"), found));
             }
             _ => {}
         }
@@ -372,6 +381,7 @@ fn sessions_of_absurd_numbers() {
 
 #[test]
 fn preprocessors_that_leave_no_number() {
+    let _alone = alone();
     for (key, value) in
         [("rescale_factor", json!(1e300)), ("image_std", json!(1e-44)), ("image_mean", json!([3e38, -3e38, 0]))]
     {
@@ -388,6 +398,7 @@ fn preprocessors_that_leave_no_number() {
 
 #[test]
 fn errors_are_one_line_whatever_a_file_says() {
+    let _alone = alone();
     let folder = checkpoint();
     for text in [
         r#"{"architectures": ["a\nb\u001b[31m"]}"#,

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 mod bounded;
 #[path = "common/checkpoint.rs"]
 mod checkpoint;
-use bounded::{refused, within};
+use bounded::{alone, refused, within};
 use checkpoint::{checkpoint, read, write};
 
 /// The tokenizer of a checkpoint with one part replaced.
@@ -24,6 +24,7 @@ fn tokenizer(key: &str, value: Value) -> (TempDir, Value) {
 
 #[test]
 fn a_template_with_more_names_than_ids() {
+    let _alone = alone();
     let token = json!({"t": {"id": "t", "ids": [4], "tokens": ["a", "b"]}});
     let single = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "t", "type_id": 0}}]);
     let template = json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": token});
@@ -47,6 +48,7 @@ fn encode(key: &str, value: Value) {
 
 #[test]
 fn tokenizers_that_grow() {
+    let _alone = alone();
     let grow = |content: &str| json!({"type": "Replace", "pattern": {"String": "a"}, "content": content});
     let many = |kind: &str, key: &str, part: Value, count: usize| json!({"type": kind, key: vec![part; count]});
     encode("normalizer", many("Sequence", "normalizers", grow("aa"), 40));
@@ -77,6 +79,7 @@ fn tokenizers_that_grow() {
 
 #[test]
 fn tokenizers_that_take_forever() {
+    let _alone = alone();
     let split =
         |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
     for regex in [
@@ -108,6 +111,7 @@ fn tokenizers_that_take_forever() {
 
 #[test]
 fn vocabularies_that_are_huge_or_odd() {
+    let _alone = alone();
     let words: serde_json::Map<String, Value> = (0..1_500_000).map(|id| (format!("w{id}"), json!(id))).collect();
     encode("model", json!({"type": "WordLevel", "unk_token": "w0", "vocab": words}));
     let ids = json!({"a": u32::MAX, "b": u32::MAX, "[UNK]": u32::MAX - 1});
@@ -124,6 +128,7 @@ fn render(source: &str) -> alignscope::Result<String> {
 
 #[test]
 fn chat_templates_that_grow() {
+    let _alone = alone();
     let sources = [
         "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
         "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
@@ -154,7 +159,6 @@ fn chat_templates_that_grow() {
         "{{ 1 // 0 }}{{ 1 % 0 }}{{ -170141183460469231731687303715884105728 // -1 }}",
     ];
     for source in sources {
-        eprintln!("{source}");
         refused(400, move || render(source));
     }
     let deep = [

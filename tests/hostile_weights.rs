@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 #[path = "common/bounded.rs"]
 mod bounded;
-use bounded::{refused, within};
+use bounded::{alone, refused, within};
 
 /// A folder with one file.
 fn folder(name: &str, content: &[u8]) -> TempDir {
@@ -107,6 +107,7 @@ fn pickle(tensors: &[(&str, &str)]) -> Vec<u8> {
 
 #[test]
 fn an_ordinary_archive_is_read() {
+    let _alone = alone();
     let pickle = pickle(&[("w", "0")]);
     let whole = archive(&[Entry::stored("a/data.pkl", &pickle), Entry::stored("a/data/0", &[0; 16])], None);
     let folder = folder("pytorch_model.bin", &whole);
@@ -116,6 +117,7 @@ fn an_ordinary_archive_is_read() {
 
 #[test]
 fn archives_that_unfold() {
+    let _alone = alone();
     let pickle = pickle(&[("w", "0"), ("v", "../../0"), ("u", "/etc/passwd")]);
     let list = Entry::stored("a/data.pkl", &pickle);
     let storage = Entry::stored("a/data/0", &[0; 16]);
@@ -151,6 +153,7 @@ fn archives_that_unfold() {
 
 #[test]
 fn archives_of_very_many_files() {
+    let _alone = alone();
     // One file in two hundred thousand places.
     let pickle = pickle(&[("w", "0")]);
     let names: Vec<String> = (0..60_000).map(|number| format!("a/data/{number}")).collect();
@@ -162,6 +165,7 @@ fn archives_of_very_many_files() {
 
 #[test]
 fn a_storage_that_many_tensors_share_is_never_there_twice() {
+    let _alone = alone();
     let names: Vec<String> = (0..200).map(|number| format!("w{number}")).collect();
     let tensors: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "0")).collect();
     let pickle = pickle(&tensors);
@@ -182,6 +186,7 @@ fn headed(header: &str, data: usize) -> Vec<u8> {
 
 #[test]
 fn headers_that_lie() {
+    let _alone = alone();
     let tensor = |name: &str, dtype: &str, shape: &str, from: usize, to: usize| {
         format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{from},{to}]}}"#)
     };
@@ -212,6 +217,7 @@ fn headers_that_lie() {
 
 #[test]
 fn long_headers_take_no_more_than_their_share() {
+    let _alone = alone();
     // As long as the format allows: names without numbers, notes, and brackets.
     let nothing = (0..1_000_000)
         .map(|number| format!(r#""{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#))
@@ -236,6 +242,7 @@ fn long_headers_take_no_more_than_their_share() {
 
 #[test]
 fn numbers_that_no_weight_has() {
+    let _alone = alone();
     let bytes = [0_u8; 64];
     for dtype in [
         Dtype::BOOL,
@@ -278,6 +285,7 @@ fn numbers_that_no_weight_has() {
 
 #[test]
 fn weights_that_the_machine_cannot_hold_are_not_read() {
+    let _alone = alone();
     // True in themselves, and empty: a file with a hole of four terabytes.
     let header = r#"{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
     let folder = folder("model.safetensors", &headed(header, 0));
@@ -296,6 +304,7 @@ fn weights_that_the_machine_cannot_hold_are_not_read() {
 
 #[test]
 fn what_is_in_the_cache_is_counted_however_absurd() {
+    let _alone = alone();
     let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
     let list = String::from_utf8_lossy(&pickle(&[("w", "0")])).into_owned();
     assert!(list.contains('w'));

@@ -269,7 +269,7 @@ impl TextTokenizer {
 fn encoded(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Encoding> {
     let found = tokenizer.encode(text, true)?;
     let parts = [found.get_tokens().len(), found.get_special_tokens_mask().len(), found.get_offsets().len()];
-    if parts != [found.len(); 3] { Err("its template has more names than ids".into()) } else { Ok(found) }
+    if parts == [found.len(); 3] { Ok(found) } else { Err("its template has more names than ids".into()) }
 }
 
 /// The padding token's text, as the tokenizer's config names it.

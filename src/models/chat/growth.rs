@@ -59,7 +59,7 @@ const WORDS: [&str; 11] = ["and", "elif", "else", "false", "if", "in", "is", "no
 /// What it does, in lower case, without a full stop.
 pub(super) fn check(source: &str) -> Result<(), String> {
     let whitespace = WhitespaceConfig { trim_blocks: true, lstrip_blocks: true, ..WhitespaceConfig::default() };
-    let tokens = tokenize(source, false, SyntaxConfig::default(), whitespace);
+    let tokens = tokenize(source, false, SyntaxConfig, whitespace);
     // What isn't Jinja the library itself refuses.
     let tokens: Vec<Token<'_>> = tokens.map_while(|token| Some(token.ok()?.0)).collect();
     let ends = |token: &Token<'_>| matches!(token, Token::VariableEnd | Token::BlockEnd);
