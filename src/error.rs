@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// What a file says about itself can have any length; this many characters of it are shown.
+const LONGEST: usize = 400;
+
 /// Result of everything that can fail in Alignscope.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -27,9 +30,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error about something that was given: `problem` is what happened, `remedy` what to do.
+    /// An error about something that was given: `problem` is what happened, `remedy` what to do. What `problem` repeats of a
+    /// file becomes one line of bounded length.
     pub fn unusable(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Unusable { problem: problem.into(), remedy: remedy.into(), path: None }
+        Self::Unusable { problem: line(&problem.into()), remedy: remedy.into(), path: None }
     }
 
     /// The same error, naming the file or folder it is about.
@@ -57,6 +61,18 @@ impl Error {
     }
 }
 
+/// The text without line breaks and what else could disturb a sentence or a terminal.
+fn line(text: &str) -> String {
+    let words =
+        text.split(|letter: char| letter.is_whitespace() || letter.is_control()).filter(|word| !word.is_empty());
+    let mut line: String = words.collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
 fn ending(path: Option<&Path>) -> String {
-    path.map(|path| format!(": {}", path.display())).unwrap_or_default()
+    path.map(|path| format!(": {}", path.display()).replace(char::is_control, "\u{FFFD}")).unwrap_or_default()
 }

@@ -1,13 +1,63 @@
-//! Writing files: all or nothing, so that a stop in the middle never leaves half a file where a whole one was.
+//! Writing files: all or nothing, so that a stop in the middle never leaves half a file where a whole one was. Reading them:
+//! ordinary files of bounded length, and JSON that doesn't unfold to far more than its text.
 
 use safetensors::View;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+
+/// What JSON may take once it is read, in bytes.
+const MOST_UNFOLDED: usize = 512 << 20;
+
+/// Reads an ordinary file of at most `longest` bytes; what a link leads to counts.
+///
+/// # Errors
+/// If it is missing, too long, or no ordinary file: a pipe would wait for its other end, and a device never ends.
+pub fn read(path: &Path, longest: u64) -> Result<Vec<u8>> {
+    let failed = |error: std::io::Error| Error::io("read", path, &error);
+    // Asked before it is opened, which waits, too.
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
+        return Err(Error::unusable("that is not an ordinary file", "name another").at(path));
+    }
+    let too_long = || Error::unusable("the file is far too large for what it should be", "get it again").at(path);
+    if about.len() > longest {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    // It can have grown since.
+    File::open(path).map_err(failed)?.take(longest + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > longest { Err(too_long()) } else { Ok(bytes) }
+}
+
+/// Reads JSON that stems from a file.
+///
+/// # Errors
+/// What is wrong with it, in lower case, without a full stop.
+pub fn json<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, String> {
+    check_json(text)?;
+    serde_json::from_slice(text).map_err(|error| error.to_string())
+}
+
+/// Refuses JSON that would take far more memory than its text: a list in a list takes a hundred bytes, and four in the text.
+fn check_json(text: &[u8]) -> std::result::Result<(), String> {
+    // Within a text these letters count, too, which does no harm: nobody's file comes near.
+    let taken = |letter: &u8| match letter {
+        b',' => 80,
+        b'[' => 160,
+        b'{' => 640,
+        _ => 0,
+    };
+    if text.iter().map(taken).sum::<usize>() > MOST_UNFOLDED {
+        return Err("it holds far too many values".into());
+    }
+    Ok(())
+}
 
 /// Writes `bytes` to `path` by way of a temporary file beside it; makes missing folders.
 ///

@@ -31,6 +31,7 @@
 
 pub mod app;
 pub mod attribution;
+#[cfg(feature = "window")]
 pub mod cli;
 pub mod error;
 pub mod evaluation;
@@ -43,6 +44,7 @@ pub mod reduction;
 pub mod resources;
 pub mod taps;
 pub mod training;
+#[cfg(feature = "window")]
 pub mod ui;
 pub mod world;
 

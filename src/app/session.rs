@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use super::AppState;
 use super::state::within;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Files that are remembered.
 const MOST_RECENT: usize = 8;
 /// A session is a few kB; nothing much larger is read.
-const LARGEST: u64 = 16 << 20;
+const LARGEST: u64 = 4 << 20;
 /// The version of the format.
 const VERSION: u32 = 1;
 
@@ -117,14 +118,9 @@ pub fn kept(path: &Path) -> (AppState, Desk, Option<String>) {
 }
 
 fn read_file(path: &Path) -> Result<File> {
-    let length = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len();
     let not_one = |what: String| Error::unusable(what, "open a file that was saved with Save session").at(path);
-    if length > LARGEST {
-        return Err(not_one(format!("the file is far too large for a session ({} MB)", length >> 20)));
-    }
-    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
-    let mut file: File =
-        serde_json::from_slice(&bytes).map_err(|error| not_one(format!("the file isn't a session ({error})")))?;
+    let bytes = files::read(path, LARGEST)?;
+    let mut file: File = files::json(&bytes).map_err(|why| not_one(format!("the file isn't a session ({why})")))?;
     if file.alignscope != VERSION {
         return Err(not_one(format!("the session has version {}, and this program reads {VERSION}", file.alignscope)));
     }
@@ -138,5 +134,5 @@ fn read_file(path: &Path) -> Result<File> {
 fn write_file(path: &Path, file: &File) -> Result<()> {
     let bytes = serde_json::to_vec_pretty(file)
         .map_err(|error| Error::unusable(format!("the session can't be stored ({error})"), "report it").at(path))?;
-    crate::files::write(path, &bytes)
+    files::write(path, &bytes)
 }

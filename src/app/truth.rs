@@ -11,9 +11,6 @@ use crate::evaluation::pointing::{MARGIN, centres_in, is_near};
 use crate::methods::is_question;
 use crate::world::{Language, Scene, mentioned, read_scene};
 
-/// Bytes of a scene's description, of which those written have a few thousand.
-const LARGEST_DESCRIPTION: u64 = 1 << 20;
-
 /// The objects of a scene that words name.
 #[derive(Clone, Debug)]
 pub struct Truth {
@@ -149,9 +146,7 @@ fn objects_named(scene: &Scene, words: &str) -> Option<Truth> {
 
 /// The scene that `alignscope scenes` has written beside a picture.
 fn scene_beside(picture: &Path) -> Option<Scene> {
-    let description = picture.with_extension("json");
-    let is_small = std::fs::metadata(&description).is_ok_and(|found| found.len() <= LARGEST_DESCRIPTION);
-    is_small.then(|| read_scene(&description).ok()).flatten().map(|description| description.scene)
+    read_scene(&picture.with_extension("json")).ok().map(|description| description.scene)
 }
 
 #[cfg(test)]

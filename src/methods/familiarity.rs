@@ -16,11 +16,14 @@ use std::path::Path;
 
 use super::evidence::Familiar;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::taps::{Array, Point, Recorder, Recording, Site, SitePattern, Taps, Tower};
 use crate::world::{Scene, Split};
 
 /// The file in a checkpoint's folder.
 const FILE: &str = "familiarity.safetensors";
+/// More than any width's matrix takes, in bytes.
+const LARGEST: u64 = 256 << 20;
 /// Scenes from which mean and spread are taken, and fresh ones that set the usual distance.
 const SCENES: u64 = 4096;
 /// Scenes a pass.
@@ -50,7 +53,7 @@ impl Familiarity {
             Error::unusable(format!("the file can't be used ({what})"), "delete it or train the checkpoint anew")
                 .at(&path)
         };
-        let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
+        let bytes = files::read(&path, LARGEST)?;
         let tensors =
             candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|error| broken(error.to_string()))?;
         let values = |name: &str| -> Result<Vec<f32>> {
@@ -116,7 +119,7 @@ impl Familiarity {
             ("precision".to_owned(), tensor(&self.precision, &[width, width])?),
             ("usual".to_owned(), tensor(&[self.usual], &[1])?),
         ];
-        crate::files::write_safetensors(&folder.join(FILE), tensors, Default::default())
+        files::write_safetensors(&folder.join(FILE), tensors, Default::default())
     }
 
     /// The distance of features `[width]`.

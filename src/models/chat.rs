@@ -1,9 +1,11 @@
 //! Conversations as a model was trained to read them: by the template of its checkpoint, which is written in Jinja.
 //!
-//! A template is a program by whoever made the checkpoint. It sees the messages and nothing else, and how long it may run
-//! and what it may write are bounded. What transformers adds to Jinja is here too as far as templates of models that see
+//! A template is a program by whoever made the checkpoint. It sees the messages and nothing else, and how long it may run,
+//! how much its values may grow and what it may write are bounded. What transformers adds to Jinja is here too as far as templates of models that see
 //! pictures use it: methods of Python's strings, `raise_exception`, `break` and `continue`, and `{% generation %}`, which
 //! only marks what is learned in training.
+
+mod growth;
 
 use minijinja::{Environment, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
@@ -15,11 +17,11 @@ use super::checkpoint::{read_json, read_text};
 use crate::error::{Error, Result};
 
 /// The longest template, in bytes.
-const LONGEST_TEMPLATE: usize = 1 << 18;
+const LONGEST_TEMPLATE: usize = 1 << 16;
 /// The longest text that is written, in bytes.
 const LONGEST_TEXT: usize = 1 << 18;
 /// How many of its instructions a template may run.
-const FUEL: u64 = 200_000;
+const FUEL: u64 = 50_000;
 /// How deep its calls may go.
 const DEPTH: usize = 100;
 /// The most messages, and parts of all messages, of a conversation.
@@ -146,6 +148,7 @@ impl ChatTemplate {
             return Err(broken("it is far too long"));
         }
         let source = without_generation(source);
+        growth::check(&source).map_err(|why| broken(&why))?;
         environment().template_from_str(&source).map_err(|error| failed(&error))?;
         let parts = ["'type'", "\"type\"", ".type"].iter().any(|asks| source.contains(asks));
         Ok(Self { source, parts, begin: String::new(), end: String::new() })
@@ -249,8 +252,6 @@ fn failed(error: &minijinja::Error) -> Error {
 }
 
 fn broken(why: &str) -> Error {
-    // A template's own words can have several lines, and any length.
-    let why: String = why.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
     Error::unusable(format!("the chat template can't be used ({why})"), "write the whole prompt yourself")
 }
 
@@ -330,14 +331,17 @@ mod tests {
     #[test]
     fn what_goes_wrong_is_said_in_a_sentence() {
         let long = "{{ messages }}".repeat(LONGEST_TEMPLATE);
+        let many = vec!["1"; 300].join(",");
+        let rounds = format!("{{% for a in [{many}] %}}{{% for b in [{many}] %}}{{% endfor %}}{{% endfor %}}");
+        let words = format!("{{% for a in [{many}] %}}{}{{% endfor %}}", "a".repeat(1000));
         let cases = [
             ("{% for %}", "chat template"),
             ("{{ messages | unheard_of }}", "unheard_of"),
             ("{{ 'a'.unheard_of() }}", "unheard_of"),
             ("{{ raise_exception('no\nsystem') }}", "no system"),
-            ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "runs too long"),
-            ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "chat template"),
-            ("{% for a in range(2000) %}{{ 'aaaaaaaaaaaaaaaa' * 64 }}{% endfor %}", "writes too much"),
+            ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "'macro'"),
+            (rounds.as_str(), "runs too long"),
+            (words.as_str(), "writes too much"),
             (long.as_str(), "far too long"),
         ];
         for (source, words) in cases {

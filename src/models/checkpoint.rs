@@ -7,6 +7,7 @@ use super::cache;
 use super::gguf::Pair;
 use super::llava::ORIGINAL_CLASS;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::nn::check_heads;
 
 /// Configs, tokenizers and indexes are small; anything larger than this isn't one.
@@ -121,21 +122,14 @@ pub fn name_of(folder: &Path) -> String {
 /// # Errors
 /// If it is missing, too large, or not JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
-    serde_json::from_slice(&read_text(path)?)
-        .map_err(|error| Error::unusable(format!("the file isn't valid JSON ({error})"), "fetch it again").at(path))
+    files::json(&read_text(path)?)
+        .map_err(|why| Error::unusable(format!("the file isn't valid JSON ({why})"), "fetch it again").at(path))
 }
 
 /// Reads a text file of a checkpoint.
 ///
 /// # Errors
-/// If it is missing, too large, or not an ordinary file (a pipe would wait for its other end).
+/// If it is missing, too large, or not an ordinary file.
 pub fn read_text(path: &Path) -> Result<Vec<u8>> {
-    let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-    if !about.is_file() {
-        return Err(Error::unusable("that is not an ordinary file", "name a checkpoint folder").at(path));
-    }
-    if about.len() > LARGEST_TEXT_FILE {
-        return Err(Error::unusable("the file is far too large for what it should be", "fetch it again").at(path));
-    }
-    std::fs::read(path).map_err(|error| Error::io("read", path, &error))
+    files::read(path, LARGEST_TEXT_FILE)
 }

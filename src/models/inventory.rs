@@ -66,7 +66,9 @@ pub fn list() -> Vec<Entry> {
 }
 
 impl Entry {
-    fn look(built_in: bool, name: String, folder: PathBuf, available: Option<u64>) -> Self {
+    /// What the files of the checkpoint in `folder` say, with so many bytes of memory available.
+    #[must_use]
+    pub fn look(built_in: bool, name: String, folder: PathBuf, available: Option<u64>) -> Self {
         let checkpoint = Checkpoint::open(&folder);
         let class = checkpoint.as_ref().map(|checkpoint| checkpoint.class().to_owned()).unwrap_or_default();
         let extent = extent(&folder);

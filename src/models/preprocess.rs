@@ -205,14 +205,18 @@ impl ImageProcessor {
     pub fn normalise(&self, pixels: &RgbImage) -> Vec<f32> {
         let mut out = Vec::with_capacity(pixels.as_raw().len());
         for channel in 0..3 {
-            // Only 256 values can come; rounded to f32 after each step, as transformers does.
-            let table: [f32; 256] = std::array::from_fn(|v| {
-                let v = self.rescale.map_or(v as f32, |factor| (v as f64 * factor) as f32);
-                self.normalise.map_or(v, |(mean, std)| (v - mean[channel] as f32) / std[channel] as f32)
-            });
+            let table = self.values(channel);
             out.extend(pixels.pixels().map(|p| table[usize::from(p.0[channel])]));
         }
         out
+    }
+
+    /// What each of the 256 values of a pixel's channel becomes; rounded to f32 after each step, as transformers does.
+    fn values(&self, channel: usize) -> [f32; 256] {
+        std::array::from_fn(|v| {
+            let v = self.rescale.map_or(v as f32, |factor| (v as f64 * factor) as f32);
+            self.normalise.map_or(v, |(mean, std)| (v - mean[channel] as f32) / std[channel] as f32)
+        })
     }
 
     /// The rectangle of a `width` x `height` picture that the model sees: left, top, right, bottom in the

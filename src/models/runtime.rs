@@ -2,14 +2,14 @@
 
 use candle_core::utils::{cuda_is_available, metal_is_available};
 use candle_core::{DType, Device};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 /// How the large matrices of a model are held. What is computed is `f32` with each: a matrix in 16 bits is widened where it is
 /// used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "window", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// In 32 bits.

@@ -4,14 +4,18 @@ mod guard;
 
 use candle_core::{Device, Tensor};
 use std::path::Path;
-use tokenizers::Tokenizer;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokenizers::{Encoding, Tokenizer};
 
 use super::checkpoint::{read_json, read_text};
 use crate::error::{Error, Result};
-use guard::{check_template, guarded};
+use guard::{check, guarded, in_time};
 
 /// Nobody's sentence is longer; a book that was pasted by accident shouldn't be tokenized as a whole.
 const LONGEST_TEXT: usize = 20_000;
+/// A text so short is read at once, whatever the tokenizer does; for longer ones the time is limited. In bytes.
+const SHORT: usize = 256;
 
 /// A text as a model reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,7 +75,9 @@ impl Tokens {
 
 /// A tokenizer with the longest text of its model.
 pub struct TextTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    longest: usize,   // of a text, in letters
+    slow: AtomicBool, // whether a text took too long
     context: usize,
     pad: u32,
     pads_to_context: bool,
@@ -122,18 +128,19 @@ impl TextTokenizer {
     }
 
     fn parse(bytes: &[u8], context: usize) -> Result<Self> {
-        check_template(bytes)?;
+        let longest = check(bytes)?.min(LONGEST_TEXT);
         let tokenizer = guarded(|| {
             let mut tokenizer = Tokenizer::from_bytes(bytes)?;
             // Cutting and padding are done here, where the model's limits are known.
             tokenizer.with_truncation(None)?;
             tokenizer.with_padding(None);
             // What can't do one text is better refused now than later.
-            tokenizer.encode("a", true)?;
+            encoded(&tokenizer, "a")?;
             Ok(tokenizer)
         })?;
         let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
-        Ok(Self { tokenizer, context, pad: 0, pads_to_context: false, unknown })
+        let (tokenizer, slow) = (Arc::new(tokenizer), AtomicBool::new(false));
+        Ok(Self { tokenizer, longest, slow, context, pad: 0, pads_to_context: false, unknown })
     }
 
     /// The longest text, in tokens.
@@ -177,8 +184,8 @@ impl TextTokenizer {
     /// # Errors
     /// If the tokenizer fails on the text.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
-        let shortened: String = text.chars().take(LONGEST_TEXT).collect();
-        let encoding = guarded(|| self.tokenizer.encode(shortened.as_str(), true))?;
+        let shortened: String = text.chars().take(self.longest).collect();
+        let encoding = self.encoding(&shortened)?;
         let count = encoding.len();
         // What is kept: everything, or the beginning and the end token.
         let kept: Vec<usize> = if count > self.context {
@@ -205,6 +212,22 @@ impl TextTokenizer {
             tokens.known.push(Some(id) != self.unknown);
         }
         Ok(tokens)
+    }
+
+    fn encoding(&self, text: &str) -> Result<Encoding> {
+        if text.len() <= SHORT {
+            return guarded(|| encoded(&self.tokenizer, text));
+        }
+        let work = || {
+            let (tokenizer, owned) = (self.tokenizer.clone(), text.to_owned());
+            in_time(move || encoded(&tokenizer, &owned))
+        };
+        // What took too long once is not begun again: its thread may still be at it.
+        let found = if self.slow.load(Ordering::Relaxed) { None } else { work() };
+        self.slow.store(found.is_none(), Ordering::Relaxed);
+        let slow =
+            || Error::unusable("the tokenizer takes far too long for a text", "write less, or take another checkpoint");
+        found.ok_or_else(slow)?
     }
 
     /// Tokenizes several texts and pads them to one length.
@@ -240,6 +263,13 @@ impl TextTokenizer {
             if self.pads_to_context { None } else { Some(Tensor::from_vec(padded(0, |_| 1), shape, device)?) };
         Ok(TextBatch { ids, attention_mask })
     }
+}
+
+/// What the library makes of a text. A template in the file can give its tokens more names than ids.
+fn encoded(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Encoding> {
+    let found = tokenizer.encode(text, true)?;
+    let parts = [found.get_tokens().len(), found.get_special_tokens_mask().len(), found.get_offsets().len()];
+    if parts == [found.len(); 3] { Ok(found) } else { Err("its template has more names than ids".into()) }
 }
 
 /// The padding token's text, as the tokenizer's config names it.

@@ -21,6 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::gguf::Pair;
 use super::llava::{TOWER, tower_beside};
+use super::memory::available;
 use super::runtime::{Precision, Runtime};
 use crate::error::{Error, Result};
 use crate::nn::{Packed, Parameters, Weight};
@@ -199,6 +200,7 @@ impl Weights {
             )
             .at(&file.path)
         })?;
+        check_memory(name, shape).map_err(|error| error.at(&file.path))?;
         let bytes = file.data(inner)?;
         Ok((file, bytes, kind))
     }
@@ -252,6 +254,20 @@ impl Parameters for Weights {
     fn device(&self) -> &Device {
         &self.runtime.device
     }
+}
+
+/// Refuses a tensor that the machine can't hold, which the system would end the program for: a file can have a hole of terabytes.
+fn check_memory(name: &str, shape: &[usize]) -> Result<()> {
+    /// Smaller ones aren't worth to ask the system for.
+    const LARGE: u64 = 1 << 30;
+    let needed = shape.iter().fold(4, |bytes: u64, axis| bytes.saturating_mul(*axis as u64));
+    let too_much = needed > LARGE && available().is_some_and(|available| needed > available);
+    if too_much {
+        let problem =
+            format!("the tensor '{name}' takes {} GB, more than the memory that is free", needed / 1_000_000_000);
+        return Err(Error::unusable(problem, "close other programs or choose a smaller checkpoint"));
+    }
+    Ok(())
 }
 
 fn not_finite(name: &str) -> Error {

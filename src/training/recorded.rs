@@ -11,6 +11,7 @@ use super::live::{Look, Stage, Stepped, Watched};
 use super::run::{Plan, Progress};
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::world::{Language, Scene};
 
 /// The entry of the file's metadata that holds [`Head`].
@@ -134,7 +135,7 @@ impl Recording {
             }
         }
         let head = serde_json::to_string(&self.head).unwrap_or_default();
-        crate::files::write_safetensors(path, &tensors, HashMap::from([(HEAD.to_owned(), head)]))
+        files::write_safetensors(path, &tensors, HashMap::from([(HEAD.to_owned(), head)]))
     }
 
     /// Reads a file that [`Recording::write`] has written.
@@ -142,7 +143,6 @@ impl Recording {
     /// # Errors
     /// If it can't be read, or doesn't hold a recording.
     pub fn read(path: &Path) -> Result<Self> {
-        let long = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len() > MOST_BYTES;
         let wrong = |what: String| {
             Error::unusable(
                 format!("the file holds no recorded training ({what})"),
@@ -150,11 +150,7 @@ impl Recording {
             )
             .at(path)
         };
-        if long {
-            return Err(wrong("it is too long".into()));
-        }
-        let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
-        Self::from_bytes(&bytes).map_err(wrong)
+        Self::from_bytes(&files::read(path, MOST_BYTES)?).map_err(wrong)
     }
 
     fn from_bytes(bytes: &[u8]) -> std::result::Result<Self, String> {

@@ -8,6 +8,9 @@ use super::split::Split;
 use crate::error::{Error, Result};
 use crate::files;
 
+/// Descriptions have a few thousand bytes; nothing much longer is read.
+const LARGEST: u64 = 1 << 20;
+
 /// Writes scenes `first_seed`, `first_seed + 1`, ... of a split as `scene-000123.png` and `scene-000123.json`.
 ///
 /// The folder is made if need be. Each file appears whole or not at all. After each scene, `progress` is told how
@@ -46,19 +49,20 @@ pub fn write_scene(scene: &Scene, origin: Option<Origin>, stem: &Path) -> Result
     files::write(&with_ending(stem, "json"), json.as_bytes())
 }
 
-/// Reads the scene of a JSON file that [`write_scene`] wrote.
+/// Reads the scene of a JSON file that [`write_scene`] wrote; what somebody else put into it becomes what can be drawn.
 ///
 /// # Errors
 /// When the file can't be read or isn't the description of a scene.
 pub fn read_scene(file: &Path) -> Result<Description> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read", file, &error))?;
-    serde_json::from_str(&text).map_err(|error| {
+    let mut description: Description = files::json(&files::read(file, LARGEST)?).map_err(|why| {
         Error::unusable(
-            format!("the file doesn't describe a scene ({error})"),
+            format!("the file doesn't describe a scene ({why})"),
             "choose a JSON file that `alignscope scenes` wrote",
         )
         .at(file)
-    })
+    })?;
+    description.scene.mend();
+    Ok(description)
 }
 
 /// `Path::with_extension` would cut a stem at its last dot.

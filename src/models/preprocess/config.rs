@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Class, Filter, ImageProcessor, Resize};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The longest side that a tower may take, in pixels; more is a damaged file, not a model.
 const MAX_SIDE: u32 = 4096;
@@ -48,9 +49,8 @@ enum Channels {
 /// Reads and checks the text of the file.
 pub(super) fn read(text: &str) -> Result<ImageProcessor> {
     // An object first: serde would take a list for the fields in order.
-    let config = serde_json::from_str::<Map<String, Value>>(text)
-        .and_then(|fields| serde_json::from_value(Value::Object(fields)))
-        .map_err(|e| bad(&e.to_string()))?;
+    let fields: Map<String, Value> = files::json(text.as_bytes()).map_err(|why| bad(&why))?;
+    let config = serde_json::from_value(Value::Object(fields)).map_err(|error| bad(&error.to_string()))?;
     checked(&config)
 }
 
@@ -100,10 +100,7 @@ fn checked(c: &Config) -> Result<ImageProcessor> {
     let (mean, std) = class.mean_and_std();
     let mean = c.image_mean.map_or(mean, Channels::each);
     let std = c.image_std.map_or(std, Channels::each);
-    if !factor.is_finite() || mean.iter().chain(&std).any(|v| !v.is_finite()) || std.iter().any(|v| *v as f32 == 0.0) {
-        return Err(bad(&format!("it can't scale by {factor}, mean {mean:?} and deviation {std:?}")));
-    }
-    Ok(ImageProcessor {
+    let processor = ImageProcessor {
         class,
         resize,
         filter,
@@ -111,7 +108,11 @@ fn checked(c: &Config) -> Result<ImageProcessor> {
         size,
         rescale: c.do_rescale.unwrap_or(true).then_some(factor),
         normalise: c.do_normalize.unwrap_or(true).then_some((mean, std)),
-    })
+    };
+    if (0..3).any(|channel| processor.values(channel).iter().any(|value| !value.is_finite())) {
+        return Err(bad(&format!("it can't scale by {factor}, mean {mean:?} and deviation {std:?}")));
+    }
+    Ok(processor)
 }
 
 impl Size {

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The longest header that the format allows, in bytes.
 const LONGEST: u64 = 100_000_000;
@@ -52,7 +53,7 @@ impl Header {
         }
         let mut header = Vec::new();
         file.take(size).read_to_end(&mut header).map_err(io)?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
+        let metadata: Metadata = files::json(&header).map_err(broken)?;
         let data = length - 8 - size;
         if metadata.data_len() as u64 != data {
             let promised = metadata.data_len();
