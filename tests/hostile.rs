@@ -21,6 +21,7 @@ pub use shared::*;
 mod fuzzed {
     pub mod chat_template;
     pub mod config;
+    pub mod gguf;
     pub mod picture;
     pub mod preprocessor;
     pub mod safetensors;
@@ -33,9 +34,10 @@ mod fuzzed {
 type Take = fn(&[u8]);
 
 /// The targets by name.
-const TARGETS: [(&str, Take); 8] = [
+const TARGETS: [(&str, Take); 9] = [
     ("chat_template", fuzzed::chat_template::take),
     ("config", fuzzed::config::take),
+    ("gguf", fuzzed::gguf::take),
     ("picture", fuzzed::picture::take),
     ("preprocessor", fuzzed::preprocessor::take),
     ("safetensors", fuzzed::safetensors::take),
@@ -76,6 +78,10 @@ fn whole(target: &str) -> Vec<Vec<u8>> {
     let read = |path: &str| fs::read(fixtures.join(path)).expect("a fixture");
     match target {
         "chat_template" => vec![TEMPLATE.as_bytes().to_vec()],
+        "gguf" => {
+            let file = |at: u8, name: &str| [vec![at], read(&format!("gguf/f32/{name}"))].concat();
+            vec![file(0, "model.gguf"), file(1, "mmproj-model.gguf")]
+        }
         "picture" => {
             ["grey.png", "landscape.jpg", "progressive.jpg", "lossless.webp", "lossy.webp", "palette.gif", "plain.bmp"]
                 .map(|name| read(&format!("pictures/{name}")))
