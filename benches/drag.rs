@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::state::MethodName;
-use alignscope::app::{App, AppState, Command};
+use alignscope::app::{App, AppState, ColumnKey, Command};
 use alignscope::methods::METHODS;
 use alignscope::world::Scene;
 
@@ -44,8 +44,11 @@ fn main() {
         while !missing.is_empty() || app.busy {
             app.receive();
             missing.retain(|key| {
-                let is_new =
-                    app.columns.get(key).is_some_and(|now| before.get(key) != Some(&std::sync::Arc::as_ptr(now)));
+                let column = ColumnKey::Own(key);
+                let is_new = app
+                    .columns
+                    .get(&column)
+                    .is_some_and(|now| before.get(&column) != Some(&std::sync::Arc::as_ptr(now)));
                 if is_new {
                     times.entry(key).or_default().push(last.elapsed().as_secs_f64() * 1000.0);
                     last = Instant::now();

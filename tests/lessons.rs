@@ -21,7 +21,7 @@ fn play(lesson: &Lesson, app: &mut App, wrong: &mut Vec<String>) {
         for claim in &step.claims {
             match claim.holds(app) {
                 Some(true) => {}
-                Some(false) => wrong.push(format!("{place}: {claim:?} doesn't hold: {:?}", app.said(&claim.method))),
+                Some(false) => wrong.push(format!("{place}: {claim:?} doesn't hold: {:?}", app.said(claim.method))),
                 None => wrong.push(format!("{place}: {claim:?} can't be measured")),
             }
         }
@@ -30,7 +30,7 @@ fn play(lesson: &Lesson, app: &mut App, wrong: &mut Vec<String>) {
                 wrong.push(format!(
                     "{place}: no option of {:?} is right: {:?}",
                     predict.question,
-                    app.said(&predict.by.method)
+                    app.said(predict.by.method)
                 ));
             }
             app.apply(Command::Guess(0));

@@ -7,11 +7,13 @@ mod interface;
 
 use std::path::PathBuf;
 
+use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::samples::{SampleSource, samples};
 use alignscope::app::state::MethodName;
-use alignscope::app::{App, AppState, Ask, Command, PictureSource, Theme};
+use alignscope::app::{App, AppState, Ask, Command, ExtraColumn, PictureSource, Theme};
 use alignscope::methods::METHODS;
 use alignscope::models::checkpoint::Checkpoint;
+use alignscope::models::runtime::{Precision, RuntimeName};
 use alignscope::ui::columns;
 use alignscope::ui::textures::Textures;
 use alignscope::ui::views::{Brush, VIEWS};
@@ -68,6 +70,26 @@ fn the_screen_looks_as_it_should() {
                 draw(state(theme, language), size, scale, &name);
             }
         }
+    }
+}
+
+#[test]
+fn extra_columns_look_as_they_should() {
+    let mut results = SnapshotResults::new();
+    for (look, state) in looks() {
+        let runtime = |precision| RuntimeName { precision, ..RuntimeName::default() };
+        let extra = |checkpoint: &str, method: &str, precision| ExtraColumn {
+            method: method.into(),
+            checkpoint: checkpoint.into(),
+            runtime: runtime(precision),
+        };
+        let mut state = AppState { method: MethodName(SIDE_BY_SIDE), ..state };
+        state.extra_columns.insert(0, extra("clip-grounded", "contrastive", Precision::F32));
+        state.extra_columns.insert(1, extra("llava", "projector", Precision::F16));
+        let (mut harness, _) = screen_of(app(state), [1600.0, 1000.0], 1.0);
+        harness.run_steps(4);
+        harness.snapshot_options(format!("extra-columns-{look}"), &tolerant());
+        results.extend_harness(&mut harness);
     }
 }
 

@@ -9,7 +9,7 @@ impl App {
     /// Takes up an answer to the request of this number.
     pub(super) fn take(&mut self, generation: u64, report: Report) {
         let is_last = generation == self.generation;
-        if !is_last && (generation < self.welcome || !matches!(report, Report::Picture { .. } | Report::Column(_))) {
+        if !is_last && (generation < self.welcome || !matches!(report, Report::Picture { .. } | Report::Column(..))) {
             return; // an answer to a question that nobody asks any more
         }
         match report {
@@ -34,25 +34,32 @@ impl App {
                 self.figures = None;
                 self.measure_pairs();
             }
-            Report::Column(evidence) => {
+            Report::Column(key, evidence) => {
+                self.failures.remove(&key);
                 // What is shown already stays until there is a map in its place.
                 let has_map = evidence.complete || looks::map_of_words(self, &evidence).is_some();
-                if !has_map && self.columns.contains_key(evidence.method) {
+                if !has_map && self.columns.contains_key(&key) {
                     return;
                 }
-                self.columns.insert(evidence.method, Arc::new(*evidence));
+                self.columns.insert(key, Arc::new(*evidence));
                 // Details are those of the first.
                 self.evidence = self.columns.values().next().cloned();
                 self.plane = None;
                 self.figures = None;
             }
             Report::Plane(plane) => self.plane = Some(plane),
-            Report::ColumnPlane(method, plane) => {
-                self.planes.insert(method, plane);
+            Report::ColumnFailed(key, sentence) => {
+                // What was said before is of another picture, or of another model.
+                self.columns.remove(&key);
+                self.planes.remove(&key);
+                self.failures.insert(key, sentence);
+            }
+            Report::ColumnPlane(key, plane) => {
+                self.planes.insert(key, plane);
             }
             Report::Costs(costs) => self.costs = costs,
             Report::Tested(tested) => {
-                self.tested.insert((tested.test.method, tested.test.kind.key()), tested);
+                self.tested.insert((tested.test.column.key, tested.test.kind.key()), tested);
             }
             Report::Explained { ask, measure, values } => self.keep_explained(ask, measure, values),
             Report::Parts(folder, parts) => self.parts = Some((folder, parts)),

@@ -32,6 +32,7 @@ pub(super) fn apply(app: &mut App, command: Command) {
             }
         }
     }
+    app.forget_changed_columns(&before.extra_columns);
     // The help is that of a view that can be seen.
     if !super::layout::is_of(app.state.method.0, app.help) {
         app.help = super::layout::first_view(app.state.method.0).unwrap_or(app.help);
@@ -72,8 +73,20 @@ fn change(app: &mut App, command: Command) {
         Command::SetRuntime(method, runtime) => {
             state.runtimes.insert(method.0.to_owned(), runtime);
         }
+        Command::AddColumn(column) => app.add_column(column),
+        Command::SetColumn(number, column) => {
+            if let Some(known) = state.extra_columns.get_mut(&number) {
+                *known = column;
+            }
+        }
+        Command::RemoveColumn(number) => {
+            state.extra_columns.remove(&number);
+        }
         Command::OpenSession(path) => match session::read(&path) {
-            Ok(opened) => app.state = opened,
+            Ok(opened) => {
+                app.state = opened;
+                app.list_chosen();
+            }
             Err(error) => app.problem = Some(error.to_string()),
         },
         Command::SaveSession(path) => match session::write(&path, state) {
@@ -206,7 +219,7 @@ fn change(app: &mut App, command: Command) {
             app.desk.mend();
         }
         Command::TestMaps => app.test_maps(),
-        Command::TestMap(method, kind) => app.test_map(method, kind),
+        Command::TestMap(column, kind) => app.test_map(column, kind),
         Command::TestExplanations => app.test_explanations(),
         Command::ToggleExplanation(key) => app.toggle_explanation(key),
         Command::Explain => app.explain(),

@@ -84,6 +84,38 @@ impl App {
         self.state.attention.head = 0;
     }
 
+    /// The folder of a method's checkpoint of this name.
+    pub(super) fn folder_of(&self, method: &str, name: &str) -> PathBuf {
+        let known = self.checkpoints.iter().find(|choice| choice.method == method && choice.name == name);
+        known.map_or_else(|| one_name(PathBuf::from(name)), |choice| choice.folder.clone())
+    }
+
+    /// The method and the name in the state of the checkpoint that a person names so, or whose folder this is.
+    pub(super) fn find_checkpoint(&mut self, name: &str) -> Option<(&'static str, String)> {
+        let is_it = |choice: &&CheckpointChoice| choice.name == name || choice.title() == name;
+        if let Some(choice) = self.checkpoints.iter().find(is_it) {
+            return Some((choice.method, choice.name.clone()));
+        }
+        let folder = one_name(PathBuf::from(name));
+        let method = method_of(&folder)?;
+        let known = self.checkpoints.iter().find(|choice| choice.folder == folder);
+        let name = known.map_or_else(|| folder.display().to_string(), |choice| choice.name.clone());
+        self.list(method, &name);
+        Some((method, name))
+    }
+
+    /// Makes the checkpoints that the state names some of those that can be chosen.
+    pub(super) fn list_chosen(&mut self) {
+        let own = self.state.checkpoints.clone().into_iter();
+        let extra = self.state.extra_columns.values().map(|column| (column.method.clone(), column.checkpoint.clone()));
+        let extra: Vec<(String, String)> = extra.collect();
+        for (method, name) in own.chain(extra) {
+            if let Some(entry) = crate::methods::named(&method) {
+                self.list(entry.key, &name);
+            }
+        }
+    }
+
     /// Makes a checkpoint one of those that can be chosen.
     pub(super) fn list(&mut self, method: &'static str, name: &str) {
         if !self.checkpoints.iter().any(|choice| choice.method == method && choice.name == name) {

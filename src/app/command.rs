@@ -4,6 +4,7 @@ use image::RgbImage;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::column::{ColumnKey, ExtraColumn};
 use super::history::Gesture;
 use super::layout::Column;
 use super::learning::Setting;
@@ -53,6 +54,12 @@ pub enum Command {
     SetAttentionCeiling(u32),
     /// Run the model of a method elsewhere, or hold its weights otherwise.
     SetRuntime(MethodName, RuntimeName),
+    /// Put one more column beside those of the methods.
+    AddColumn(ExtraColumn),
+    /// Run something else in the extra column of this number.
+    SetColumn(usize, ExtraColumn),
+    /// Take the extra column of this number away.
+    RemoveColumn(usize),
     /// Take everything from a session file.
     OpenSession(PathBuf),
     /// Write everything into a session file.
@@ -241,8 +248,8 @@ pub enum Command {
     EndLearning,
     /// Test whether the maps are true that are shown.
     TestMaps,
-    /// Test whether one map of a method is true.
-    TestMap(&'static str, MapKind),
+    /// Test whether one map of a column is true.
+    TestMap(ColumnKey, MapKind),
     /// Test whether the explanations are true that stand beside each other.
     TestExplanations,
     /// Show this explanation beside others, by the key of its kind, or no longer.

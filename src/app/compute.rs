@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::column::{ColumnKey, ColumnModel};
 use super::effects::{Effects, Parts, Stack, Touched};
 use super::errand::Errand;
 use super::explained::MapAsk;
-use super::loaded::{Models, Runtimes, runtime_of};
+use super::loaded::{Models, Wanted};
 use super::retouch::{Change, retouched};
 use super::samples::Sample;
 use super::state::PictureSource;
@@ -43,10 +44,8 @@ pub struct Question {
     pub language: Language,
     /// Pictures with captions to compare with.
     pub comparison: Vec<(PictureSource, String)>,
-    /// The checkpoint's folder, if there is one for the method.
-    pub checkpoint: Option<PathBuf>,
-    /// Where the model of each method runs, by its key.
-    pub runtimes: Runtimes,
+    /// The model of the column, if there is a checkpoint for the method.
+    pub model: Option<Wanted>,
     /// How the cloud is brought to two dimensions.
     pub plane: PlaneQuestion,
     /// The layer whose attention is looked at; the others are kept only where there is room.
@@ -61,14 +60,14 @@ pub struct Question {
     pub dropped_queries: Vec<usize>,
     /// The instruction to compare with.
     pub compared_instruction: Option<String>,
-    /// The checkpoints of all columns, by the key of their method, of which it is asked what the picture costs there.
-    pub cost_by_column: Vec<(&'static str, PathBuf)>,
+    /// The columns of which it is asked what the picture costs there.
+    pub cost_by_column: Vec<ColumnModel>,
     /// What is changed in the models, by the key of their method.
     pub interventions: BTreeMap<String, Vec<Intervention>>,
     /// What is to be tested or measured; then that is all that is asked.
     pub errand: Option<Errand>,
-    /// The checkpoints of all columns, where they stand side by side; then that is all that is asked.
-    pub side_by_side: Vec<(&'static str, PathBuf)>,
+    /// All columns, where they stand side by side; then that is all that is asked.
+    pub side_by_side: Vec<ColumnModel>,
 }
 
 /// How a cloud is brought to two dimensions.
@@ -90,6 +89,8 @@ pub struct Request {
     pub generation: u64,
     /// What is asked.
     pub question: Question,
+    /// The models of all columns; others that are open are given up.
+    pub columns: Vec<Wanted>,
 }
 
 /// What was at fault.
@@ -114,14 +115,16 @@ pub enum Report {
     },
     /// Evidence; more complete evidence may follow.
     Evidence(Box<Evidence>),
-    /// What one of the methods says that stand side by side; more complete evidence may follow.
-    Column(Box<Evidence>),
+    /// What is said in one of the columns that stand side by side; more complete evidence may follow.
+    Column(ColumnKey, Box<Evidence>),
+    /// Why nothing is said in one of them, in one sentence.
+    ColumnFailed(ColumnKey, String),
     /// The cloud in two dimensions.
     Plane(Arc<Plane>),
-    /// The cloud of one of the methods that stand side by side, by its key.
-    ColumnPlane(&'static str, Arc<Plane>),
-    /// What the picture costs in each column, by the key of their method.
-    Costs(Vec<(&'static str, PictureCost)>),
+    /// The cloud of one of them.
+    ColumnPlane(ColumnKey, Arc<Plane>),
+    /// What the picture costs in each column.
+    Costs(Vec<(ColumnKey, PictureCost)>),
     /// A map was tested.
     Tested(Arc<Tested>),
     /// A map was made by asking a model many times.
@@ -164,13 +167,13 @@ pub struct Computer {
     changed: Option<(PictureSource, Vec<Change>, Arc<RgbImage>)>,
     pub(super) models: Models,
     pictures: BTreeMap<PictureSource, Arc<RgbImage>>,
-    /// The last cloud of each method, with what was asked of it.
-    planes: BTreeMap<&'static str, Reduced>,
+    /// The last cloud of each column, with what was asked of it.
+    planes: BTreeMap<ColumnKey, Reduced>,
     costs: Option<Costs>,
     /// What was said last without interventions, with what was asked.
     pub(super) untouched: Option<(Question, Arc<Evidence>)>,
-    /// What the heads of a checkpoint gather on average, with its folder.
-    pub(super) means: Option<(PathBuf, Arc<Means>)>,
+    /// What the heads of a model gather on average.
+    pub(super) means: Option<(Wanted, Arc<Means>)>,
     /// The heads of a checkpoint, by its folder.
     pub(super) stacks: Option<(PathBuf, Vec<Stack>)>,
 }
@@ -178,8 +181,8 @@ pub struct Computer {
 /// The vectors of a cloud, what was asked of them, and the plane that they were brought to.
 type Reduced = (Vec<Vec<f32>>, PlaneQuestion, Arc<Plane>);
 
-/// What pictures cost, with what that was asked of: text and checkpoints.
-type Costs = ((String, Vec<(&'static str, PathBuf)>), Vec<(&'static str, PictureCost)>);
+/// What pictures cost, with what that was asked of: text and columns.
+type Costs = ((String, Vec<ColumnModel>), Vec<(ColumnKey, PictureCost)>);
 
 /// What a scene is called that a person has arranged.
 const EDITED: &str = "scene";
@@ -193,6 +196,7 @@ impl Computer {
     /// Does what `request` asks for. Cancelled work reports nothing more.
     pub fn run(&mut self, request: &Request, cancel: &CancelToken, emit: &mut dyn FnMut(Report)) {
         let begin = Instant::now();
+        self.models.keep(&request.columns);
         let mut done = self.try_run(&request.question, cancel, emit);
         if let Err((error @ Error::Compute(_), _)) = &done
             && self.fall_back(error)
@@ -220,7 +224,7 @@ impl Computer {
         let other = |error| (error, Blame::Other);
         cancel.check().map_err(other)?;
         // A method for which there is no checkpoint yet has nothing to say; its column says how to come by one.
-        if question.checkpoint.is_none() && question.side_by_side.is_empty() {
+        if question.model.is_none() && question.side_by_side.is_empty() {
             return Ok(());
         }
         let (comparison, unreadable) = self.comparison(question, cancel).map_err(other)?;
@@ -240,31 +244,31 @@ impl Computer {
             interventions: Vec::new(),
             tried: Vec::new(),
         };
-        let input = match &question.checkpoint {
-            Some(folder) => {
-                let of = (question.method, folder.as_path());
+        let input = match &question.model {
+            Some(model) => {
+                let of = (ColumnKey::Own(question.method), model);
                 Input { interventions: self.interventions(question, of, cancel).map_err(other)?, ..input }
             }
             None => input,
         };
         if let Some(errand) = &question.errand {
             let done = match errand {
-                Errand::Heads(folder) => self.heads(folder, &question.runtimes, cancel, emit),
+                Errand::Heads(model) => self.heads(model, cancel, emit),
                 Errand::Effects(test) => self.measure_effects(test, question, &input, cancel, emit),
                 Errand::Tests(tests) => self.test_maps(tests, question, &input, cancel, emit),
                 Errand::Maps(asks) => self.explain(asks, question, &input, cancel, emit),
             };
             return done.map_err(other);
         }
-        let Some(folder) = &question.checkpoint else {
+        let Some(model) = &question.model else {
             self.side_by_side(question, &input, cancel, emit).map_err(other)?;
             return self.cost_by_column(question, &picture, cancel, emit).map_err(other);
         };
-        self.method(folder, &question.runtimes).map_err(|error| (error, Blame::Checkpoint))?;
+        self.method(model).map_err(|error| (error, Blame::Checkpoint))?;
         let is_touched = !input.interventions.is_empty();
         let untouched =
             is_touched.then(|| self.untouched(question, &input, cancel, emit)).transpose().map_err(other)?;
-        let method = self.method(folder, &question.runtimes).map_err(|error| (error, Blame::Checkpoint))?;
+        let method = self.method(model).map_err(|error| (error, Blame::Checkpoint))?;
         cancel.check().map_err(other)?;
         let mut cloud = None;
         let mut key = "";
@@ -278,7 +282,7 @@ impl Computer {
         };
         method.evidence(&input, cancel, take).map_err(other)?;
         let Some(cloud) = cloud else { return Ok(()) };
-        if let Some(plane) = self.plane_of(key, question.plane, &cloud, cancel, emit).map_err(other)? {
+        if let Some(plane) = self.plane_of(key.into(), question.plane, &cloud, cancel, emit).map_err(other)? {
             emit(Report::Plane(plane));
         }
         if let Some(untouched) = untouched.flatten() {
@@ -286,43 +290,50 @@ impl Computer {
             touched.into_iter().for_each(|touched| emit(Report::Touched(Box::new(touched))));
         }
         // One more pass: of a large model, only once the person asks for what that finds.
-        if bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT) {
+        if bytes_in(&model.folder).is_ok_and(|bytes| bytes <= LIGHT) {
             let parts = self.parts(question, &input, cancel).map_err(other)?;
-            emit(Report::Parts(folder.clone(), Arc::new(parts)));
+            emit(Report::Parts(model.folder.clone(), Arc::new(parts)));
         }
         self.cost_by_column(question, &picture, cancel, emit).map_err(other)?;
         // Said last, when everything else is there: it stands in the way of nothing.
         unreadable.map_or(Ok(()), |error| Err(other(error)))
     }
 
-    /// What each method says, one after the other. What is wrong with one of them is said last, when the others are there.
+    /// What is said in each column, one after the other. What is wrong with one of them is said in its place; with one of the
+    /// methods' own, also last, when the others are there.
     fn side_by_side(&mut self, question: &Question, input: &Input, cancel: &CancelToken, emit: Emit<'_>) -> Result<()> {
         let mut wrong = None;
         let count = question.side_by_side.len() as f32;
-        for (at, (key, folder)) in question.side_by_side.iter().enumerate() {
-            let interventions = self.interventions(question, (key, folder), cancel)?;
+        for (at, ColumnModel { key, model, .. }) in question.side_by_side.iter().enumerate() {
+            let interventions = self.interventions(question, (*key, model), cancel)?;
             let input = &Input { interventions, ..input.clone() };
             let mut cloud = None;
-            let done = self.method(folder, &question.runtimes).and_then(|method| {
+            let done = self.method(model).and_then(|method| {
                 method.evidence(input, cancel, &mut |news| match news {
                     News::Progress(share) => emit(Report::Progress((at as f32 + share) / count)),
                     News::Evidence(evidence) => {
                         cloud = Some(evidence.cloud.clone());
-                        emit(Report::Column(evidence));
+                        emit(Report::Column(*key, evidence));
                     }
                 })
             });
             let done = match (done, cloud.filter(|_| !question.brief)) {
-                (Ok(()), Some(cloud)) => self.plane_of(key, question.plane, &cloud, cancel, emit).map(|plane| {
+                (Ok(()), Some(cloud)) => self.plane_of(*key, question.plane, &cloud, cancel, emit).map(|plane| {
                     if let Some(plane) = plane {
-                        emit(Report::ColumnPlane(key, plane));
+                        emit(Report::ColumnPlane(*key, plane));
                     }
                 }),
                 (done, _) => done,
             };
             match done {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(error) => wrong = Some(error),
+                Err(error) => {
+                    emit(Report::ColumnFailed(*key, error.to_string()));
+                    // A pass that failed may go well elsewhere.
+                    if matches!(key, ColumnKey::Own(_)) || matches!(error, Error::Compute(_)) {
+                        wrong = Some(error);
+                    }
+                }
                 Ok(()) => {}
             }
         }
@@ -407,12 +418,12 @@ impl Computer {
             Some(costs) => costs,
             None => {
                 let mut costs = Vec::new();
-                for (key, folder) in &question.cost_by_column {
+                for ColumnModel { key, method, model: Wanted { folder, runtime } } in &question.cost_by_column {
                     let is_light = bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT);
-                    let Some(method) = methods::named(key).filter(|_| is_light) else { continue };
-                    let (runtime, text) = (&runtime_of(&question.runtimes, key).find()?, question.sentence.as_str());
+                    let Some(method) = methods::named(method).filter(|_| is_light) else { continue };
+                    let (runtime, text) = (&runtime.find()?, question.sentence.as_str());
                     match (method.cost)(Asked { folder, runtime, picture, text, stop: cancel }) {
-                        Ok(cost) => costs.push((method.key, cost)),
+                        Ok(cost) => costs.push((*key, cost)),
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         Err(_) => {}
                     }
@@ -425,10 +436,10 @@ impl Computer {
         Ok(())
     }
 
-    /// The cloud of a method in two dimensions; `None` if it has no points.
+    /// The cloud of a column in two dimensions; `None` if it has no points.
     fn plane_of(
         &mut self,
-        key: &'static str,
+        key: ColumnKey,
         asked: PlaneQuestion,
         cloud: &Cloud,
         cancel: &CancelToken,
@@ -438,7 +449,7 @@ impl Computer {
         let texts =
             if asked.shift == 0.0 { texts } else { pairs::moved(&texts, &pairs::gap(&pictures, &texts), asked.shift) };
         let vectors: Vec<Vec<f32>> = pictures.into_iter().chain(texts).collect();
-        if let Some((known, question, plane)) = self.planes.get(key)
+        if let Some((known, question, plane)) = self.planes.get(&key)
             && *question == asked
             && *known == vectors
         {

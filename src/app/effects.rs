@@ -1,24 +1,21 @@
 //! What interventions do: to the answer, the score and the map as they stand now, and what each of them would do alone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::compute::{Computer, LIGHT, Question, Report, interventions_of};
 use super::errand::Errand;
 use super::layout::SIDE_BY_SIDE;
-use super::loaded::{Runtimes, runtime_of};
+use super::loaded::Wanted;
 use super::patching::{PatchedWords, Text};
 use super::retouch::Change as PictureChange;
 use super::{App, AppState, PictureSource, looks};
 use crate::error::Result;
 use crate::evaluation::heads::measure;
-use crate::methods::entry_of;
 use crate::methods::interventions::Ablation;
 use crate::methods::{
     About, Anatomy, Claim, Evidence, Input, Intervention, MapKind, Measure, News, Route, grounding, is_question,
 };
-use crate::models::checkpoint::Checkpoint;
 use crate::models::weights::bytes_in;
 use crate::taps::{Array, Attn, CancelToken, Change, Notes, Places, Point, Site, SitePattern, Tower};
 
@@ -176,8 +173,7 @@ impl App {
 
     /// Asks how well each head grounds.
     pub(super) fn measure_heads(&mut self) {
-        let folder = self.checkpoint(self.state.method.0).map(|checkpoint| checkpoint.folder.clone());
-        self.errand = folder.map(Errand::Heads);
+        self.errand = self.column_model(self.state.method.0).map(|column| Errand::Heads(column.model));
     }
 
     /// How well each head of an attention grounds, `[layers * heads]`, where words reach patches by it and that was measured.
@@ -218,10 +214,10 @@ impl Computer {
         {
             return Ok(Some(Arc::clone(evidence)));
         }
-        let Some(folder) = &question.checkpoint else { return Ok(None) };
+        let Some(model) = &question.model else { return Ok(None) };
         let input = Input { interventions: Vec::new(), ..input.clone() };
         let mut said = None;
-        self.method(folder, &question.runtimes)?.evidence(&input, cancel, &mut |news| match news {
+        self.method(model)?.evidence(&input, cancel, &mut |news| match news {
             News::Progress(share) => emit(Report::Progress(share / 2.0)),
             News::Evidence(evidence) => said = Some(Arc::new(*evidence)),
         })?;
@@ -237,8 +233,8 @@ impl Computer {
         untouched: Arc<Evidence>,
         cancel: &CancelToken,
     ) -> Result<Option<Touched>> {
-        let Some(folder) = &question.checkpoint else { return Ok(None) };
-        let method = self.method(folder, &question.runtimes)?;
+        let Some(model) = &question.model else { return Ok(None) };
+        let method = self.method(model)?;
         let claim = claim(question);
         let picture = [(*input.picture).clone()];
         let plain = Input { interventions: Vec::new(), ..input.clone() };
@@ -253,9 +249,10 @@ impl Computer {
 
     /// Where something can be changed in the model of the column; heads are found by looking at a pass.
     pub(super) fn parts(&mut self, question: &Question, input: &Input, cancel: &CancelToken) -> Result<Parts> {
-        let Some(folder) = &question.checkpoint else { return Ok(Parts::default()) };
+        let Some(model) = &question.model else { return Ok(Parts::default()) };
+        let folder = &model.folder;
         let known = self.stacks.as_ref().filter(|(known, _)| known == folder).map(|(_, stacks)| stacks.clone());
-        let method = self.method(folder, &question.runtimes)?;
+        let method = self.method(model)?;
         let Anatomy { routes, patches, leads } = method.anatomy(input)?;
         let patches = patches.first().map_or(0, |patches| patches.at.len());
         let stacks = match known {
@@ -277,8 +274,7 @@ impl Computer {
     /// Measures how well each head of a checkpoint grounds.
     pub(super) fn heads(
         &mut self,
-        folder: &Path,
-        runtimes: &Runtimes,
+        Wanted { folder, runtime }: &Wanted,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
@@ -289,13 +285,7 @@ impl Computer {
             self.forget(folder);
         }
         let mut progress = |done: usize, all: usize| emit(Report::Progress(done as f32 / all.max(1) as f32));
-        let found = measure(
-            folder,
-            &runtime_of(runtimes, entry_of(&Checkpoint::open(folder)?)?.key).find()?,
-            ASKED,
-            cancel,
-            &mut progress,
-        )?;
+        let found = measure(folder, &runtime.find()?, ASKED, cancel, &mut progress)?;
         emit(Report::Heads(folder.to_owned(), found.heads.concat()));
         Ok(())
     }
@@ -309,7 +299,7 @@ impl Computer {
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
-        let Some(folder) = &question.checkpoint else { return Ok(()) };
+        let Some(model) = &question.model else { return Ok(()) };
         let parts = self.parts(question, input, cancel)?;
         let pinned = match &test.pinned {
             Some((source, changes)) => {
@@ -324,9 +314,9 @@ impl Computer {
         };
         let means = match test.ablation {
             Ablation::Zero => Arc::default(),
-            Ablation::Mean => self.means(folder, &question.runtimes, cancel)?,
+            Ablation::Mean => self.means(model, cancel)?,
         };
-        let method = self.method(folder, &question.runtimes)?;
+        let method = self.method(model)?;
         let claim = claim(question);
         let vision = method.anatomy(input)?.patches.into_iter().find(|patches| patches.tower == Tower::Vision);
         let places = vision.map(|patches| patches.at).unwrap_or_default();

@@ -1,10 +1,9 @@
 //! Work beyond the evidence, done when a person asks for it: maps are tested, interventions measured, models asked many times.
 
-use std::path::PathBuf;
-
 use super::compute::{PlaneQuestion, Question};
 use super::effects::EffectsTest;
 use super::explained::MapAsk;
+use super::loaded::Wanted;
 use super::testing::MapTest;
 use super::{App, Command};
 use crate::taps::Tower;
@@ -18,8 +17,8 @@ pub enum Errand {
     Effects(EffectsTest),
     /// Maps are made for which a model is asked many times.
     Maps(Vec<MapAsk>),
-    /// It is measured how well each head of this checkpoint grounds.
-    Heads(PathBuf),
+    /// It is measured how well each head of this model grounds.
+    Heads(Wanted),
 }
 
 impl Command {

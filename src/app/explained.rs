@@ -1,11 +1,12 @@
 //! Maps for which a model is asked many times: what is asked of the worker, and what came of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::App;
+use super::column::ColumnKey;
 use super::compute::{Computer, Question, Report};
 use super::errand::Errand;
+use super::loaded::Wanted;
 use crate::attribution::hiding::{Fill, Hiding};
 use crate::attribution::{EXPLAINERS, Explainer, explainer, occlusion};
 use crate::error::{Error, Result};
@@ -17,8 +18,8 @@ use crate::taps::CancelToken;
 pub struct MapAsk {
     /// The key of the method that it is of.
     pub method: &'static str,
-    /// Its checkpoint.
-    pub folder: PathBuf,
+    /// Its model.
+    pub model: Wanted,
     /// How the map is made, by its key.
     pub explainer: &'static str,
     /// What it explains.
@@ -53,7 +54,7 @@ impl App {
     /// What maps there can be in the column of a method: those that the evidence has, and those that are made when they are asked
     /// for.
     #[must_use]
-    pub fn explanations(&self, method: &str) -> Vec<MapKind> {
+    pub fn explanations(&self, method: &'static str) -> Vec<MapKind> {
         let Some(evidence) = self.evidence_of(method) else { return Vec::new() };
         let mut kinds = evidence.map_kinds();
         let others = EXPLAINERS.iter().map(|explainer| explainer.key);
@@ -64,7 +65,7 @@ impl App {
 
     /// Those that stand beside each other: the chosen ones, or some of those that the evidence has and occlusion.
     #[must_use]
-    pub fn explanations_beside(&self, method: &str) -> Vec<MapKind> {
+    pub fn explanations_beside(&self, method: &'static str) -> Vec<MapKind> {
         let all = self.explanations(method);
         let chosen = &self.state.map.explanations;
         let is_chosen = |kind: &&MapKind| chosen.iter().any(|key| key == kind.key());
@@ -95,7 +96,7 @@ impl App {
         let evidence = self.evidence_of(method)?;
         Some(MapAsk {
             method,
-            folder: self.checkpoint(method)?.folder.clone(),
+            model: self.column_model(method)?.model,
             explainer: key,
             claim: self.claim_of(evidence),
             seen: evidence.seen,
@@ -107,7 +108,7 @@ impl App {
     /// Asks for the maps that stand beside each other and aren't made yet.
     pub(super) fn explain(&mut self) {
         let mut asks = Vec::new();
-        for method in self.shown_methods().collect::<Vec<_>>() {
+        for method in self.shown_methods() {
             for kind in self.explanations_beside(method) {
                 if let MapKind::Asked(key) = kind
                     && self.explained(method, key).is_none()
@@ -163,9 +164,9 @@ impl Computer {
         let count = asks.len().max(1) as f32;
         for (at, ask) in asks.iter().enumerate() {
             let Some(explainer) = explainer(ask.explainer) else { continue };
-            let interventions = self.interventions(question, (ask.method, &ask.folder), cancel)?;
+            let interventions = self.interventions(question, (ColumnKey::Own(ask.method), &ask.model), cancel)?;
             let input = &Input { interventions, ..input.clone() };
-            let method = self.method(&ask.folder, &question.runtimes)?;
+            let method = self.method(&ask.model)?;
             let hiding = Hiding::new(&input.picture, ask.fill, ask.seen, ask.grid);
             let mut holder = Holder::new(method.as_mut(), (input, ask.claim), hiding, cancel);
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));

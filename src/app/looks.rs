@@ -1,6 +1,7 @@
 //! What is looked at, of all that the evidence holds: the words, the place and the query that the state asks for, and where
 //! the selected words land in the eyes of each method.
 
+use super::column::ColumnKey;
 use super::layout::SIDE_BY_SIDE;
 use super::truth::Fares;
 use super::{App, Thing};
@@ -38,28 +39,34 @@ impl Landed {
 }
 
 impl App {
-    /// What a method says: of the column that is shown, or of those that stand side by side.
+    /// What is said in a column: the one that is shown, or one of those that stand side by side.
     #[must_use]
-    pub fn evidence_of(&self, method: &str) -> Option<&Evidence> {
+    pub fn evidence_of(&self, key: impl Into<ColumnKey>) -> Option<&Evidence> {
+        let key = key.into();
         if self.state.method.0 == SIDE_BY_SIDE {
-            return self.columns.get(method).map(|evidence| &**evidence);
+            return self.columns.get(&key).map(|evidence| &**evidence);
         }
-        self.evidence.as_deref().filter(|evidence| evidence.method == method)
+        self.evidence.as_deref().filter(|evidence| key == ColumnKey::Own(evidence.method))
     }
 
-    /// Where the selected words land in the eyes of a method.
+    /// Where the selected words land in a column.
     #[must_use]
-    pub fn landed(&self, method: &str) -> Option<Landed> {
-        let (kind, values) = map_of_words(self, self.evidence_of(method)?)?;
-        self.land(method, kind, values)
+    pub fn landed(&self, key: impl Into<ColumnKey>) -> Option<Landed> {
+        let evidence = self.evidence_of(key)?;
+        let (kind, values) = map_of_words(self, evidence)?;
+        Some(self.land(evidence, kind, values))
     }
 
-    /// Where the selected words land in the eyes of a method by another kind of map; `None` if there is none yet.
+    /// Where the selected words land in a column by another kind of map; `None` if there is none yet.
     #[must_use]
-    pub fn landed_by(&self, method: &'static str, kind: MapKind) -> Option<Landed> {
-        let evidence = self.evidence_of(method)?;
+    pub fn landed_by(&self, key: impl Into<ColumnKey>, kind: MapKind) -> Option<Landed> {
+        let key = key.into();
+        let evidence = self.evidence_of(key)?;
         let values = match kind {
-            MapKind::Asked(key) => self.explained(method, key)?.values.clone(),
+            MapKind::Asked(explainer) => match key {
+                ColumnKey::Own(method) => self.explained(method, explainer)?.values.clone(),
+                ColumnKey::Extra(_) => return None,
+            },
             MapKind::Attribution(key) => evidence.maps.get(self.phrase(evidence))?.get(key)?.values.clone(),
             MapKind::Query => map_of_words(self, evidence)?.1,
             MapKind::Attention(weighting, place) => {
@@ -69,24 +76,23 @@ impl App {
                 added(maps)?
             }
         };
-        self.land(method, kind, values)
+        Some(self.land(evidence, kind, values))
     }
 
-    fn land(&self, method: &str, kind: MapKind, values: Vec<f32>) -> Option<Landed> {
-        let evidence = self.evidence_of(method)?;
+    fn land(&self, evidence: &Evidence, kind: MapKind, values: Vec<f32>) -> Landed {
         let positive: f32 = values.iter().map(|value| value.max(0.0)).sum();
-        Some(Landed {
+        Landed {
             kind,
             shares: values.iter().map(|value| value.max(0.0) / positive.max(1e-12)).collect(),
             fares: self.truth().and_then(|truth| truth.fares(&values, evidence.seen, evidence.grid)),
             values,
-        })
+        }
     }
 
-    /// What a method answers to picture and sentence.
+    /// What is answered to picture and sentence in a column.
     #[must_use]
-    pub fn said(&self, method: &str) -> Option<Said> {
-        self.evidence_of(method)?.said()
+    pub fn said(&self, key: impl Into<ColumnKey>) -> Option<Said> {
+        self.evidence_of(key)?.said()
     }
 
     /// The phrase whose map is shown: that under the pointer, where its map is there, or the one that was asked for.

@@ -7,6 +7,7 @@ mod answers;
 mod apply;
 pub mod bottleneck;
 pub mod checkpoints;
+pub mod column;
 pub mod command;
 pub mod compute;
 pub mod downloads;
@@ -37,13 +38,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::methods::Evidence;
 use crate::methods::cost::PictureCost;
 use crate::methods::pairs::PairFigures;
-use crate::methods::{Evidence, METHODS};
 use crate::models::runtime::RuntimeName;
 use crate::reduction::Plane;
 use crate::world::Language;
 pub use checkpoints::CheckpointChoice;
+pub use column::{ColumnKey, ExtraColumn};
 pub use command::{Ask, Command, Export, Format};
 use compute::{PlaneQuestion, Question, Request};
 use downloads::Downloads;
@@ -86,18 +88,20 @@ pub struct App {
     pub picture_name: String,
     /// What the method says of it.
     pub evidence: Option<Arc<Evidence>>,
-    /// What all methods say, by their keys, while they stand side by side.
-    pub columns: BTreeMap<&'static str, Arc<Evidence>>,
-    /// The clouds of the methods that stand side by side, in two dimensions.
-    pub planes: BTreeMap<&'static str, Arc<Plane>>,
+    /// What is said in all columns, while they stand side by side.
+    pub columns: BTreeMap<ColumnKey, Arc<Evidence>>,
+    /// Why nothing is said in some of them, in one sentence.
+    pub failures: BTreeMap<ColumnKey, String>,
+    /// Their clouds in two dimensions.
+    pub planes: BTreeMap<ColumnKey, Arc<Plane>>,
     /// What was shown when the person pinned it: what is shown now is compared with it.
     pub pinned: Option<Box<Self>>,
     /// The cloud in two dimensions.
     pub plane: Option<Arc<Plane>>,
     /// The figures of the bottleneck experiment.
     pub bottleneck: Arc<Vec<bottleneck::Connector>>,
-    /// The maps that were tested last, by the keys of their method and kind.
-    pub tested: BTreeMap<(&'static str, &'static str), Arc<testing::Tested>>,
+    /// The maps that were tested last, by their column and the key of their kind.
+    pub tested: BTreeMap<(ColumnKey, &'static str), Arc<testing::Tested>>,
     /// Maps that were made by asking a model many times, the latest last.
     pub explained: Vec<Arc<explained::Explained>>,
     /// What each intervention would do, with what was asked.
@@ -114,8 +118,8 @@ pub struct App {
     pub downloads: Downloads,
     /// The names of the recorded runs.
     pub recordings: Arc<Vec<String>>,
-    /// What the picture costs in each column, by the key of their method, as far as that was measured.
-    pub costs: Vec<(&'static str, PictureCost)>,
+    /// What the picture costs in each column, as far as that was measured.
+    pub costs: Vec<(ColumnKey, PictureCost)>,
     /// What the pairs of the comparison say, with the texts moved as the state asks for.
     pub figures: Option<Arc<PairFigures>>,
     /// The last error, until it is dismissed or overcome.
@@ -174,11 +178,7 @@ impl App {
     #[must_use]
     pub fn new(state: AppState) -> Self {
         let mut app = Self::bare(state, samples::samples(), checkpoints::built_in());
-        for (method, name) in app.state.checkpoints.clone() {
-            if let Some(entry) = METHODS.iter().find(|entry| entry.key == method) {
-                app.list(entry.key, &name);
-            }
-        }
+        app.list_chosen();
         if app.state.sentence.is_empty()
             && let PictureSource::Sample(key) = app.state.picture.clone()
         {
@@ -206,6 +206,7 @@ impl App {
         still.picture_name.clone_from(&self.picture_name);
         still.evidence.clone_from(&self.evidence);
         still.columns.clone_from(&self.columns);
+        still.failures.clone_from(&self.failures);
         still.known_truth.clone_from(&self.known_truth);
         still.pinned = self.pinned.as_ref().map(|pinned| Box::new(pinned.still()));
         still.plane.clone_from(&self.plane);
@@ -240,6 +241,7 @@ impl App {
             picture_name: String::new(),
             evidence: None,
             columns: BTreeMap::new(),
+            failures: BTreeMap::new(),
             planes: BTreeMap::new(),
             pinned: None,
             known_truth: truth::Known::default(),
@@ -296,7 +298,7 @@ impl App {
     /// Computes at once what the state asks for, on the calling thread (which needs a deep stack); for the board.
     pub fn compute_now(&mut self) {
         self.generation += 1;
-        let request = Request { generation: self.generation, question: self.question() };
+        let request = self.request(self.question());
         let mut reports = Vec::new();
         let mut computer = compute::Computer::default();
         computer.run(&request, &crate::taps::CancelToken::default(), &mut |report| reports.push(report));
@@ -410,8 +412,7 @@ impl App {
             words: state.selected.words,
             language: state.look.language,
             comparison: state.comparison.iter().map(caption).collect(),
-            checkpoint: self.checkpoint(method).map(|choice| choice.folder.clone()),
-            runtimes: METHODS.iter().map(|method| (method.key, self.runtime(method.key))).collect(),
+            model: self.column_model(method).map(|column| column.model),
             plane: PlaneQuestion {
                 reduction: space.reduction.0,
                 seed: space.seed,
@@ -424,19 +425,19 @@ impl App {
             dropped_queries: state.querying.dropped.clone(),
             compared_instruction: state.querying.compared.clone(),
             cost_by_column: match method {
-                "projector" | layout::SIDE_BY_SIDE if !self.following => self.all_checkpoints(),
+                "projector" if !self.following => self.own_models(),
+                layout::SIDE_BY_SIDE if !self.following => self.all_models(),
                 _ => Vec::new(),
             },
             interventions: state.interventions.clone(),
             errand: self.errand.clone(),
-            side_by_side: if method == layout::SIDE_BY_SIDE { self.all_checkpoints() } else { Vec::new() },
+            side_by_side: if method == layout::SIDE_BY_SIDE { self.all_models() } else { Vec::new() },
         }
     }
 
-    /// The checkpoints that the columns run, by the key of their method.
-    fn all_checkpoints(&self) -> Vec<(&'static str, PathBuf)> {
-        let folder = |key| Some(self.checkpoint(key)?.folder.clone());
-        METHODS.iter().filter_map(|method| Some((method.key, folder(method.key)?))).collect()
+    fn request(&self, question: Question) -> Request {
+        let columns = self.all_models().into_iter().map(|column| column.model).collect();
+        Request { generation: self.generation, question, columns }
     }
 
     fn refresh(&mut self) {
@@ -447,7 +448,7 @@ impl App {
             self.welcome = self.generation;
         }
         if let Some(worker) = &self.worker {
-            worker.ask(Request { generation: self.generation, question: question.clone() });
+            worker.ask(self.request(question.clone()));
             self.asked = Some(question);
             self.busy = true;
             self.progress = Some(Progress { share: 0.0, since: Instant::now() });

@@ -43,10 +43,10 @@ impl Computer {
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<Option<PatchedWords>> {
-        let Some(folder) = question.checkpoint.as_ref().filter(|_| question.method != "querying") else {
+        let Some(model) = question.model.as_ref().filter(|_| question.method != "querying") else {
             return Ok(None);
         };
-        let method = self.method(folder, &question.runtimes)?;
+        let method = self.method(model)?;
         let among_words = method.anatomy(input)?.patches;
         let picture = std::slice::from_ref(&*input.picture);
         let mut hold = |input: &Input, claim: Claim, change: Change| -> Result<f32> {

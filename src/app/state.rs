@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::column::{ExtraColumn, MOST_EXTRA};
 use super::layout::Layout;
 use super::lessons::LessonPlace;
 use super::retouch::{Change, MOST_CHANGES};
@@ -44,6 +45,8 @@ pub struct AppState {
     pub checkpoints: BTreeMap<String, String>,
     /// Where the model of each method runs, by the method's key; else where the program was told to.
     pub runtimes: BTreeMap<String, RuntimeName>,
+    /// Columns that stand beside those of the methods, by a number below [`MOST_EXTRA`] that each keeps.
+    pub extra_columns: BTreeMap<usize, ExtraColumn>,
     /// How maps are drawn.
     pub map: MapState,
     /// The similarity matrix.
@@ -117,6 +120,8 @@ impl AppState {
             changed.truncate(MOST_INTERVENTIONS);
             crate::methods::named(method).is_some() && !changed.is_empty()
         });
+        self.extra_columns
+            .retain(|number, column| *number < MOST_EXTRA && crate::methods::named(&column.method).is_some());
         super::lessons::mend(self);
         self.layout.mend();
     }

@@ -1,15 +1,14 @@
 //! Testing whether a map is true: what is asked of the worker, and what came of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::App;
+use super::column::{ColumnKey, ColumnModel};
 use super::compute::{Computer, LIGHT, Question, Report};
 use super::errand::Errand;
 use super::explained::explainer_of;
-use super::layout::SIDE_BY_SIDE;
-use super::loaded::{Runtimes, runtime_of};
+use super::loaded::Wanted;
 use super::looks::{self, Landed};
-use super::{App, METHODS};
 use crate::attribution::hiding::{Fill, Hiding};
 use crate::error::{Error, Result};
 use crate::methods::faithful::{Faithfulness, Test, faithfulness, rank_correlation};
@@ -22,10 +21,8 @@ use crate::taps::CancelToken;
 /// A map that is to be tested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapTest {
-    /// The key of the method that it is of.
-    pub method: &'static str,
-    /// Its checkpoint.
-    pub folder: PathBuf,
+    /// The column that it is of, with its model.
+    pub column: ColumnModel,
     /// What the map explains.
     pub claim: Claim,
     /// The map, `[patches]`.
@@ -62,43 +59,47 @@ pub struct Tested {
 const SEED: u64 = 0;
 
 impl App {
-    /// The columns whose maps are shown.
-    pub(super) fn shown_methods(&self) -> impl Iterator<Item = &'static str> {
-        let method = self.state.method.0;
-        METHODS.iter().map(|entry| entry.key).filter(move |key| method == SIDE_BY_SIDE || *key == method)
+    /// The methods whose own columns are shown.
+    pub(super) fn shown_methods(&self) -> Vec<&'static str> {
+        let own = |key| match key {
+            ColumnKey::Own(method) => Some(method),
+            ColumnKey::Extra(_) => None,
+        };
+        self.shown_columns().into_iter().filter_map(own).collect()
     }
 
     /// Asks whether the maps are true that are shown now.
     pub(super) fn test_maps(&mut self) {
-        let shown: Vec<(&'static str, MapKind)> =
-            self.shown_methods().filter_map(|method| Some((method, self.landed(method)?.kind))).collect();
+        let of = |key| Some((key, self.landed(key)?.kind));
+        let shown: Vec<(ColumnKey, MapKind)> = self.shown_columns().into_iter().filter_map(of).collect();
         self.test(&shown);
     }
 
-    /// Asks whether one map of a method is true.
-    pub(super) fn test_map(&mut self, method: &'static str, kind: MapKind) {
-        self.test(&[(method, kind)]);
+    /// Asks whether one map of a column is true.
+    pub(super) fn test_map(&mut self, key: ColumnKey, kind: MapKind) {
+        self.test(&[(key, kind)]);
     }
 
     /// Asks whether the explanations are true that stand beside each other.
     pub(super) fn test_explanations(&mut self) {
-        let of = |method: &'static str| self.explanations_beside(method).into_iter().map(move |kind| (method, kind));
-        let shown: Vec<(&'static str, MapKind)> = self.shown_methods().flat_map(of).collect();
+        let of = |method: &'static str| {
+            self.explanations_beside(method).into_iter().map(move |kind| (ColumnKey::Own(method), kind))
+        };
+        let shown: Vec<(ColumnKey, MapKind)> = self.shown_methods().into_iter().flat_map(of).collect();
         self.test(&shown);
     }
 
-    fn test(&mut self, maps: &[(&'static str, MapKind)]) {
-        let tests: Vec<MapTest> = maps.iter().filter_map(|(method, kind)| self.test_of(method, *kind)).collect();
+    fn test(&mut self, maps: &[(ColumnKey, MapKind)]) {
+        let tests: Vec<MapTest> = maps.iter().filter_map(|(key, kind)| self.test_of(*key, *kind)).collect();
         self.errand = (!tests.is_empty()).then_some(Errand::Tests(tests));
     }
 
-    /// What there is to test of a method's map.
-    fn test_of(&self, method: &'static str, kind: MapKind) -> Option<MapTest> {
-        let (landed, evidence) = (self.landed_by(method, kind)?, self.evidence_of(method)?);
+    /// What there is to test of a column's map.
+    fn test_of(&self, key: ColumnKey, kind: MapKind) -> Option<MapTest> {
+        let (landed, evidence) = (self.landed_by(key, kind)?, self.evidence_of(key)?);
         let truth = self.truth().map(|truth| truth.covered(evidence.seen, evidence.grid));
         Some(MapTest {
-            method,
-            folder: self.checkpoint(method)?.folder.clone(),
+            column: self.column_model(key)?,
             claim: self.claim_of(evidence),
             map: landed.values.clone(),
             covered: truth.filter(|covered| covered.iter().any(|share| *share > 0.0)),
@@ -126,10 +127,10 @@ impl App {
         Claim::Words(selected)
     }
 
-    /// Whether the map of a method that is shown now is true, if that was tested.
+    /// Whether the map of a column that is shown now is true, if that was tested.
     #[must_use]
-    pub fn tested(&self, method: &str, landed: &Landed) -> Option<&Tested> {
-        let tested = self.tested.iter().find(|(key, _)| **key == (method, landed.kind.key()))?.1;
+    pub fn tested(&self, key: impl Into<ColumnKey>, landed: &Landed) -> Option<&Tested> {
+        let tested = self.tested.get(&(key.into(), landed.kind.key()))?;
         (tested.test.map == landed.values && tested.test.fill == self.state.fill).then_some(&**tested)
     }
 }
@@ -144,16 +145,15 @@ impl Computer {
         cancel: &CancelToken,
         emit: &mut dyn FnMut(Report),
     ) -> Result<()> {
-        let runtimes = &question.runtimes;
         let mut wrong = None;
         let count = tests.len().max(1) as f32;
         for (at, test) in tests.iter().enumerate() {
-            let interventions = self.interventions(question, (test.method, &test.folder), cancel)?;
+            let interventions = self.interventions(question, (test.column.key, &test.column.model), cancel)?;
             let input = &Input { interventions, ..input.clone() };
             let mut progress = |share: f32| emit(Report::Progress((at as f32 + share) / count));
-            match self.test_map(test, runtimes, input, cancel, &mut progress) {
+            match self.test_map(test, input, cancel, &mut progress) {
                 Ok((faithfulness, measure)) => {
-                    let sanity = match sanity(test, runtimes, input, cancel) {
+                    let sanity = match sanity(test, input, cancel) {
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         // A checkpoint that can't be shuffled was tested all the same.
                         sanity => sanity.unwrap_or_default(),
@@ -170,12 +170,11 @@ impl Computer {
     fn test_map(
         &mut self,
         test: &MapTest,
-        runtimes: &Runtimes,
         input: &Input,
         cancel: &CancelToken,
         progress: &mut dyn FnMut(f32),
     ) -> Result<(Faithfulness, Measure)> {
-        let method = self.method(&test.folder, runtimes)?;
+        let method = self.method(&test.column.model)?;
         let mut holder = holder(test, method.as_mut(), input, cancel);
         let what = Test { map: &test.map, covered: test.covered.as_deref(), seed: SEED };
         let found = faithfulness(&mut holder, &what, progress)?;
@@ -190,14 +189,10 @@ fn holder<'a>(test: &MapTest, method: &'a mut dyn Method, input: &'a Input, canc
 }
 
 /// How far the map ranks patches as before, with weights shuffled from the top.
-fn sanity(
-    test: &MapTest,
-    runtimes: &Runtimes,
-    input: &Input,
-    cancel: &CancelToken,
-) -> Result<Vec<(Shuffled, Option<f32>)>> {
-    let is_light = bytes_in(&test.folder).is_ok_and(|bytes| bytes <= LIGHT);
-    let (Some(method), Claim::Words(_), true) = (named(test.method), test.claim, is_light) else {
+fn sanity(test: &MapTest, input: &Input, cancel: &CancelToken) -> Result<Vec<(Shuffled, Option<f32>)>> {
+    let Wanted { folder, runtime } = &test.column.model;
+    let is_light = bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT);
+    let (Some(method), Claim::Words(_), true) = (named(test.column.method), test.claim, is_light) else {
         return Ok(Vec::new());
     };
     let asked = Input { brief: true, ..test.claim.about(input) };
@@ -205,9 +200,9 @@ fn sanity(
     let mut found = Vec::new();
     for stage in STAGES {
         cancel.check()?;
-        let folder = shuffled(&test.folder, stage, SEED)?;
+        let folder = shuffled(folder, stage, SEED)?;
         let mut map = None;
-        let mut shuffled = (method.open)(folder.path(), &runtime_of(runtimes, method.key).find()?)?;
+        let mut shuffled = (method.open)(folder.path(), &runtime.find()?)?;
         match explainer_of(test.kind) {
             Some(explainer) => {
                 let mut holder = holder(test, shuffled.as_mut(), &asked, cancel);

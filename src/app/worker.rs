@@ -162,7 +162,7 @@ mod tests {
 
     fn request(generation: u64, sentence: &str) -> Request {
         let app = App::new(AppState { sentence: sentence.to_owned(), ..AppState::default() });
-        Request { generation, question: app.question() }
+        Request { generation, question: app.question(), columns: Vec::new() }
     }
 
     /// Panics, waits to be cancelled, or answers, as the sentence says.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
+use crate::app::column::MOST_EXTRA;
 use crate::app::layout;
 use crate::app::state::MethodName;
 use crate::app::{App, AppState, Command, Layer, PictureSource, Theme};
@@ -32,6 +33,10 @@ pub struct Subject {
     /// Hugging Face folder [default: the method's usual built-in checkpoint].
     #[arg(long, value_name = "FOLDER")]
     pub checkpoint: Option<PathBuf>,
+    /// One more column beside the four: a checkpoint by its name or a folder, with a precision if it isn't the usual one, as in
+    /// clip-grounded or clip:f16. May be given up to four times.
+    #[arg(long, value_name = "CHECKPOINT[:PRECISION]")]
+    beside: Vec<String>,
     /// The map that is shown large: cosine, cosine-corrected, class-attention, rollout, relevancy, relevancy-last,
     /// gradient-input or grad-cam.
     #[arg(long, default_value = "relevancy", value_name = "NAME")]
@@ -76,6 +81,7 @@ impl Subject {
         if let Some(checkpoint) = &self.checkpoint {
             app.apply(Command::SetCheckpoint(checkpoint.clone()));
         }
+        self.put_beside(&mut app)?;
         if let Some(text) = &self.text {
             app.apply(Command::SetSentence(text.clone()));
         }
@@ -86,6 +92,29 @@ impl Subject {
             app.apply(Command::SelectWords { start, end: start + word.len(), extend: false });
         }
         Ok(app)
+    }
+
+    /// Puts the extra columns beside the four.
+    fn put_beside(&self, app: &mut App) -> Result<()> {
+        if self.beside.is_empty() {
+            return Ok(());
+        }
+        let wrong = |problem: &str, remedy: &str| Err(Error::unusable(problem, remedy).into());
+        if self.method.as_ref().is_some_and(|method| method != layout::SIDE_BY_SIDE) {
+            return wrong(
+                "columns stand beside each other only side by side",
+                "leave --method out, or name side-by-side",
+            );
+        }
+        if self.beside.len() > MOST_EXTRA {
+            return wrong("more columns are asked for than can be read", "give --beside at most four times");
+        }
+        app.apply(Command::SetMethod(MethodName(layout::SIDE_BY_SIDE)));
+        for asked in &self.beside {
+            let column = app.extra_column(asked)?;
+            app.apply(Command::AddColumn(column));
+        }
+        Ok(())
     }
 
     fn state(&self) -> Result<AppState> {

@@ -10,7 +10,7 @@ use crate::world::{Language, segment};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     /// The key of the method.
-    pub method: String,
+    pub method: &'static str,
     /// What is claimed.
     pub measure: Measure,
 }
@@ -66,7 +66,7 @@ impl Claim {
         };
         let mut words = line.split_whitespace();
         let (what, method) = (words.next().ok_or_else(wrong)?, words.next().ok_or_else(wrong)?);
-        METHODS.iter().find(|known| known.key == method).ok_or_else(wrong)?;
+        let method = METHODS.iter().find(|known| known.key == method).ok_or_else(wrong)?.key;
         let rest: Vec<&str> = words.collect();
         let bound = || -> Result<Bound> {
             let number = rest.get(1).and_then(|number| number.parse().ok()).filter(|number: &f32| number.is_finite());
@@ -88,27 +88,27 @@ impl Claim {
             ("answer", ["has", words @ ..]) if !words.is_empty() => Measure::Answer(Some(words.join(" "))),
             _ => return Err(wrong()),
         };
-        Ok(Self { method: method.to_owned(), measure })
+        Ok(Self { method, measure })
     }
 
     /// Whether it holds by what the models say now; `None` while that isn't known.
     #[must_use]
     pub fn holds(&self, app: &App) -> Option<bool> {
-        let fares = || app.landed(&self.method)?.fares;
+        let fares = || app.landed(self.method)?.fares;
         match &self.measure {
             Measure::Hit(hit) => Some(fares()?.hit == *hit),
             Measure::OnObject(bound) => Some(bound.holds(fares()?.on_objects)),
             Measure::Overlap(bound) => Some(bound.holds(fares()?.overlap)),
-            Measure::Mass(bound) => Some(bound.holds(app.landed(&self.method)?.mass())),
-            Measure::Similar(bound) => match app.said(&self.method)? {
+            Measure::Mass(bound) => Some(bound.holds(app.landed(self.method)?.mass())),
+            Measure::Similar(bound) => match app.said(self.method)? {
                 Said::Similar(cosine) => Some(bound.holds(cosine)),
                 _ => None,
             },
-            Measure::Matches(bound) => match app.said(&self.method)? {
+            Measure::Matches(bound) => match app.said(self.method)? {
                 Said::Matches(share) => Some(bound.holds(share)),
                 _ => None,
             },
-            Measure::Answer(words) => match app.said(&self.method)? {
+            Measure::Answer(words) => match app.said(self.method)? {
                 Said::Text(text) => Some(words.as_ref().is_none_or(|words| holds(&text, words))),
                 _ => None,
             },

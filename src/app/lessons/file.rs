@@ -56,7 +56,7 @@ impl Predict {
     #[must_use]
     pub fn right(&self, app: &App) -> Option<usize> {
         if let Measure::Answer(None) = self.by.measure {
-            let Said::Text(text) = app.said(&self.by.method)? else { return None };
+            let Said::Text(text) = app.said(self.by.method)? else { return None };
             return self.options.iter().position(|option| super::claim::holds(&text, option));
         }
         self.by.holds(app).map(|holds| usize::from(!holds))

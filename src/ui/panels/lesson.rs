@@ -139,9 +139,9 @@ fn claims(ui: &mut Ui, brush: &mut Brush<'_>, claims: &[Claim], asked: bool) {
 
 /// What a claim is about, with its present value.
 fn measured(brush: &Brush<'_>, claim: &Claim) -> String {
-    let landed = brush.app.landed(&claim.method);
+    let landed = brush.app.landed(claim.method);
     let fares = landed.as_ref().and_then(|landed| landed.fares);
-    let said = brush.app.said(&claim.method);
+    let said = brush.app.said(claim.method);
     let share = |share: Option<f32>| share.map_or_else(|| "…".to_owned(), |share| format!("{:.0} %", share * 100.0));
     let plain = |value: Option<f32>| value.map_or_else(|| "…".to_owned(), number);
     match &claim.measure {

@@ -17,6 +17,16 @@ texts! {
     OVERLAP = "overlap-of-patches";
     /// Before the scale of differences.
     DIFFERENCE = "difference-of-shares";
+    /// Puts one more column beside the others.
+    ADD_COLUMN = "add-column";
+    /// What for.
+    ADD_COLUMN_HINT = "add-column-hint";
+    /// What a click on an extra column's name does.
+    SET_COLUMN_HINT = "set-column-hint";
+    /// Before the name of the column that is taken away.
+    REMOVE_COLUMN = "remove-column";
+    /// Of an extra column, where the model of the method's own is changed.
+    UNCHANGED = "unchanged-model";
     /// Keeps what is shown to compare with it.
     PIN = "pin";
     /// Compares with nothing any more.

@@ -1,19 +1,20 @@
 //! Whether maps are true: what becomes of the words when patches are hidden, or shown, in the map's order.
 
-use egui::{Button, Rect, RichText, Role, Sense, Stroke, Ui, UiBuilder, WidgetInfo, vec2};
+use egui::{Button, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 use egui_plot::{Line, LineStyle, Plot};
 
 use super::map_picture::{Overlay, draw};
+use super::side_by_side::{Figure, array_name, each};
 use super::{Brush, View};
 use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::looks::Landed;
 use crate::app::testing::Tested;
-use crate::app::{App, Command};
+use crate::app::{App, ColumnKey, Command};
 use crate::attribution::hiding::Fill;
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::faithful::{Curve, Faithfulness, Order, rank_correlation, step_at};
 use crate::methods::sanity::Shuffled;
-use crate::methods::{Claim, Evidence, METHODS, Measure};
+use crate::methods::{Claim, Evidence, Measure};
 use crate::ui::texts::{self, Text, faithful};
 use crate::ui::theme::{GAP, Palette, SMALL_GAP, title_font};
 
@@ -51,28 +52,22 @@ impl View for FaithfulView {
         }
         legend(ui, brush);
         ui.add_space(SMALL_GAP);
-        let space = ui.available_rect_before_wrap();
-        let size = (space.size() - vec2(GAP, GAP)) / 2.0;
-        for (at, method) in METHODS.iter().enumerate() {
-            let corner = vec2((at % 2) as f32, (at / 2) as f32) * (size + vec2(GAP, GAP));
-            let rect = Rect::from_min_size(space.min + corner, size);
-            let mut cell = ui.new_child(UiBuilder::new().id_salt(method.key).max_rect(rect));
-            cell.label(RichText::new(brush.word(&format!("method-{}", method.key))).font(title_font(13.0)));
-            match brush.app.landed(method.key) {
-                Some(landed) => match brush.app.tested(method.key, &landed) {
+        each(ui, brush, Figure { over: 120.0, shape: 0.4 }, |cell, brush, key| {
+            cell.label(RichText::new(brush.column(key)).font(title_font(13.0)));
+            match brush.app.landed(key) {
+                Some(landed) => match brush.app.tested(key, &landed) {
                     Some(tested) => {
                         let tested = tested.clone();
-                        result(&mut cell, brush, &tested, None);
+                        result(cell, brush, &tested, None);
                     }
-                    None if brush.app.is_testing() => waiting(&mut cell, brush),
+                    None if brush.app.is_testing() => waiting(cell, brush),
                     None => {}
                 },
                 None => {
                     cell.label(RichText::new(brush.say(texts::four_ways::NO_MAP)).color(brush.palette().weak));
                 }
             }
-        }
-        ui.advance_cursor_after_rect(space);
+        });
     }
 
     fn has_something(&self, app: &App) -> bool {
@@ -80,9 +75,9 @@ impl View for FaithfulView {
     }
 
     fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
-        let of = |method: &str| {
-            let landed = app.landed(method)?;
-            let tested = &app.tested(method, &landed)?.faithfulness;
+        let of = |key: ColumnKey| {
+            let landed = app.landed(key)?;
+            let tested = &app.tested(key, &landed)?.faithfulness;
             let steps = tested.deletion.first()?.values.len();
             let orders = tested.deletion.iter().map(|curve| order_key(curve.order));
             let axes = [
@@ -91,16 +86,17 @@ impl View for FaithfulView {
                 Axis::numbered("step", steps),
             ];
             let curves = tested.deletion.iter().chain(&tested.insertion);
-            Some(Numbers::new(method, axes, curves.flat_map(|curve| curve.values.clone()).collect()))
+            Some(Numbers::new(array_name(app, key), axes, curves.flat_map(|curve| curve.values.clone()).collect()))
         };
-        let all: Vec<Numbers> = METHODS.iter().filter_map(|method| of(method.key)).collect();
+        let all: Vec<Numbers> = app.shown_columns().into_iter().filter_map(of).collect();
         if all.is_empty() { vec![Numbers::single("tested", 0.0)] } else { all }
     }
 }
 
 /// Whether any of the maps that are shown was tested.
 fn is_tested(app: &App) -> bool {
-    METHODS.iter().any(|method| app.landed(method.key).is_some_and(|landed| app.tested(method.key, &landed).is_some()))
+    let is_tested = |key| app.landed(key).is_some_and(|landed| app.tested(key, &landed).is_some());
+    app.shown_columns().into_iter().any(is_tested)
 }
 
 fn order_key(order: Order) -> &'static str {
@@ -112,7 +108,7 @@ fn order_key(order: Order) -> &'static str {
 }
 
 /// The test of the map of the one method that is shown, for the inspector.
-pub fn section(ui: &mut Ui, brush: &mut Brush<'_>, method: &str) {
+pub fn section(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static str) {
     let Some(landed) = brush.app.landed(method) else { return };
     controls(ui, brush);
     match brush.app.tested(method, &landed) {
@@ -159,11 +155,12 @@ pub(super) fn badge_place(picture: Rect) -> Rect {
 }
 
 /// A button on a map that asks whether it is true; then what came of it.
-pub(super) fn badge(ui: &Ui, brush: &mut Brush<'_>, (method, landed): (&'static str, &Landed), place: Rect) {
+pub(super) fn badge(ui: &Ui, brush: &mut Brush<'_>, (key, landed): (impl Into<ColumnKey>, &Landed), place: Rect) {
+    let key = key.into();
     let palette = brush.palette();
     let name = format!("{} {}", brush.say(faithful::QUESTION), landed.kind.key());
     let response = ui.interact(place, ui.scope_id().with(("badge", &name)), Sense::click());
-    let (sign, colour, said) = match brush.app.tested(method, landed) {
+    let (sign, colour, said) = match brush.app.tested(key, landed) {
         None => ("?", palette.text, brush.say(faithful::INTRODUCTION).to_owned()),
         Some(tested) => {
             let (text, sign, colour) = verdict_in_words(&palette, &tested.faithfulness);
@@ -178,7 +175,7 @@ pub(super) fn badge(ui: &Ui, brush: &mut Brush<'_>, (method, landed): (&'static 
     let font = title_font(13.0);
     ui.painter().text(place.center(), egui::Align2::CENTER_CENTER, sign, font, colour);
     if response.clicked() && !brush.app.busy {
-        brush.commands.push(Command::TestMap(method, landed.kind));
+        brush.commands.push(Command::TestMap(key, landed.kind));
     }
     response.on_hover_text(format!("{}\n{said}", brush.say(faithful::QUESTION)));
 }
@@ -256,7 +253,7 @@ fn result(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, height: Option<f3
                         ui.label(RichText::new(area).color(stroke(brush, curve.order).color).small());
                     }
                 });
-                plot(ui, brush, (at, tested.test.method), curves, [low, high], (height, is_low));
+                plot(ui, brush, (at, tested.test.column.key), curves, [low, high], (height, is_low));
             });
         }
         if !is_low {
@@ -274,9 +271,8 @@ fn result(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, height: Option<f3
 
 /// Each patch by what hiding it alone takes away, and how far the map ranks patches as this does.
 fn occluded(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, size: egui::Vec2) {
-    let (method, Some(values)) = (tested.test.method, &tested.faithfulness.occlusion) else { return };
-    let evidence = brush.app.columns.get(method).or(brush.app.evidence.as_ref()).filter(|of| of.method == method);
-    let Some(evidence) = evidence.map(std::sync::Arc::clone) else { return };
+    let (key, Some(values)) = (tested.test.column.key, &tested.faithfulness.occlusion) else { return };
+    let Some(evidence) = brush.app.evidence_of(key) else { return };
     let alike = rank_correlation(values, &tested.test.map).map_or(String::new(), |alike| format!(" · ρ {alike:.2}"));
     let title = format!("{}{alike}", brush.say(faithful::OCCLUSION));
     let text = RichText::new(&title).color(brush.palette().weak).small();
@@ -285,14 +281,14 @@ fn occluded(ui: &mut Ui, brush: &mut Brush<'_>, tested: &Tested, size: egui::Vec
     let (outer, response) = ui.allocate_exact_size(size, Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &title));
     let top = values.iter().map(|value| value.abs()).fold(1e-9, f32::max);
-    let name = format!("occlusion {method}");
-    draw(ui, &evidence, brush, Overlay { values, top, signed: true, name: &name }, outer);
+    let name = format!("occlusion {key:?}");
+    draw(ui, evidence, brush, Overlay { values, top, signed: true, name: &name }, outer);
 }
 
 fn plot(
     ui: &mut Ui,
     brush: &Brush<'_>,
-    salt: (usize, &'static str),
+    salt: (usize, ColumnKey),
     curves: &[Curve],
     [low, high]: [f32; 2],
     (height, is_low): (f32, bool),

@@ -1,19 +1,18 @@
-//! The clouds of all four methods beside each other, each in its own space, with the same points lit.
+//! The clouds of all columns beside each other, each in its own space, with the same points lit.
 
-use egui::{
-    Align2, Color32, Pos2, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
-};
+use egui::{Align2, Color32, Pos2, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 
 use super::fusion::{colour_of, words_in};
 use super::parts::{diamond, fitted, pointed};
+use super::side_by_side::{Figure, array_name, each};
 use super::{Brush, View};
 use crate::app::layout::SIDE_BY_SIDE;
-use crate::app::{App, Command, Light, Thing};
+use crate::app::{App, ColumnKey, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
-use crate::methods::{Evidence, METHODS, MethodEntry, PointKind};
+use crate::methods::{Evidence, PointKind};
 use crate::reduction::Plane;
 use crate::ui::texts::{self, four_ways};
-use crate::ui::theme::{GAP, title_font};
+use crate::ui::theme::title_font;
 
 /// The view.
 pub struct FourCloudsView;
@@ -41,25 +40,18 @@ impl View for FourCloudsView {
     }
 
     fn show(&self, ui: &mut Ui, _evidence: &Evidence, brush: &mut Brush<'_>) {
-        let space = ui.available_rect_before_wrap();
-        let size = (space.size() - vec2(GAP, GAP)) / 2.0;
-        for (at, method) in METHODS.iter().enumerate() {
-            let corner = space.min + vec2((at % 2) as f32, (at / 2) as f32) * (size + vec2(GAP, GAP));
-            let builder = UiBuilder::new().id_salt(method.key).max_rect(Rect::from_min_size(corner, size));
-            cloud(&mut ui.new_child(builder), brush, method);
-        }
-        ui.advance_cursor_after_rect(space);
+        each(ui, brush, Figure { over: 24.0, shape: 1.0 }, cloud);
     }
 
     fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
-        let of = |method: &MethodEntry| {
-            let (evidence, plane) = (app.columns.get(method.key)?, app.planes.get(method.key)?);
+        let of = |key: ColumnKey| {
+            let (evidence, plane) = (app.columns.get(&key)?, app.planes.get(&key)?);
             let points = Points::new(evidence, plane)?;
             let labels = evidence.cloud.points.iter().map(|point| point.label.clone());
             let axes = [Axis::labelled("point", labels), Axis::labelled("axis", ["x", "y"])];
-            Some(Numbers::new(format!("{}_place", method.key), axes, points.places.concat()))
+            Some(Numbers::new(format!("{}_place", array_name(app, key)), axes, points.places.concat()))
         };
-        METHODS.iter().filter_map(of).collect()
+        app.shown_columns().into_iter().filter_map(of).collect()
     }
 }
 
@@ -97,20 +89,20 @@ impl Points {
     }
 }
 
-/// The cloud of one method.
-fn cloud(ui: &mut Ui, brush: &mut Brush<'_>, method: &MethodEntry) {
+/// The cloud of one column.
+fn cloud(ui: &mut Ui, brush: &mut Brush<'_>, key: ColumnKey) {
     let palette = brush.palette();
-    let name = brush.word(&format!("method-{}", method.key));
+    let name = brush.column(key);
     ui.horizontal(|ui| {
         ui.label(RichText::new(&name).font(title_font(14.0)));
-        let counts = brush.app.columns.get(method.key).map(|evidence| counts(brush, evidence)).unwrap_or_default();
+        let counts = brush.app.columns.get(&key).map(|evidence| counts(brush, evidence)).unwrap_or_default();
         ui.add(egui::Label::new(RichText::new(counts).color(palette.weak).small()).truncate());
     });
     let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(80.0, 80.0)), Sense::click());
     let label = format!("{} · {name}", brush.say(texts::PLOT));
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &label));
     ui.painter().rect_stroke(rect, 4.0, Stroke::new(1.0, palette.line), StrokeKind::Inside);
-    let shown = brush.app.columns.get(method.key).cloned().zip(brush.app.planes.get(method.key).cloned());
+    let shown = brush.app.columns.get(&key).cloned().zip(brush.app.planes.get(&key).cloned());
     let points = shown.as_ref().and_then(|(evidence, plane)| Points::new(evidence, plane));
     let (Some((evidence, _)), Some(points)) = (shown, points) else {
         let text = if brush.app.busy { texts::WAITING } else { four_ways::NO_CLOUD };

@@ -1,21 +1,24 @@
-//! One picture, the same words, four ways: where each method says that they land, on one scale.
+//! One picture, the same words, four ways and more: where each column says that they land, on one scale.
 
-use egui::{Align, Align2, Layout, Rect, RichText, Sense, Ui, UiBuilder, pos2, vec2};
+use std::collections::BTreeMap;
+
+use egui::{Align2, Button, Label, Rect, RichText, Sense, Ui, pos2, vec2};
 
 use super::faithful::{badge, badge_place};
-use super::map_picture::{Overlay, draw, interact};
+use super::map_picture::{Overlay, draw, interact, shape};
 use super::parts::{colour_bar, signed_bar};
 use super::querying::cosine;
+use super::side_by_side::{Figure, array_name, each, extra_head, with_adder};
 use super::{Brush, View, number};
 use crate::app::layout::SIDE_BY_SIDE;
 use crate::app::looks::Landed;
 use crate::app::state::MethodName;
 use crate::app::truth::Fares;
-use crate::app::{App, Command, Scale};
+use crate::app::{App, ColumnKey, Command, Scale};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::evidence::Said;
 use crate::methods::reading::{Place, Weighting};
-use crate::methods::{Evidence, METHODS, MapKind, MethodEntry};
+use crate::methods::{Evidence, MapKind};
 use crate::ui::texts::{self, four_ways};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
@@ -24,8 +27,12 @@ pub struct FourWaysView;
 
 /// Words of a patch that are named.
 const NAMED: usize = 4;
-/// Height of the lines under a picture.
-const FOOT: f32 = 58.0;
+/// Height of the lines over a picture.
+const HEAD: f32 = 44.0;
+/// Height of the lines under a picture; where they are narrow, one more.
+const FOOT: [f32; 2] = [58.0, 74.0];
+/// Below this width of a column, lines are narrow.
+const NARROW: f32 = 260.0;
 
 impl View for FourWaysView {
     fn key(&self) -> &'static str {
@@ -45,48 +52,34 @@ impl View for FourWaysView {
     }
 
     fn show(&self, ui: &mut Ui, _evidence: &Evidence, brush: &mut Brush<'_>) {
-        let cards: Vec<(&MethodEntry, Option<Card>)> =
-            METHODS.iter().map(|method| (method, Card::new(brush.app, method.key))).collect();
-        let top = cards.iter().filter_map(|(_, card)| card.as_ref()).map(Card::highest).fold(1e-9, f32::max);
+        let cards: BTreeMap<ColumnKey, Card> =
+            brush.app.shown_columns().into_iter().filter_map(|key| Some((key, Card::new(brush.app, key)?))).collect();
+        let top = cards.values().map(Card::highest).fold(1e-9, f32::max);
         head(ui, brush, top);
         ui.add_space(SMALL_GAP);
-        let space = ui.available_rect_before_wrap();
-        // In one row where that makes the pictures larger.
-        let columns = if space.width() > 2.4 * space.height() { 4 } else { 2 };
-        let rows = METHODS.len().div_ceil(columns);
-        let size = vec2(
-            (space.width() - GAP * (columns - 1) as f32) / columns as f32,
-            (space.height() - GAP * (rows - 1) as f32) / rows as f32,
-        );
-        for (at, (method, shown)) in cards.iter().enumerate() {
-            let (row, column) = ((at / columns) as f32, (at % columns) as f32);
-            let corner = space.min + vec2(column * (size.x + GAP), row * (size.y + GAP));
-            let builder = UiBuilder::new()
-                .id_salt(method.key)
-                .max_rect(Rect::from_min_size(corner, size))
-                .layout(Layout::top_down(Align::Min));
-            card(&mut ui.new_child(builder), brush, method, shown.as_ref(), top);
-        }
-        ui.advance_cursor_after_rect(space);
+        with_adder(ui, brush, |ui, brush| {
+            let figure = Figure { over: HEAD + FOOT[0], shape: shape(brush) };
+            each(ui, brush, figure, |ui, brush, key| card(ui, brush, key, cards.get(&key), top));
+        });
     }
 
     fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
-        let of = |method: &MethodEntry| {
-            let evidence = app.columns.get(method.key)?;
+        let of = |key: ColumnKey| {
+            let evidence = app.columns.get(&key)?;
             let axes = vec![Axis::numbered("row", evidence.grid.0), Axis::numbered("column", evidence.grid.1)];
-            Some(Numbers::new(method.key, axes, app.landed(method.key)?.values))
+            Some(Numbers::new(array_name(app, key), axes, app.landed(key)?.values))
         };
-        METHODS.iter().filter_map(of).collect()
+        app.shown_columns().into_iter().filter_map(of).collect()
     }
 }
 
-/// What is drawn of one method: where the words land now, and how that differs from the pinned state.
+/// What is drawn of one column: where the words land now, and how that differs from the pinned state.
 struct Card {
     now: Landed,
     pinned: Option<Pinned>,
 }
 
-/// What a method said in the pinned state.
+/// What was said in a column in the pinned state.
 struct Pinned {
     landed: Landed,
     said: Option<Said>,
@@ -95,14 +88,16 @@ struct Pinned {
 }
 
 impl Card {
-    fn new(app: &App, method: &str) -> Option<Self> {
-        let now = app.landed(method)?;
+    fn new(app: &App, key: ColumnKey) -> Option<Self> {
+        let now = app.landed(key)?;
+        let evidence = app.columns.get(&key)?;
         let pinned = app.pinned.as_deref().and_then(|then| {
-            let landed = then.landed(method)?;
-            let grid = |app: &App| app.columns.get(method).map(|evidence| evidence.grid);
+            // An extra column may run another method since.
+            let before = then.columns.get(&key).filter(|before| before.method == evidence.method)?;
+            let landed = then.landed(key)?;
             let difference = || now.shares.iter().zip(&landed.shares).map(|(now, then)| now - then).collect();
-            let difference = (grid(app) == grid(then)).then(difference);
-            Some(Pinned { said: then.said(method), landed, difference })
+            let difference = (before.grid == evidence.grid).then(difference);
+            Some(Pinned { said: before.said(), landed, difference })
         });
         Some(Self { now, pinned })
     }
@@ -179,7 +174,7 @@ fn head(ui: &mut Ui, brush: &mut Brush<'_>, top: f32) {
     let (text, command) =
         if pinned.is_some() { (four_ways::UNPIN, Command::Unpin) } else { (four_ways::PIN, Command::Pin) };
     let button = Rect::from_min_max(pos2(right - 76.0, rect.top()), pos2(right - 4.0, rect.bottom()));
-    let response = ui.put(button, egui::Button::new(RichText::new(brush.say(text)).small()));
+    let response = ui.put(button, Button::new(RichText::new(brush.say(text)).small()));
     if response.on_hover_text(brush.say(four_ways::PIN_HINT)).clicked() {
         brush.commands.push(command);
     }
@@ -199,43 +194,78 @@ fn words_of(app: &App) -> String {
     words.unwrap_or(&app.state.sentence).trim().to_owned()
 }
 
-/// One method: its name, the picture under its map, and how that fares.
-fn card(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static MethodEntry, shown: Option<&Card>, top: f32) {
+/// One column: its name, the picture under its map, and how that fares.
+fn card(ui: &mut Ui, brush: &mut Brush<'_>, key: ColumnKey, shown: Option<&Card>, top: f32) {
     let palette = brush.palette();
-    let name = brush.word(&format!("method-{}", method.key));
-    let evidence = brush.app.columns.get(method.key).cloned();
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = SMALL_GAP;
-        let title = RichText::new(&name).font(title_font(14.0)).color(palette.text);
-        if ui.add(egui::Button::new(title).frame(false)).on_hover_text(brush.say(four_ways::TO_COLUMN)).clicked() {
-            brush.commands.push(Command::SetMethod(MethodName(method.key)));
+    let name = brush.column(key);
+    let evidence = brush.app.columns.get(&key).cloned();
+    let is_narrow = ui.available_width() < NARROW;
+    let (mut before, mut kind) = (None, Vec::new());
+    match key {
+        ColumnKey::Own(method) => {
+            let model = evidence.as_ref().map(|evidence| evidence.model.name.clone());
+            own_head(ui, brush, method, model.as_deref().filter(|_| !is_narrow));
+            before = model.filter(|_| is_narrow);
         }
-        if let Some(evidence) = &evidence {
-            let model = RichText::new(&evidence.model.name).font(title_font(12.5)).color(palette.accent);
-            ui.add(egui::Label::new(model).truncate());
-        }
-    });
-    let (Some(evidence), Some(shown)) = (evidence, shown) else {
-        let missing = brush.app.checkpoint(method.key).is_none();
-        let text = if missing { brush.word(&format!("method-{}-missing", method.key)) } else { waiting(brush) };
-        ui.add(egui::Label::new(RichText::new(text).color(palette.weak)).wrap());
-        return;
-    };
-    ui.add(egui::Label::new(RichText::new(kind_of(brush, shown.now.kind)).color(palette.weak).small()).truncate());
-    let space = ui.available_size();
-    let (outer, _) = ui.allocate_exact_size(vec2(space.x, (space.y - FOOT).max(40.0)), Sense::hover());
-    let top = if brush.app.state.map.scale == Scale::Own { shown.highest().max(1e-9) } else { top };
-    let (values, signed) = shown.shown();
-    let overlay = Overlay { values, top, signed, name: &format!("four ways {}", method.key) };
-    if let Some(placed) = draw(ui, &evidence, brush, overlay, outer) {
-        let label = format!("{} · {name}", brush.say(texts::MAP_PICTURE));
-        interact(ui, &evidence, brush, placed, method.key, &label);
-        // Of differences nothing can be tested.
-        if !signed {
-            badge(ui, brush, (method.key, &shown.now), badge_place(placed.picture));
+        ColumnKey::Extra(number) => {
+            extra_head(ui, brush, number);
+            if let Some(evidence) = &evidence {
+                let is_changed = !brush.app.interventions(evidence.method).is_empty();
+                kind.extend(is_changed.then(|| brush.say(four_ways::UNCHANGED).to_owned()));
+                kind.push(brush.word(&format!("method-{}", evidence.method)));
+            }
         }
     }
-    foot(ui, brush, &evidence, shown);
+    let (Some(evidence), Some(shown)) = (evidence, shown) else {
+        let (text, colour) = match (brush.app.failures.get(&key), brush.app.column_model(key), key) {
+            (Some(failure), ..) => (failure.clone(), palette.warning),
+            (None, None, ColumnKey::Own(method)) => (brush.word(&format!("method-{method}-missing")), palette.weak),
+            _ => (waiting(brush), palette.weak),
+        };
+        ui.add(Label::new(RichText::new(text).color(colour)).wrap());
+        return;
+    };
+    kind.push(kind_of(brush, shown.now.kind));
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = SMALL_GAP;
+        if let Some(model) = before {
+            ui.label(RichText::new(model).color(palette.accent).small());
+        }
+        ui.add(Label::new(RichText::new(kind.join(" · ")).color(palette.weak).small()).truncate());
+    });
+    let space = ui.available_size();
+    let foot_height = FOOT[usize::from(is_narrow)];
+    let (outer, _) = ui.allocate_exact_size(vec2(space.x, (space.y - foot_height).max(40.0)), Sense::hover());
+    let top = if brush.app.state.map.scale == Scale::Own { shown.highest().max(1e-9) } else { top };
+    let (values, signed) = shown.shown();
+    let texture = format!("four ways {key:?}");
+    let overlay = Overlay { values, top, signed, name: &texture };
+    if let Some(placed) = draw(ui, &evidence, brush, overlay, outer) {
+        let label = format!("{} · {name}", brush.say(texts::MAP_PICTURE));
+        interact(ui, &evidence, brush, placed, &texture, &label);
+        // Of differences nothing can be tested.
+        if !signed {
+            badge(ui, brush, (key, &shown.now), badge_place(placed.picture));
+        }
+    }
+    foot(ui, brush, &evidence, shown, is_narrow);
+}
+
+/// The name of a method, which leads to its column, and that of its checkpoint.
+fn own_head(ui: &mut Ui, brush: &mut Brush<'_>, method: &'static str, model: Option<&str>) {
+    let palette = brush.palette();
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = SMALL_GAP;
+        let title = RichText::new(brush.column(method.into())).font(title_font(14.0)).color(palette.text);
+        let button = Button::new(title).frame(false).truncate();
+        if ui.add(button).on_hover_text(brush.say(four_ways::TO_COLUMN)).clicked() {
+            brush.commands.push(Command::SetMethod(MethodName(method)));
+        }
+        if let Some(model) = model {
+            let model = RichText::new(model).font(title_font(12.5)).color(palette.accent);
+            ui.add(Label::new(model).truncate());
+        }
+    });
 }
 
 /// Why nothing is there yet.
@@ -246,9 +276,10 @@ fn waiting(brush: &Brush<'_>) -> String {
 
 /// How the map fares, its mass, what the method answers, and the words of the selected patch; what it was in the pinned state
 /// stands before what it is now.
-fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, card: &Card) {
+fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, card: &Card, is_narrow: bool) {
     let palette = brush.palette();
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), FOOT - 6.0), Sense::hover());
+    let size = vec2(ui.available_width(), FOOT[usize::from(is_narrow)] - 6.0);
+    let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
     let painter = ui.painter_at(rect);
     let small = egui::TextStyle::Small.resolve(ui.style());
     let mut x = rect.left();
@@ -272,8 +303,10 @@ fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, card: &Card) {
         job.wrap = egui::text::TextWrapping::truncate_at_width(room.max(1.0));
         painter.layout_job(job)
     };
-    let facts = facts.join("   ");
-    painter.galley(pos2(x, rect.top() + 1.0), line(facts.clone(), rect.right() - x, palette.text), palette.text);
+    let spoken = facts.join("   ");
+    let first = if is_narrow { facts.drain(..1).collect() } else { std::mem::take(&mut facts).join("   ") };
+    painter.galley(pos2(x, rect.top() + 1.0), line(first, rect.right() - x, palette.text), palette.text);
+    let more = is_narrow.then(|| facts.join("   "));
     let before = pinned.and_then(|pinned| pinned.said.as_ref()).map(|said| answer(brush, said));
     let said = evidence.said().map(|said| changed(before, answer(brush, &said))).unwrap_or_default();
     let patch = match brush.app.hovered {
@@ -281,11 +314,11 @@ fn foot(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, card: &Card) {
         _ => brush.app.state.selected.patch,
     };
     let words = patch.map(|patch| said_of(brush, evidence, patch)).unwrap_or_default();
-    for (at, text) in [&said, &words].into_iter().enumerate() {
+    for (at, text) in more.iter().chain([&said, &words]).enumerate() {
         let galley = line(text.clone(), rect.width(), palette.text);
         painter.galley(pos2(rect.left(), rect.top() + 18.0 + 16.0 * at as f32), galley, palette.text);
     }
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{facts} {said} {words}")));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{spoken} {said} {words}")));
     // A long answer is cut above; here it can be read.
     response.on_hover_text(said);
 }

@@ -1,13 +1,14 @@
-//! What each of the four ways takes: vectors, parameters, operations, memory, time; as a table whose cells are bars.
+//! What each column takes: vectors, parameters, operations, memory, time; as a table whose cells are bars.
 
 use egui::{Align2, Rect, RichText, ScrollArea, Sense, Ui, WidgetInfo, pos2, vec2};
 
+use super::side_by_side::array_name;
 use super::{Brush, View, number};
-use crate::app::App;
 use crate::app::layout::SIDE_BY_SIDE;
+use crate::app::{App, ColumnKey};
 use crate::export::numbers::{Axis, Numbers};
+use crate::methods::Evidence;
 use crate::methods::cost::PictureCost;
-use crate::methods::{Evidence, METHODS};
 use crate::ui::texts::{Text, ledger};
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
@@ -91,65 +92,67 @@ impl View for LedgerView {
         let palette = brush.palette();
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing = vec2(GAP, SMALL_GAP);
-            let width = (ui.available_width() - NAMES - GAP * METHODS.len() as f32) / METHODS.len() as f32;
+            let columns = brush.app.shown_columns();
+            let count = columns.len() as f32;
+            let width = (ui.available_width() - NAMES - GAP * count) / count;
             ui.horizontal(|ui| {
                 ui.allocate_exact_size(vec2(NAMES, 40.0), Sense::hover());
-                for method in METHODS {
+                for key in &columns {
                     ui.allocate_ui(vec2(width, 40.0), |ui| {
                         ui.set_width(width);
                         ui.vertical(|ui| {
-                            let name = brush.word(&format!("method-{}", method.key));
+                            let name = brush.column(*key);
                             ui.add(egui::Label::new(RichText::new(name).font(title_font(13.0))).truncate());
-                            let model = cost_of(brush.app, method.key).map_or("…", |cost| cost.model.as_str());
+                            let model = cost_of(brush.app, *key).map_or("…", |cost| cost.model.as_str());
                             ui.add(egui::Label::new(RichText::new(model).color(palette.accent).small()).truncate());
                         });
                     });
                 }
             });
             for line in LINES {
-                self::line(ui, brush, line, width);
+                self::line(ui, brush, line, &columns, width);
             }
             ui.add_space(GAP);
-            stages(ui, brush, width);
+            stages(ui, brush, &columns, width);
         });
     }
 
     fn numbers(&self, _evidence: &Evidence, app: &App) -> Vec<Numbers> {
-        let known: Vec<&str> =
-            METHODS.iter().map(|method| method.key).filter(|key| cost_of(app, key).is_some()).collect();
+        let mut known = app.shown_columns();
+        known.retain(|key| cost_of(app, *key).is_some());
         let axes = [
-            Axis::labelled("method", known.iter().copied()),
+            Axis::labelled("column", known.iter().map(|key| array_name(app, *key))),
             Axis::labelled("what", LINES.iter().map(|line| line.key)),
         ];
-        let values = known.iter().flat_map(|key| LINES.iter().filter_map(|line| value(app, key, line)));
+        let values = known.iter().flat_map(|key| LINES.iter().filter_map(|line| value(app, *key, line)));
         let values: Vec<f32> = values.collect();
         if values.is_empty() { Vec::new() } else { vec![Numbers::new("ledger", axes, values)] }
     }
 }
 
-fn cost_of<'a>(app: &'a App, method: &str) -> Option<&'a PictureCost> {
-    app.costs.iter().find(|(key, _)| *key == method).map(|(_, cost)| cost)
+fn cost_of(app: &App, key: ColumnKey) -> Option<&PictureCost> {
+    app.costs.iter().find(|(known, _)| *known == key).map(|(_, cost)| cost)
 }
 
-fn value(app: &App, method: &str, line: &Line) -> Option<f32> {
-    let tokens = app.columns.get(method).map_or(0, |evidence| evidence.tokens.ids.len());
-    Some((line.value)(cost_of(app, method)?, tokens))
+fn value(app: &App, key: ColumnKey, line: &Line) -> Option<f32> {
+    let tokens = app.columns.get(&key).map_or(0, |evidence| evidence.tokens.ids.len());
+    Some((line.value)(cost_of(app, key)?, tokens))
 }
 
-/// A row: its name, and for each method its number over a bar, as long as its share of the highest.
-fn line(ui: &mut Ui, brush: &Brush<'_>, line: &Line, width: f32) {
+/// A row: its name, and for each column its number over a bar, as long as its share of the highest.
+fn line(ui: &mut Ui, brush: &Brush<'_>, line: &Line, columns: &[ColumnKey], width: f32) {
     let palette = brush.palette();
-    let values: Vec<Option<f32>> = METHODS.iter().map(|method| value(brush.app, method.key, line)).collect();
+    let values: Vec<Option<f32>> = columns.iter().map(|key| value(brush.app, *key, line)).collect();
     let top = values.iter().flatten().copied().fold(1e-9, f32::max);
     ui.horizontal(|ui| {
         let (rect, _) = ui.allocate_exact_size(vec2(NAMES, ROW), Sense::hover());
         let font = egui::TextStyle::Small.resolve(ui.style());
         let galley = ui.painter().layout(brush.say(line.name).to_owned(), font, palette.weak, NAMES);
         ui.painter().galley(pos2(rect.left(), rect.center().y - galley.size().y / 2.0), galley, palette.weak);
-        for (method, value) in METHODS.iter().zip(values) {
+        for (key, value) in columns.iter().zip(values) {
             let (rect, response) = ui.allocate_exact_size(vec2(width, ROW), Sense::hover());
             let text = value.map_or_else(|| "…".to_owned(), line.written);
-            let said = format!("{} · {}: {text}", brush.word(&format!("method-{}", method.key)), brush.say(line.name));
+            let said = format!("{} · {}: {text}", brush.column(*key), brush.say(line.name));
             response.widget_info(|| WidgetInfo::labeled(egui::Role::Label, true, &said));
             let painter = ui.painter_at(rect);
             let font = egui::TextStyle::Body.resolve(ui.style());
@@ -164,20 +167,20 @@ fn line(ui: &mut Ui, brush: &Brush<'_>, line: &Line, width: f32) {
     });
 }
 
-/// The shapes from stage to stage, below each method.
-fn stages(ui: &mut Ui, brush: &Brush<'_>, width: f32) {
+/// The shapes from stage to stage, below each column.
+fn stages(ui: &mut Ui, brush: &Brush<'_>, columns: &[ColumnKey], width: f32) {
     let palette = brush.palette();
     ui.horizontal_top(|ui| {
         ui.allocate_ui(vec2(NAMES, 20.0), |ui| {
             ui.set_width(NAMES);
             ui.label(RichText::new(brush.say(ledger::STAGES)).color(palette.weak).small());
         });
-        for method in METHODS {
+        for key in columns {
             ui.allocate_ui(vec2(width, 20.0), |ui| {
                 ui.set_width(width);
                 ui.vertical(|ui| {
                     ui.spacing_mut().item_spacing.y = 2.0;
-                    let Some(evidence) = brush.app.columns.get(method.key) else { return };
+                    let Some(evidence) = brush.app.columns.get(key) else { return };
                     for stage in &evidence.ledger {
                         let name = brush.word(&format!("stage-{}", stage.key));
                         ui.add(egui::Label::new(RichText::new(name).color(palette.weak).small()).truncate());

@@ -18,6 +18,7 @@ mod querying;
 mod ranking;
 mod scatter;
 mod scene_editor;
+mod side_by_side;
 mod watch;
 mod what_if;
 

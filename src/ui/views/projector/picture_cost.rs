@@ -4,7 +4,7 @@ use egui::{Align2, Color32, Grid, Label, Rect, RichText, ScrollArea, Sense, Ui, 
 
 use super::super::{Brush, View, number};
 use super::METHOD;
-use crate::app::App;
+use crate::app::{App, ColumnKey};
 use crate::export::numbers::Numbers;
 use crate::methods::Evidence;
 use crate::methods::cost::PictureCost;
@@ -148,7 +148,7 @@ fn ways(ui: &mut Ui, brush: &Brush<'_>, evidence: &Evidence, cost: Cost) {
         }
         ui.end_row();
         for (way, note) in notes {
-            let measured = brush.app.costs.iter().find(|(key, _)| *key == way).map(|(_, cost)| cost);
+            let measured = brush.app.costs.iter().find(|(key, _)| *key == ColumnKey::Own(way)).map(|(_, cost)| cost);
             // A large model isn't opened again: its own figures stand there.
             let measured = measured.or((way == METHOD).then_some(&own));
             let cells = measured.map_or_else(
