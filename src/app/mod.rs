@@ -3,6 +3,7 @@
 //! The window, the board and the tests all drive [`App`] in the same way: they hand it [`Command`]s and read what it
 //! shows. [`App::apply`] is the only place that changes the state.
 
+pub mod album;
 mod answers;
 mod apply;
 pub mod bottleneck;
@@ -42,6 +43,7 @@ use crate::methods::{Evidence, METHODS};
 use crate::models::runtime::RuntimeName;
 use crate::reduction::Plane;
 use crate::world::Language;
+use album::Album;
 pub use checkpoints::CheckpointChoice;
 pub use command::{Ask, Command, Export, Format};
 use compute::{PlaneQuestion, Question, Request};
@@ -108,6 +110,10 @@ pub struct App {
     pub parts: Option<(PathBuf, Arc<effects::Parts>)>,
     /// The training that the person watches.
     pub learning: Option<Learning>,
+    /// The folder of pictures that is open.
+    pub album: Option<Album>,
+    /// Where embeddings of pictures are kept between sessions, if anywhere.
+    pub kept: Option<PathBuf>,
     /// The names of the recorded runs.
     pub recordings: Arc<Vec<String>>,
     /// What the picture costs in each column, by the key of their method, as far as that was measured.
@@ -217,6 +223,7 @@ impl App {
         still.heads.clone_from(&self.heads);
         still.recordings = Arc::clone(&self.recordings);
         still.learning = self.learning.as_ref().map(Learning::still);
+        still.album = self.album.as_ref().map(Album::still);
         still.help = self.help;
         still
     }
@@ -247,6 +254,8 @@ impl App {
             heads: BTreeMap::new(),
             parts: None,
             learning: None,
+            album: None,
+            kept: None,
             recordings: Arc::default(),
             costs: Vec::new(),
             figures: None,
@@ -282,6 +291,7 @@ impl App {
         self.wake = Some(Arc::clone(&wake));
         self.worker = Some(Worker::start(move || wake())?);
         self.refresh();
+        self.attend_album();
         Ok(())
     }
 
@@ -307,6 +317,9 @@ impl App {
         if let Some(learning) = &mut self.learning {
             learning.receive();
         }
+        if let Some(album) = &mut self.album {
+            album.receive();
+        }
     }
 
     /// Changes the state, and has computed what follows from it.
@@ -319,6 +332,7 @@ impl App {
         }
         self.measure_pairs();
         self.find_truth();
+        self.attend_album();
         if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
             self.refresh();
         }

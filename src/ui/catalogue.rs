@@ -1,5 +1,7 @@
 //! Everything that a person can ask for now, as a list: menus, keys, tooltips, the palette and the tests are made from it.
 
+mod album;
+
 use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::texts::{self, Text, faithful, four_ways, lesson, name_of, querying, what_if};
@@ -123,6 +125,7 @@ const DIGITS: [Key; 9] =
 pub fn catalogue(app: &App) -> Vec<Entry> {
     let mut list = List { app, entries: Vec::new() };
     list.files();
+    list.album();
     list.exports();
     list.edits();
     list.views();
