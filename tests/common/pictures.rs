@@ -11,7 +11,7 @@ use image::imageops::{FilterType, resize};
 pub fn write_scenes(folder: &Path, count: u32) {
     std::fs::create_dir_all(folder).expect("a folder");
     for seed in 0..count {
-        let scene = Scene::random(Split::Train, u64::from(seed)).draw();
+        let scene = Scene::random(Split::Training, u64::from(seed)).draw();
         let small = resize(&scene, 112, 112, FilterType::Triangle);
         small.save(folder.join(format!("scene-{seed:03}.png"))).expect("a file");
     }

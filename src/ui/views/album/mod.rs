@@ -6,7 +6,7 @@ mod strip;
 use egui::{Button, ProgressBar, RichText, Role, TextEdit, Ui, WidgetInfo, vec2};
 
 use super::{Brush, View};
-use crate::app::album::{Album, Doing, MOST_NEIGHBOURS, MOST_PICTURES, Wanted};
+use crate::app::album::{Album, Doing, Found, MOST_NEIGHBOURS, MOST_PICTURES, Wanted};
 use crate::app::state::ReductionName;
 use crate::app::{App, Ask, Command, PictureSource};
 use crate::export::numbers::{Axis, Numbers};
@@ -19,8 +19,8 @@ use plane::Move;
 /// The view.
 pub struct AlbumView;
 
-/// Pictures that count as found: those in the strip, which are lit in the plane.
-const BEST: usize = 24;
+/// Pictures that count as found at most.
+const MOST_BEST: usize = 24;
 
 impl View for AlbumView {
     fn key(&self) -> &'static str {
@@ -236,6 +236,12 @@ fn reductions(ui: &mut Ui, brush: &mut Brush<'_>, album: &Album) -> Option<Move>
         }
     });
     step
+}
+
+/// Pictures that count as found: those in the strip, which are lit in the plane. Of a small folder that isn't half of it.
+fn best(found: &Found) -> &[usize] {
+    let count = (found.order.len() / 8).clamp(8, MOST_BEST).min(found.order.len());
+    &found.order[..count]
 }
 
 /// A count with its thousands apart.

@@ -6,7 +6,6 @@ use egui::{
 };
 use egui_plot::{Plot, PlotPoint};
 
-use super::BEST;
 use crate::app::album::{Album, AlbumPlane, Found};
 use crate::app::{Command, PictureSource};
 use crate::reduction::Plane;
@@ -30,6 +29,8 @@ const SIDE: f32 = 40.0;
 const LARGE: f32 = 156.0;
 /// Radius of a point.
 const POINT: f32 = 2.5;
+/// How strongly small pictures and points are drawn that step back behind what was found.
+const BEHIND: f32 = 0.35;
 /// Points nearer than this can't be told apart, and one is drawn for all of them.
 const GRAIN: f32 = 3.0;
 /// How near the pointer has to be to a point.
@@ -60,7 +61,7 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, album: &Album, lit: Option<usize
     let count = plane.places.len().min(album.pictures.len());
     let place = |[x, y]: &[f32; 2]| transform.position_from_point(&PlotPoint::new(f64::from(*x), f64::from(*y)));
     let places: Vec<Pos2> = plane.places[..count].iter().map(place).collect();
-    let best: &[usize] = found.map_or(&[], |found| &found.order[..found.order.len().min(BEST)]);
+    let best: &[usize] = found.map_or(&[], super::best);
     let chosen = chosen(album, brush).filter(|number| *number < count);
     // The chosen picture and the best have the first right to room.
     let first = chosen.into_iter().chain(best.iter().copied()).filter(|number| *number < count);
@@ -253,19 +254,19 @@ struct Marks<'a> {
 fn paint(painter: &Painter, brush: &Brush<'_>, places: &[Pos2], laid: &Laid, marks: &Marks<'_>) {
     let palette = brush.palette();
     let is_best = |number: &usize| marks.best.contains(number);
-    let back = if marks.dims { 0.3 } else { 0.75 };
+    let back = if marks.dims { BEHIND } else { 0.75 };
     for number in laid.points.iter().filter(|number| !is_best(number)) {
         painter.circle_filled(places[*number], POINT, palette.accent.gamma_multiply(back));
     }
     let square = |number: usize| Rect::from_center_size(places[number], Vec2::splat(SIDE - 2.0));
     let tint = |number: usize| {
         let steps_back = marks.dims && !is_best(&number) && marks.chosen != Some(number);
-        Color32::WHITE.gamma_multiply(if steps_back { 0.3 } else { 1.0 })
+        Color32::WHITE.gamma_multiply(if steps_back { BEHIND } else { 1.0 })
     };
     let pictures = laid.pictures.iter().map(|number| (*number, square(*number), tint(*number)));
     brush.textures.atlas.paint(painter, pictures);
     for number in laid.points.iter().filter(|number| is_best(number)) {
-        painter.circle(places[*number], 2.0 * POINT, palette.accent, Stroke::new(1.5, palette.strong));
+        painter.circle(places[*number], 1.8 * POINT, palette.accent, Stroke::new(1.5, palette.card));
     }
     for number in laid.pictures.iter().copied().filter(is_best) {
         painter.rect_stroke(square(number), 1.0, Stroke::new(2.0, palette.accent), StrokeKind::Outside);

@@ -2,7 +2,7 @@
 
 use egui::{Align2, Color32, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2};
 
-use super::{BEST, plane};
+use super::{best, plane};
 use crate::app::Command;
 use crate::app::album::Album;
 use crate::ui::views::Brush;
@@ -22,7 +22,7 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, album: &Album) -> Option<usize> 
     area.show(ui, |ui| {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
-            for &number in found.order.iter().take(BEST) {
+            for &number in best(found) {
                 let Some(picture) = album.pictures.get(number) else { continue };
                 let (rect, response) = ui.allocate_exact_size(vec2(SIDE, SIDE + LINE), Sense::click());
                 let cosine = format!("{:.3}", found.cosines[number]);
