@@ -7,8 +7,11 @@
 //! The window is drawn as often as on a screen of 60 Hz, with the pointer moving over it, and a frame counts from its input
 //! to its triangles; what a graphics card does with them is left out. Printed are the percentiles in milliseconds.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use alignscope::app::album::{Album, AlbumPicture, AlbumPlane, Found, THUMBNAIL, Wanted};
 use alignscope::app::state::{MethodName, ReductionName};
 use alignscope::app::{App, AppState, Command, PictureSource};
 use alignscope::ui::screen::Screen;
@@ -59,10 +62,58 @@ fn main() {
             app.apply(Command::OpenSample(sample.key.clone()));
         }
     });
+    let folder = |app: &mut App, frame: usize| {
+        if frame == 0 {
+            app.state.album.folder = Some(PathBuf::from("many"));
+            app.album = Some(many());
+            app.apply(Command::ToggleMaximised("contrastive", "album"));
+        }
+    };
+    measure("a folder of 10,000 pictures", folder);
+    measure_with("a folder of 10,000 pictures, zoomed in and out", folder, |frame| {
+        vec![Event::MouseWheel {
+            unit: egui::MouseWheelUnit::Point,
+            delta: vec2(0.0, if frame / 60 % 2 == 0 { 8.0 } else { -8.0 }),
+            phase: egui::TouchPhase::Move,
+            source: egui::MouseWheelSource::Unknown,
+            modifiers: egui::Modifiers::NONE,
+        }]
+    });
+    measure("a folder of 10,000 pictures, found anew at each frame", |app, frame| {
+        folder(app, frame);
+        let wanted = Wanted::Text(format!("text {frame}"));
+        app.apply(Command::SearchAlbum(wanted.clone()));
+        if let Some(album) = &mut app.album {
+            let cosines = (0..album.pictures.len()).map(|at| ((at + frame) as f32).sin()).collect();
+            album.found = Some(Arc::new(Found::new(wanted, cosines)));
+        }
+    });
+}
+
+/// Ten thousand made-up pictures in as many places, evenly over a disc.
+fn many() -> Album {
+    let bytes = (THUMBNAIL * THUMBNAIL * 3) as usize;
+    let picture = |at: usize| {
+        let thumbnail = (0..bytes).map(|byte| (at * 37 + byte * (at % 7)) as u8).collect();
+        Arc::new(AlbumPicture { path: PathBuf::from(format!("many/{at:05}.png")), thumbnail })
+    };
+    let place = |at: usize| {
+        let angle = at as f32 * 2.399_963;
+        [angle.cos(), angle.sin()].map(|value| value * (at as f32).sqrt())
+    };
+    let mut album = Album::made(PathBuf::from("many"), (0..10_000).map(picture).collect());
+    let places = (0..10_000).map(place).collect();
+    album.plane = Some(Arc::new(AlbumPlane { reduction: "pca", places, shares: vec![0.5, 0.3] }));
+    album
 }
 
 /// Draws [`FRAMES`] frames, does `act` before each of them, and prints the percentiles.
 fn measure(name: &str, act: impl Fn(&mut App, usize)) {
+    measure_with(name, act, |_| Vec::new());
+}
+
+/// [`measure`] with what else a person does in each frame.
+fn measure_with(name: &str, act: impl Fn(&mut App, usize), events: impl Fn(usize) -> Vec<Event>) {
     let mut app = App::new(AppState { picture: PictureSource::default(), ..AppState::first() });
     app.start(|| ()).expect("a worker");
     while app.busy {
@@ -84,7 +135,7 @@ fn measure(name: &str, act: impl Fn(&mut App, usize)) {
         let input = RawInput {
             screen_rect: Some(Rect::from_min_size(pos2(0.0, 0.0), vec2(SIZE[0], SIZE[1]))),
             time: Some(frame as f64 * FRAME.as_secs_f64()),
-            events: vec![Event::PointerMoved(pointer)],
+            events: [Event::PointerMoved(pointer)].into_iter().chain(events(frame)).collect(),
             ..Default::default()
         };
         let mut commands = Vec::new();

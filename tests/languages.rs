@@ -10,8 +10,8 @@ use alignscope::methods::interventions::ROUTES;
 use alignscope::taps::Tower;
 use alignscope::ui::catalogue::{colours_key, title_key};
 use alignscope::ui::texts::{
-    ALL, bottleneck, downloads, editor, explainers, faithful, four_ways, keys, ledger, lesson, projector, querying,
-    say, watch, what_if,
+    ALL, album, bottleneck, downloads, editor, explainers, faithful, four_ways, keys, ledger, lesson, projector,
+    querying, say, watch, what_if,
 };
 use alignscope::ui::views::VIEWS;
 use alignscope::world::Language;
@@ -30,7 +30,8 @@ fn asked() -> BTreeSet<String> {
         .chain(ledger::ALL)
         .chain(watch::ALL)
         .chain(what_if::ALL)
-        .chain(bottleneck::ALL);
+        .chain(bottleneck::ALL)
+        .chain(album::ALL);
     let mut asked: BTreeSet<String> = ALL.iter().chain(of_views).map(|text| text.0.to_owned()).collect();
     asked.extend(["cross-attention", "querying", "projector"].map(|method| format!("no-attribution-{method}")));
     asked.extend(["auto", "cpu", "cuda", "metal"].map(|device| format!("device-{device}")));

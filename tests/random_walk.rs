@@ -6,6 +6,7 @@ mod interface;
 
 use std::path::PathBuf;
 
+use alignscope::app::album::Wanted;
 use alignscope::app::state::{Compared, Drawn, MaskName, MethodName, Reading, ReductionName};
 use alignscope::app::thing::TowerName;
 use alignscope::app::{App, AppState, Command, PictureSource, Thing, session};
@@ -65,7 +66,7 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
     let at = random.random_range(0..60usize);
     let far = [f32::NAN, f32::INFINITY, -1e9, 0.0, 0.3, 1.0, 7.0, 1e9];
     let value = *far.choose(random).expect("a value");
-    match random.random_range(0..46) {
+    match random.random_range(0..49) {
         0 => Command::SetSentence(sentence(random)),
         1 => Command::SelectWords { start: at, end: random.random_range(0..60), extend: random.random_bool(0.5) },
         2 => Command::SelectPatch(random.random_bool(0.8).then_some(at)),
@@ -89,6 +90,9 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
         20 => Command::SetReduction(ReductionName(REDUCTIONS.choose(random).expect("a reduction").key)),
         21 => Command::SetTower(*TowerName::ALL.choose(random).expect("a tower")),
         22 => Command::SetDrawn(*Drawn::ALL.choose(random).expect("a way")),
+        46 => Command::OpenAlbum(PathBuf::from("no/such/folder")),
+        47 => Command::SearchAlbum(Wanted::Text(sentence(random))),
+        48 => Command::ReduceAlbum(ReductionName(REDUCTIONS.choose(random).expect("a reduction").key)),
         24 => Command::SetMethod(MethodName(METHODS.choose(random).expect("a method").key)),
         32 => Command::SelectLook {
             step: at,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use alignscope::app::album::Wanted;
 use alignscope::app::session::{self, Desk};
 use alignscope::app::state::{Compared, Drawn, ReductionName};
 use alignscope::app::{App, AppState, Command, Layer, PictureSource, Theme, Thing};
@@ -11,6 +12,9 @@ use alignscope::world::Language;
 fn changed() -> AppState {
     let mut app = App::new(AppState::first());
     for command in [
+        Command::OpenAlbum("no/such/folder".into()),
+        Command::SearchAlbum(Wanted::Text("a bird".into())),
+        Command::ReduceAlbum(ReductionName("umap")),
         Command::OpenSample("scene-000112".into()),
         Command::SetSentence("a bird left of a horse".into()),
         Command::SelectWords { start: 2, end: 6, extend: false },

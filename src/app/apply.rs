@@ -1,5 +1,6 @@
 //! What each command does.
 
+use super::album::{AlbumState, Wanted};
 use super::command::Command;
 use super::learning::Learning;
 use super::state::{AttentionState, MOST_GATES, MethodName};
@@ -137,6 +138,18 @@ fn change(app: &mut App, command: Command) {
         Command::SetDrawn(drawn) => state.space.drawn = drawn,
         Command::JoinPairs(join) => state.space.pairs = join,
         Command::SetShift(shift) => state.space.shift = shift,
+        Command::OpenAlbum(folder) => {
+            state.album.folder = Some(super::checkpoints::one_name(folder));
+            state.album.wanted = Wanted::default();
+            state.method = MethodName("contrastive");
+            state.layout.show("contrastive", "album");
+        }
+        Command::CloseAlbum => state.album = AlbumState::default(),
+        Command::SearchAlbum(wanted) => state.album.wanted = wanted,
+        Command::ReduceAlbum(reduction) => state.album.reduction = reduction,
+        Command::StopAlbum => app.stop_album(),
+        // The thread that reads it is started anew.
+        Command::ReadAlbum => app.album = None,
         Command::SetMethod(method) => state.method = method,
         Command::SelectStep(step) => state.fusion.step = step,
         Command::SelectLook { step, words, patch } => {

@@ -4,6 +4,7 @@ use image::RgbImage;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::album::Wanted;
 use super::column::{ColumnKey, ExtraColumn};
 use super::history::Gesture;
 use super::layout::Column;
@@ -117,6 +118,18 @@ pub enum Command {
     JoinPairs(bool),
     /// Move the texts along the modality gap.
     SetShift(f32),
+    /// Look at all pictures of a folder.
+    OpenAlbum(PathBuf),
+    /// Look at no folder any more.
+    CloseAlbum,
+    /// Search for this in the folder of pictures.
+    SearchAlbum(Wanted),
+    /// Bring the folder of pictures to two dimensions in this way.
+    ReduceAlbum(ReductionName),
+    /// Stop what is under way with the folder of pictures.
+    StopAlbum,
+    /// Read the folder of pictures again: what was stopped goes on, what has changed is seen.
+    ReadAlbum,
     /// Show the column of this method.
     SetMethod(MethodName),
     /// Show the map of this word, counted over all texts; `None` is the selected one.
@@ -307,6 +320,8 @@ pub enum Ask {
     Picture,
     /// Ask for pictures to compare with.
     Compared,
+    /// Ask for a folder of pictures.
+    Album,
     /// Ask for the folder of a checkpoint.
     Checkpoint,
     /// Ask for a session to open.
@@ -366,6 +381,7 @@ impl Command {
         let words = |text: &str| text.split_whitespace().count();
         match self {
             Self::SetSentence(sentence) => Some(Gesture("sentence", words(sentence).max(words(&before.sentence)))),
+            Self::SearchAlbum(Wanted::Text(text)) => Some(Gesture("album", words(text))),
             Self::SetCaption(at, _) => Some(Gesture("caption", *at)),
             Self::SetOpacity(_) => Some(Gesture("opacity", 0)),
             Self::SetFactor(_) => Some(Gesture("factor", 0)),

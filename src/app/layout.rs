@@ -138,7 +138,10 @@ const USUAL: &[Usual] = &[
     },
     Usual {
         key: "contrastive",
-        sides: [&[&["heatmap", "attention"]], &[&["embedding", "what-if", "explainers"], &["matrix", "ranking"]]],
+        sides: [
+            &[&["heatmap", "attention"]],
+            &[&["embedding", "album", "what-if", "explainers"], &["matrix", "ranking"]],
+        ],
         widths: [1.0, 1.0],
         shares: [0.5, 0.5],
     },

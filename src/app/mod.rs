@@ -3,6 +3,7 @@
 //! The window, the board and the tests all drive [`App`] in the same way: they hand it [`Command`]s and read what it
 //! shows. [`App::apply`] is the only place that changes the state.
 
+pub mod album;
 mod answers;
 mod apply;
 pub mod bottleneck;
@@ -44,6 +45,7 @@ use crate::methods::pairs::PairFigures;
 use crate::models::runtime::RuntimeName;
 use crate::reduction::Plane;
 use crate::world::Language;
+use album::Album;
 pub use checkpoints::CheckpointChoice;
 pub use column::{ColumnKey, ExtraColumn};
 pub use command::{Ask, Command, Export, Format};
@@ -116,6 +118,10 @@ pub struct App {
     pub learning: Option<Learning>,
     /// Published checkpoints, and the download that goes on.
     pub downloads: Downloads,
+    /// The folder of pictures that is open.
+    pub album: Option<Album>,
+    /// Where embeddings of pictures are kept between sessions, if anywhere.
+    pub kept: Option<PathBuf>,
     /// The names of the recorded runs.
     pub recordings: Arc<Vec<String>>,
     /// What the picture costs in each column, as far as that was measured.
@@ -224,6 +230,7 @@ impl App {
         still.heads.clone_from(&self.heads);
         still.recordings = Arc::clone(&self.recordings);
         still.learning = self.learning.as_ref().map(Learning::still);
+        still.album = self.album.as_ref().map(Album::still);
         still.help = self.help;
         still
     }
@@ -256,6 +263,8 @@ impl App {
             parts: None,
             learning: None,
             downloads: Downloads::default(),
+            album: None,
+            kept: None,
             recordings: Arc::default(),
             costs: Vec::new(),
             figures: None,
@@ -292,6 +301,7 @@ impl App {
         self.wake = Some(Arc::clone(&wake));
         self.worker = Some(Worker::start(move || wake())?);
         self.refresh();
+        self.attend_album();
         Ok(())
     }
 
@@ -318,6 +328,9 @@ impl App {
             learning.receive();
         }
         self.downloads.receive();
+        if let Some(album) = &mut self.album {
+            album.receive();
+        }
     }
 
     /// Changes the state, and has computed what follows from it.
@@ -330,6 +343,7 @@ impl App {
         }
         self.measure_pairs();
         self.find_truth();
+        self.attend_album();
         if self.worker.is_some() && (again || self.asked.as_ref() != Some(&self.question())) {
             self.refresh();
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::album::{AlbumState, Wanted};
 use super::column::{ExtraColumn, MOST_EXTRA};
 use super::layout::Layout;
 use super::lessons::LessonPlace;
@@ -53,6 +54,8 @@ pub struct AppState {
     pub matrix: MatrixState,
     /// The embedding space.
     pub space: SpaceState,
+    /// The folder of pictures.
+    pub album: AlbumState,
     /// The attention explorer.
     pub attention: AttentionState,
     /// Words that look at the picture.
@@ -102,6 +105,9 @@ impl AppState {
             }
         };
         cut(&mut self.sentence);
+        if let Wanted::Text(text) = &mut self.album.wanted {
+            cut(text);
+        }
         self.comparison.iter_mut().filter_map(|compared| compared.caption.as_mut()).for_each(cut);
         let words = self.selected.words;
         self.selected.words =

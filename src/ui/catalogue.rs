@@ -1,5 +1,6 @@
 //! Everything that a person can ask for now, as a list: menus, keys, tooltips, the palette and the tests are made from it.
 
+mod album;
 mod files;
 
 use egui::{Key, KeyboardShortcut, Modifiers};
@@ -126,6 +127,7 @@ const DIGITS: [Key; 9] =
 pub fn catalogue(app: &App) -> Vec<Entry> {
     let mut list = List { app, entries: Vec::new() };
     list.files();
+    list.album();
     list.exports();
     list.edits();
     list.views();

@@ -7,13 +7,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use super::{palette, texts};
+use crate::app::album::PICTURES;
 use crate::app::state::Compared;
 use crate::app::{App, Ask, Command, PictureSource};
 
 /// Nobody answers faster: a dialog that is gone by then was never there.
 const NOBODY: Duration = Duration::from_millis(120);
-/// Endings of the pictures that can be read.
-const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
 
 type Waiting = Pin<Box<dyn Future<Output = Vec<PathBuf>> + Send>>;
 
@@ -30,7 +29,7 @@ pub fn ask(ctx: &egui::Context, app: &App, ask: Ask, answer: SyncSender<Command>
             let files = pictures().pick_files().await.unwrap_or_default();
             files.iter().map(|file| file.path().to_path_buf()).collect()
         }),
-        Ask::Checkpoint => Box::pin(async move { one(dialog.pick_folder().await) }),
+        Ask::Checkpoint | Ask::Album => Box::pin(async move { one(dialog.pick_folder().await) }),
         Ask::OpenSession => Box::pin(async move { one(dialog.add_filter("JSON", &["json"]).pick_file().await) }),
         Ask::SaveSession => {
             let dialog = dialog.set_file_name("alignscope-session.json");
@@ -69,6 +68,7 @@ fn command(ask: &Ask, path: PathBuf) -> Command {
             let caption = Some(palette::caption_from(&path));
             Command::AddCompared(Compared { picture: PictureSource::File(path), caption })
         }
+        Ask::Album => Command::OpenAlbum(path),
         Ask::Checkpoint => Command::SetCheckpoint(path),
         Ask::OpenSession => Command::OpenSession(path),
         Ask::SaveSession => Command::SaveSession(path),

@@ -2,6 +2,7 @@
 //!
 //! Nothing here changes the program's state: panels and views read [`crate::app::App`] and hand back commands.
 
+mod atlas;
 pub mod board;
 pub mod catalogue;
 pub mod columns;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::{Entry, catalogue};
 use super::texts;
 use super::views::Brush;
+use crate::app::album::holds_pictures;
 use crate::app::state::Compared;
 use crate::app::{Ask, Command, Export, Format, PictureSource};
 
@@ -156,7 +157,10 @@ fn of_path(brush: &Brush<'_>, typed: &str) -> Vec<Line> {
     let line = |text, command| Line { title: format!("{} {typed}", brush.say(text)), keys: String::new(), command };
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
     if path.is_dir() {
-        return vec![line(texts::RUN_CHECKPOINT, Command::SetCheckpoint(path))];
+        return match path {
+            path if holds_pictures(&path) => vec![line(texts::album::OPEN_THIS, Command::OpenAlbum(path))],
+            path => vec![line(texts::RUN_CHECKPOINT, Command::SetCheckpoint(path))],
+        };
     }
     if path.is_file() {
         return match ending.as_str() {

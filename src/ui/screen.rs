@@ -11,6 +11,7 @@ use super::panels::downloads::Downloads;
 use super::panels::{bar, inputs, inspector, lesson, notices, status};
 use super::textures::Textures;
 use super::views::Brush;
+use crate::app::album::holds_pictures;
 use crate::app::{App, Ask, Command, Theme};
 
 /// What is kept between frames: textures, laid-out texts and what is being typed; nothing that a person chose.
@@ -115,6 +116,7 @@ fn given(ui: &Ui, commands: &mut Vec<Command>) {
         let path = file.path().to_path_buf();
         let is_session = path.extension().is_some_and(|ending| ending == "json");
         commands.push(match path.is_dir() {
+            true if holds_pictures(&path) => Command::OpenAlbum(path),
             true => Command::SetCheckpoint(path),
             false if is_session => Command::OpenSession(path),
             false => Command::OpenPicture(path),

@@ -51,6 +51,7 @@ macro_rules! texts {
     };
 }
 
+pub mod album;
 pub mod bottleneck;
 pub mod downloads;
 pub mod editor;

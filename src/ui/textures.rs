@@ -5,12 +5,16 @@ use image::RgbImage;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::atlas::Atlas;
+
 /// Textures by name, each with a fingerprint of what it was made from.
 #[derive(Default)]
 pub struct Textures {
     entries: HashMap<String, (u64, TextureHandle)>,
     /// The pictures that textures were made from: while one is held, no other lies where it does.
     pictures: HashMap<String, Arc<RgbImage>>,
+    /// The small pictures of a folder.
+    pub atlas: Atlas,
 }
 
 /// Longest side of a texture that is only looked at small.

@@ -53,6 +53,7 @@ pub fn open(commands: Vec<Command>) -> std::result::Result<(), eframe::Error> {
         let mut app = App::new(state);
         app.desk = desk;
         app.problem = problem;
+        app.kept = eframe::storage_dir(APP_ID).map(|folder| folder.join("embeddings"));
         if is_first {
             app.welcome();
         }

@@ -1,6 +1,8 @@
 //! The screen over an app with its worker, as the tests drive it.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+#[path = "pictures.rs"]
+pub mod pictures;
 #[path = "queries.rs"]
 pub mod queries;
 
@@ -9,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use alignscope::app::album::Wanted;
 use alignscope::app::state::{Look, MethodName};
 use alignscope::app::{App, AppState, Command, Theme};
 use alignscope::methods::cost::PictureCost;
@@ -70,6 +73,17 @@ pub fn app_of(view: &dyn View, state: AppState) -> App {
             Intervention::HeadOff { tower: Tower::Vision, attn: Attn::SelfAttn, layer: 1, head: 2, by: Ablation::Zero };
         app.apply(Command::Intervene(off));
         settle(&mut app);
+    }
+    if view.key() == "album" {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = home.path().join("pictures");
+        pictures::write_scenes(&folder, 60);
+        pictures::open(&mut app, &folder);
+        let wanted = Wanted::Text("a red ball".into());
+        app.apply(Command::SearchAlbum(wanted.clone()));
+        pictures::wait_until(&mut app, "something is found", |app| {
+            app.album.as_ref().is_some_and(|album| album.found(&wanted).is_some())
+        });
     }
     if view.key() == "watch" {
         // What is learned while the test runs is another thing each time.

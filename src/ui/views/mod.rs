@@ -1,5 +1,6 @@
 //! The views: each draws one part of the evidence.
 
+mod album;
 mod attention;
 mod bottleneck;
 mod embedding;
@@ -121,6 +122,7 @@ pub const VIEWS: &[&dyn View] = &[
     &ranking::RankingView,
     &what_if::WhatIfView("contrastive"),
     &explainers::ExplainersView("contrastive"),
+    &album::AlbumView,
     &fusion::WordsView(Of::Fusion),
     &fusion::CrossHeadsView(Of::Fusion),
     &fusion::WordPatchesView(Of::Fusion),
