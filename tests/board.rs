@@ -28,6 +28,20 @@ fn the_board_is_a_picture_of_the_asked_size() {
 }
 
 #[test]
+fn columns_are_put_beside_the_four() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let draw = |beside: &[&str], file: &str| {
+        let arguments = ["board", "--method", "side-by-side", "--word", "red ball", "-o", file];
+        let output = run(folder.path(), &[&arguments[..], beside].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        image::open(folder.path().join(file)).expect("a picture").to_rgb8()
+    };
+    let four = draw(&[], "four.png");
+    let six = draw(&["--beside", "clip-grounded", "--beside", "clip:f16"], "six.png");
+    assert!(four != six);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn without_a_display_the_board_is_drawn_and_named() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -43,7 +57,7 @@ fn bad_input_is_one_sentence_and_no_file() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("text.png"), "no picture").expect("a file");
     let long = "a cat ".repeat(100);
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 15] = [
         &["--image", "missing.png"],
         &["--image", "text.png"],
         &["--image", "no-such-sample"],
@@ -55,6 +69,10 @@ fn bad_input_is_one_sentence_and_no_file() {
         &["--method", "nothing"],
         &["--method", "cross-attention", "--view", "matrix"],
         &["--method", "cross-attention", "--text", "  "],
+        &["--beside", "no-such-checkpoint"],
+        &["--beside", "clip:f8"],
+        &["--method", "contrastive", "--beside", "clip"],
+        &["--beside", "clip", "--beside", "clip", "--beside", "clip", "--beside", "clip", "--beside", "clip"],
     ];
     for case in cases {
         let output = run(folder.path(), &[&["board", "-o", "board.png"], case].concat());

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use alignscope::app::album::Wanted;
 use alignscope::app::state::{Compared, Drawn, MaskName, MethodName, Reading, ReductionName};
 use alignscope::app::thing::TowerName;
-use alignscope::app::{App, AppState, Command, PictureSource, Thing, session};
+use alignscope::app::{App, AppState, Command, ExtraColumn, PictureSource, Thing, session};
 use alignscope::methods::Intervention;
 use alignscope::methods::METHODS;
 use alignscope::methods::interventions::{Ablation, ROUTES};
 use alignscope::methods::queries::{QueryLook, QueryOrder};
 use alignscope::methods::reading::{Place, Weighting};
+use alignscope::models::runtime::{Precision, RuntimeName};
 use alignscope::reduction::REDUCTIONS;
 use alignscope::taps::{Attn, Tower};
 use alignscope::ui::catalogue::catalogue;
@@ -61,12 +62,21 @@ fn compared(random: &mut impl Rng) -> Compared {
     Compared { picture, caption }
 }
 
+fn extra(random: &mut impl Rng) -> ExtraColumn {
+    let method = METHODS.choose(random).expect("a method").key.to_owned();
+    let checkpoint = *["clip", "clip-grounded", "llava", "no/such/folder", ""].choose(random).expect("a name");
+    let device = *["auto", "cpu", "nothing"].choose(random).expect("a device");
+    let precision = *Precision::ALL.choose(random).expect("a precision");
+    let runtime = RuntimeName { device: device.to_owned(), precision };
+    ExtraColumn { method, checkpoint: checkpoint.to_owned(), runtime }
+}
+
 /// A command that the catalogue offers, or one with values that no button has.
 fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
     let at = random.random_range(0..60usize);
     let far = [f32::NAN, f32::INFINITY, -1e9, 0.0, 0.3, 1.0, 7.0, 1e9];
     let value = *far.choose(random).expect("a value");
-    match random.random_range(0..49) {
+    match random.random_range(0..53) {
         0 => Command::SetSentence(sentence(random)),
         1 => Command::SelectWords { start: at, end: random.random_range(0..60), extend: random.random_bool(0.5) },
         2 => Command::SelectPatch(random.random_bool(0.8).then_some(at)),
@@ -134,6 +144,9 @@ fn command(app: &App, random: &mut ChaCha8Rng) -> Command {
             _ => Intervention::Hidden { patches: vec![at, usize::MAX, at] },
         }),
         41 => Command::SetMask(*MaskName::ALL.choose(random).expect("a mask")),
+        43 => Command::AddColumn(extra(random)),
+        44 => Command::SetColumn(at % 6, extra(random)),
+        45 => Command::RemoveColumn(at % 6),
         23 => Command::SetReading(*Reading::ALL.choose(random).expect("a reading")),
         _ => catalogue(app).choose(random).expect("an entry").command.clone(),
     }

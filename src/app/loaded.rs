@@ -106,3 +106,29 @@ impl Computer {
         std::mem::take(&mut self.models.told)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::runtime::Precision;
+
+    #[test]
+    fn weights_are_held_once_and_let_go_when_nobody_wants_them() {
+        let wanted = |name: &str, precision| {
+            let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/checkpoints").join(name);
+            Wanted { folder, runtime: RuntimeName { precision, ..RuntimeName::default() } }
+        };
+        let full = wanted("clip", Precision::F32);
+        let half = wanted("clip", Precision::F16);
+        let other = wanted("clip-grounded", Precision::F32);
+        let mut computer = Computer::default();
+        for model in [&full, &half, &other, &full, &half] {
+            computer.method(model).unwrap();
+        }
+        assert_eq!(computer.models.open.len(), 3);
+        computer.models.keep(&[other.clone(), full]);
+        assert!(computer.models.open.iter().all(|known| known.wanted != half));
+        computer.forget(&other.folder);
+        assert_eq!(computer.models.open.len(), 1);
+    }
+}

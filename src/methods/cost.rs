@@ -9,13 +9,14 @@ use crate::error::{Error, Result};
 use crate::models::checkpoint::Checkpoint;
 use crate::models::fusion::OpenedFusion;
 use crate::models::llava::LlavaPrompt;
+use crate::models::memory::Needed;
 use crate::models::opened::Opened;
 use crate::models::projector::OpenedProjector;
 use crate::models::q_former::QFormerText;
 use crate::models::querying::OpenedQuerying;
 use crate::models::querying_writer::QueryingPrompt;
-use crate::models::runtime::{Precision, Runtime};
-use crate::models::weights::{Weights, extent};
+use crate::models::runtime::Runtime;
+use crate::models::weights::Weights;
 use crate::nn::operations::counted;
 use crate::taps::{CancelToken, Taps};
 
@@ -39,7 +40,7 @@ pub struct PictureCost {
     /// Parameters that it leaves as they are.
     pub frozen: usize,
     /// Bytes that the weights take in memory, in the precision they are run in.
-    pub bytes: usize,
+    pub bytes: u64,
 }
 
 /// What the cost is asked of.
@@ -89,11 +90,12 @@ fn is_frozen(class: &str, name: &str) -> bool {
 
 /// The cost of a checkpoint whose picture becomes `brought` `[…, vectors, width]`.
 fn cost_of(
-    (folder, precision): (&Path, Precision),
+    asked: &Asked<'_>,
     (vectors, width): (usize, usize),
     seeing: &Taken,
     reading: &Taken,
 ) -> Result<PictureCost> {
+    let folder = asked.folder;
     let checkpoint = Checkpoint::open(folder)?;
     let weights = Weights::open(folder, &Device::Cpu)?;
     let (mut trained, mut frozen) = (0, 0);
@@ -102,6 +104,7 @@ fn cost_of(
         *if is_frozen(checkpoint.class(), &name) { &mut frozen } else { &mut trained } += numbers;
     }
     Ok(PictureCost {
+        bytes: Needed::of(&checkpoint, asked.runtime.precision)?.weights,
         model: checkpoint.name(),
         vectors,
         width,
@@ -110,7 +113,6 @@ fn cost_of(
         operations: [seeing.operations, reading.operations],
         trained,
         frozen,
-        bytes: extent(folder)?.held(precision) as usize,
     })
 }
 
@@ -124,7 +126,7 @@ pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
     let texts = opened.texts(&[text])?;
     let read = || Ok(encoder.encode_text(&texts.ids, texts.attention_mask.as_ref(), &mut taps())?.embed);
     let (_, reading) = timed(read)?;
-    cost_of((folder, runtime.precision), (1, encoder.projection_size()), &seeing, &reading)
+    cost_of(&asked, (1, encoder.projection_size()), &seeing, &reading)
 }
 
 /// Of cross-attention: the keys that every word looks at, in every cross-attention.
@@ -139,7 +141,7 @@ pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
         read.matching.or(read.logits).or(read.states).ok_or_else(nothing)
     })?;
     let (_, vectors, width) = states.dims3()?;
-    cost_of((folder, runtime.precision), (vectors, width), &seeing, &reading)
+    cost_of(&asked, (vectors, width), &seeing, &reading)
 }
 
 /// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
@@ -170,7 +172,7 @@ pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
         (brought, seeing, reading)
     };
     let (_, vectors, width) = brought.dims3()?;
-    cost_of((folder, runtime.precision), (vectors, width), &seeing, &reading)
+    cost_of(&asked, (vectors, width), &seeing, &reading)
 }
 
 /// Of the projector: positions in the row of words.
@@ -185,7 +187,7 @@ pub(super) fn projector(asked: Asked<'_>) -> Result<PictureCost> {
     let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
     let (_, reading) = timed(|| opened.model().logits(prompt, &mut taps()))?;
     let (_, vectors, width) = projected.dims3()?;
-    cost_of((folder, runtime.precision), (vectors, width), &seeing, &reading)
+    cost_of(&asked, (vectors, width), &seeing, &reading)
 }
 
 fn nothing() -> Error {
