@@ -19,7 +19,7 @@
 //! | [`models`] | one file a family; weights, preprocessing, tokenizer |
 //! | [`nn`] | blocks that all models share, each differentiable |
 //! | [`taps`] | seeing and changing activations at named sites |
-//! | [`files`], [`error`] | files that are written whole or not at all; the one error type |
+//! | [`files`], [`error`] | files that are read within bounds, and written whole or not at all; the one error type |
 //!
 //! How to add to each part is in `CONTRIBUTING.md`.
 

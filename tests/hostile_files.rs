@@ -306,6 +306,25 @@ fn pictures_of_absurd_sizes() {
 }
 
 #[test]
+fn pictures_that_are_drawn_again_and_again() {
+    let _alone = alone();
+    // Grey, a million blocks. Eight thousand scans of some bytes each go over all of them and change nothing.
+    let frame =
+        [&b"\xFF\xC2\0\x0b\x08"[..], &8000_u16.to_be_bytes(), &8000_u16.to_be_bytes(), b"\x01\x01\x11\0"].concat();
+    let table = [&b"\xFF\xDB\0\x43\0"[..], &[1; 64]].concat();
+    let one_code = |class: u8, symbol: u8| [&[0xFF, 0xC4, 0, 20, class, 1][..], &[0; 15], &[symbol]].concat();
+    let mut jpeg = [&b"\xFF\xD8"[..], &table, &frame, &one_code(0, 0), &one_code(0x10, 0xE0)].concat();
+    jpeg.extend([&b"\xFF\xDA\0\x08\x01\x01\0\0\0\0"[..], &[0; 125_000]].concat());
+    for _ in 0..8000 {
+        jpeg.extend([&b"\xFF\xDA\0\x08\x01\x01\0\x01\x3f\0"[..], &[0; 117]].concat());
+    }
+    jpeg.extend(b"\xFF\xD9");
+    let drawn = within(1500, move || Picture::from_bytes("a", &jpeg).map(drop).map_err(|error| error.to_string()));
+    let said = drawn.expect_err("a refusal");
+    assert!(said.contains("scan count"), "{said}");
+}
+
+#[test]
 fn pictures_that_move_are_decoded_once() {
     let _alone = alone();
     // Twenty thousand frames, each as large as the whole.
@@ -347,6 +366,7 @@ fn sessions_of_absurd_numbers() {
         json!(u64::MAX),
         json!(i64::MIN),
         json!(1e300),
+        json!(-1e300),
         json!(-0.0),
         json!(null),
         json!("\u{202E}\n"),

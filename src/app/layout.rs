@@ -81,6 +81,9 @@ impl Layout {
         self.columns.retain(|_, column| is_sound(column));
         for column in self.columns.values_mut() {
             column.tiles.recompute_next_tile_id();
+            // As large as its place, whatever a file says.
+            column.set_width(f32::INFINITY);
+            column.set_height(f32::INFINITY);
         }
     }
 }

@@ -19,6 +19,8 @@ const MAX_FILE: u64 = 256 << 20;
 const MAX_SIDE: u32 = 16_384;
 /// The most memory that the decoded pixels may take, in bytes.
 const MAX_PIXELS: u64 = 512 << 20;
+/// How often a progressive JPEG may go over its pixels; true ones do it some ten times.
+const MAX_SCANS: usize = 200;
 
 /// A decoded picture: 8-bit RGB, upright, never empty when it came from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +140,7 @@ fn read(bytes: &[u8], format: ImageFormat) -> ImageResult<(DynamicImage, Orienta
 fn jpeg(bytes: &[u8]) -> ImageResult<RgbImage> {
     let failed = |error: JpegError| ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error));
     // Beside the pixels a progressive file needs its coefficients, two bytes each.
-    let limits = DecodeLimits { max_memory: Some(4 * MAX_PIXELS), ..DecodeLimits::default() };
+    let limits = DecodeLimits { max_memory: Some(4 * MAX_PIXELS), max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(failed)?;
     decoder.set_output_format(PixelFormat::Rgb);
     let decoded = decoder.decode_image().map_err(failed)?;
