@@ -1,7 +1,8 @@
 //! How long a frame's work on the interface takes, while the worker rests and while it has all cores:
 //!
 //! ```text
-//! cargo bench --bench frames
+//! cargo bench --bench frames             # all of them
+//! cargo bench --bench frames -- folder   # those with this in their name
 //! ```
 //!
 //! The window is drawn as often as on a screen of 60 Hz, with the pointer moving over it, and a frame counts from its input
@@ -79,13 +80,17 @@ fn main() {
             modifiers: egui::Modifiers::NONE,
         }]
     });
+    let found = (0..8).map(|turn| {
+        let cosines = (0..10_000).map(|at| ((at + turn * 100) as f32).sin()).collect();
+        Arc::new(Found::new(Wanted::Text(format!("text {turn}")), cosines))
+    });
+    let found: Vec<_> = found.collect();
     measure("a folder of 10,000 pictures, found anew at each frame", |app, frame| {
         folder(app, frame);
-        let wanted = Wanted::Text(format!("text {frame}"));
-        app.apply(Command::SearchAlbum(wanted.clone()));
+        let found = &found[frame % 8];
+        app.apply(Command::SearchAlbum(found.wanted.clone()));
         if let Some(album) = &mut app.album {
-            let cosines = (0..album.pictures.len()).map(|at| ((at + frame) as f32).sin()).collect();
-            album.found = Some(Arc::new(Found::new(wanted, cosines)));
+            album.found = Some(Arc::clone(found));
         }
     });
 }
@@ -114,6 +119,10 @@ fn measure(name: &str, act: impl Fn(&mut App, usize)) {
 
 /// [`measure`] with what else a person does in each frame.
 fn measure_with(name: &str, act: impl Fn(&mut App, usize), events: impl Fn(usize) -> Vec<Event>) {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
     let mut app = App::new(AppState { picture: PictureSource::default(), ..AppState::first() });
     app.start(|| ()).expect("a worker");
     while app.busy {

@@ -11,7 +11,7 @@ const DEEPEST: usize = 8;
 /// Names that are looked at at most; a folder of a whole disk ends here.
 const MOST_NAMES: usize = 400_000;
 /// Names that are looked at to tell what a folder is.
-const FEW_NAMES: usize = 4_000;
+const FEW_NAMES: usize = 1_000;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -369,6 +369,12 @@ impl Album {
         self.found.as_deref().filter(|found| found.wanted == *wanted && !wanted.is_nothing())
     }
 
+    /// The same, or what was found before as long as it isn't known: while a person types, nothing flickers.
+    #[must_use]
+    pub fn shown(&self, wanted: &Wanted) -> Option<&Found> {
+        self.found.as_deref().filter(|_| !wanted.is_nothing())
+    }
+
     /// The number of the picture that this file is, if it is one of them.
     #[must_use]
     pub fn number_of(&self, file: &Path) -> Option<usize> {

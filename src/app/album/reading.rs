@@ -2,6 +2,7 @@
 //! between them searches are answered. When all are read it waits for what else is asked.
 
 use candle_core::Tensor;
+use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -14,8 +15,9 @@ use super::encoder::{self, Encoder};
 use super::kept::{self, Kept, Known, MOST_KEPT, Stamps};
 use super::list::list;
 use super::{
-    AlbumPicture, AlbumPlane, Asked, Doing, Found, Job, MOST_NEIGHBOURS, MOST_PICTURES, Report, Shared, Wanted,
+    AlbumPicture, AlbumPlane, Asked, Doing, Found, Job, MOST_NEIGHBOURS, MOST_PICTURES, Report, STACK, Shared, Wanted,
 };
+use crate::app::worker::give_way;
 use crate::error::{Error, Result};
 use crate::models::picture::Picture;
 use crate::models::preprocess::ImageProcessor;
@@ -31,12 +33,17 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// Pictures at which the first plane is made; the next one where there are twice as many.
 const FIRST_PLANE: usize = 12;
 
-type Say<'a> = &'a dyn Fn(Report) -> bool;
+type Say<'a> = &'a (dyn Fn(Report) -> bool + Sync);
 
 /// Reads the folder of `job`, then answers until it is closed. What ends it is said.
 pub(super) fn run(shared: &Shared, job: &Job, say: Say<'_>) {
-    crate::app::worker::give_way();
-    let _ = match read(shared, job, say) {
+    // Threads of its own, all of which let the window go first: thousands of pictures keep every core busy for minutes.
+    let threads = ThreadPoolBuilder::new().thread_name(|_| "album".to_owned()).stack_size(STACK);
+    let pool = threads
+        .start_handler(|_| give_way())
+        .build()
+        .map_err(|error| Error::unusable(format!("no threads could be started ({error})"), "close other programs"));
+    let _ = match pool.and_then(|pool| pool.install(|| read(shared, job, say))) {
         Ok(()) => true,
         // Where it was closed nobody hears it.
         Err(Error::Cancelled) => say(Report::Rests { stopped: true }),
@@ -79,7 +86,7 @@ fn read(shared: &Shared, job: &Job, say: Say<'_>) -> Result<()> {
         next_plane: FIRST_PLANE,
         answered: (Asked::default(), 0),
     };
-    let stopped = match reader.read(job, listed.pictures, &cancel) {
+    let stopped = match reader.read(job, &listed.pictures, &cancel) {
         Ok(()) => false,
         Err(Error::Cancelled) if shared.asked().is_some() => true,
         Err(error) => return Err(error),
@@ -101,7 +108,7 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// [`Error::Cancelled`] where it is stopped; else if the checkpoint can't be run.
-    fn read(&mut self, job: &Job, pictures: Vec<PathBuf>, cancel: &CancelToken) -> Result<()> {
+    fn read(&mut self, job: &Job, pictures: &[PathBuf], cancel: &CancelToken) -> Result<()> {
         let processor = ImageProcessor::from_folder(&job.checkpoint)?;
         let model = || kept::model_of(&job.checkpoint, job.runtime.precision, cancel);
         let kept = job.kept.as_ref().map(|folder| Ok::<_, Error>(Kept::new(folder, &model()?))).transpose()?;
@@ -221,15 +228,17 @@ impl Reader<'_> {
             Wanted::Text(text) => self.encoder.text(text.trim()),
             Wanted::Like(path) => match self.paths.iter().position(|known| known == path) {
                 Some(at) => Ok(self.vectors[at].clone()),
-                None => return Ok(()), // it isn't read yet, or not one of these
+                None => Ok(Vec::new()), // it isn't read yet, or not one of these
             },
         };
         match vector {
             Ok(vector) => {
-                let cosines = self.vectors.iter().map(|other| dot(other, &vector)).collect();
+                let of = self.vectors.iter().filter(|_| !vector.is_empty());
+                let cosines = of.map(|other| dot(other, &vector)).collect();
                 (self.say)(Report::Found(Found::new(asked.wanted, cosines)));
             }
             Err(error) => {
+                (self.say)(Report::Found(Found::new(asked.wanted, Vec::new())));
                 (self.say)(Report::Problem(error.to_string()));
             }
         }

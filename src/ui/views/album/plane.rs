@@ -55,7 +55,7 @@ fn pointer_id() -> Id {
 /// Draws the plane into the space that is left; `lit` is a picture that is pointed at elsewhere.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, album: &Album, lit: Option<usize>, step: Option<Move>) {
     let Some(plane) = &album.plane else { return };
-    let found = album.found(&brush.app.state.album.wanted);
+    let found = album.shown(&brush.app.state.album.wanted);
     let (response, transform) = plot(ui, brush, album, plane, step);
     let clip = response.rect.intersect(ui.clip_rect());
     let count = plane.places.len().min(album.pictures.len());

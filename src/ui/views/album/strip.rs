@@ -14,7 +14,7 @@ const LINE: f32 = 16.0;
 /// Draws the strip if something is searched for and found; gives the picture that the pointer is over.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, album: &Album) -> Option<usize> {
     let app = brush.app;
-    let found = album.found(&app.state.album.wanted)?;
+    let found = album.shown(&app.state.album.wanted)?;
     let palette = brush.palette();
     let pointed = plane::pointed_at(ui);
     let mut lit = None;
