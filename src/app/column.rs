@@ -53,10 +53,22 @@ pub struct ColumnModel {
 }
 
 impl ColumnModel {
+    /// The name of its checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        name_of(&self.model.folder)
+    }
+
+    /// How its weights are held.
+    #[must_use]
+    pub fn precision(&self) -> &'static str {
+        self.model.runtime.precision.name()
+    }
+
     /// What an extra column is called: its checkpoint, and how the weights are held.
     #[must_use]
     pub fn title(&self) -> String {
-        format!("{} · {}", name_of(&self.model.folder), self.model.runtime.precision.name())
+        format!("{} · {}", self.checkpoint(), self.precision())
     }
 }
 

@@ -226,6 +226,7 @@ fn card(ui: &mut Ui, brush: &mut Brush<'_>, key: ColumnKey, shown: Option<&Card>
         return;
     };
     kind.push(kind_of(brush, shown.now.kind));
+    ui.spacing_mut().interact_size.y = 0.0; // a row of text is no higher than that
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = SMALL_GAP;
         if let Some(model) = before {

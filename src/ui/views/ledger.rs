@@ -101,10 +101,15 @@ impl View for LedgerView {
                     ui.allocate_ui(vec2(width, 40.0), |ui| {
                         ui.set_width(width);
                         ui.vertical(|ui| {
-                            let name = brush.column(*key);
+                            let (name, below) = match (key, brush.app.column_model(*key)) {
+                                (ColumnKey::Extra(_), Some(column)) => (column.checkpoint(), column.precision()),
+                                _ => {
+                                    let model = cost_of(brush.app, *key).map_or("…", |cost| cost.model.as_str());
+                                    (brush.column(*key), model)
+                                }
+                            };
                             ui.add(egui::Label::new(RichText::new(name).font(title_font(13.0))).truncate());
-                            let model = cost_of(brush.app, *key).map_or("…", |cost| cost.model.as_str());
-                            ui.add(egui::Label::new(RichText::new(model).color(palette.accent).small()).truncate());
+                            ui.add(egui::Label::new(RichText::new(below).color(palette.accent).small()).truncate());
                         });
                     });
                 }

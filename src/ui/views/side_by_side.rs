@@ -38,8 +38,8 @@ pub(super) fn array_name(app: &App, key: ColumnKey) -> String {
     match (key, app.column_model(key)) {
         (ColumnKey::Extra(number), Some(column)) => {
             let plain = |letter: char| if letter.is_alphanumeric() || "-.".contains(letter) { letter } else { '_' };
-            let title = column.title().replace(" · ", "_");
-            format!("extra{}_{}", number + 1, title.chars().map(plain).collect::<String>())
+            let checkpoint: String = column.checkpoint().chars().map(plain).collect();
+            format!("extra{}_{checkpoint}_{}", number + 1, column.precision())
         }
         (ColumnKey::Own(method), _) => method.to_owned(),
         (ColumnKey::Extra(number), None) => format!("extra{}", number + 1),
@@ -156,7 +156,7 @@ pub(super) fn extra_head(ui: &mut Ui, brush: &mut Brush<'_>, number: usize) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = SMALL_GAP;
         let title = RichText::new(&name).font(title_font(14.0)).color(brush.palette().accent);
-        let room = (ui.available_width() - 24.0).max(20.0);
+        let room = (ui.available_width() - 30.0).max(20.0);
         let button = Button::new(title).frame(false).truncate();
         let response = ui.scope(|ui| {
             ui.set_max_width(room);
