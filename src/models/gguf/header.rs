@@ -81,10 +81,7 @@ impl Header {
     /// A text.
     #[must_use]
     pub fn string(&self, key: &str) -> Option<&str> {
-        match self.get(key)? {
-            Value::String(text) => Some(text),
-            _ => None,
-        }
+        text(self.get(key)?)
     }
 
     /// Whether something holds.
@@ -125,10 +122,6 @@ impl Header {
     /// # Errors
     /// If they aren't, or are something else.
     pub fn strings(&self, key: &str) -> Result<Vec<&str>> {
-        let text = |value| match value {
-            &Value::String(ref text) => Some(text.as_str()),
-            _ => None,
-        };
         let texts = match self.get(key) {
             Some(Value::Array(values)) => values.iter().map(text).collect(),
             _ => None,
@@ -141,6 +134,13 @@ impl Header {
     pub fn unknown(&self, what: impl std::fmt::Display) -> Error {
         Error::unusable(format!("the GGUF file can't be used ({what})"), "use one of LLaVA-1.5 with its mmproj file")
             .at(&self.path)
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
     }
 }
 

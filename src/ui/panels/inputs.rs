@@ -233,7 +233,7 @@ fn runtime(ui: &mut Ui, brush: &mut Brush<'_>) {
     };
     egui::Grid::new("runtime").num_columns(2).show(ui, |ui| {
         label(ui, texts::RUNS_ON);
-        let device = |name: &str| brush.word(&format!("device-{}", name.split(':').next().unwrap_or(name))).to_owned();
+        let device = |name: &str| brush.word(&format!("device-{}", name.split(':').next().unwrap_or(name)));
         let names = names();
         // One that was named by hand stays in the list.
         let names = names.iter().copied().chain((!names.contains(&now.device.as_str())).then_some(now.device.as_str()));

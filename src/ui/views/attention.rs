@@ -363,7 +363,7 @@ fn tokens(
     let small = egui::FontId::proportional(usual.min(side));
     let (outer, _) = ui.allocate_exact_size(Vec2::splat(labels + side * count as f32), Sense::hover());
     let cells = Rect::from_min_size(outer.min + Vec2::splat(labels), Vec2::splat(side * count as f32));
-    plain(ui, brush, Overlay { values: &own, top, signed: false, name: "tokens" }, (count, count), cells);
+    plain(ui, brush, Overlay { values: own, top, signed: false, name: "tokens" }, (count, count), cells);
     let response = ui.interact(cells, ui.scope_id().with("tokens"), Sense::click());
     let name = brush.say(texts::TEXT_TOWER);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
