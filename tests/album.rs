@@ -410,7 +410,7 @@ fn of_ten_thousand_pictures_each_is_uploaded_once_and_only_what_is_in_sight_is_d
             drawn.show(ui, &app);
         });
         let pixels = |delta: &egui::epaint::ImageDelta| delta.image.width() * delta.image.height();
-        uploaded.push(output.textures_delta.set.iter().flat_map(|(_, deltas)| deltas).map(pixels).sum::<usize>());
+        uploaded.push(output.textures_delta.set.values().flatten().map(pixels).sum::<usize>());
         output.textures_delta.clear();
         let primitives = ctx.tessellate(output.shapes, 1.0);
         let count = |primitive: &egui::ClippedPrimitive| match &primitive.primitive {
