@@ -67,7 +67,7 @@ impl Computer {
                 let place = if models.failed.contains(&name.device) { name.on_processor() } else { name.clone() };
                 let (method, on_processor) = match place.find().and_then(|runtime| on(&runtime)) {
                     // What is wrong with the checkpoint is wrong with it everywhere, and is said then.
-                    Err(error) if !place.is_processor() => {
+                    Err(error) if place.is_elsewhere() => {
                         let opened = on(&name.on_processor().find()?)?;
                         models.give_up(&name.device, &error);
                         opened

@@ -90,10 +90,11 @@ impl RuntimeName {
         Self { device: "cpu".to_owned(), ..self.clone() }
     }
 
-    /// Whether it names the processor.
+    /// Whether it names a device that isn't the processor, be there one or not.
     #[must_use]
-    pub fn is_processor(&self) -> bool {
-        self.device == "cpu"
+    pub fn is_elsewhere(&self) -> bool {
+        let kind = self.device.split(':').next().unwrap_or_default();
+        ["auto", "cuda", "metal"].contains(&kind)
     }
 
     /// The runtime.

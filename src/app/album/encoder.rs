@@ -33,7 +33,7 @@ impl Encoder {
             None => {
                 let open = |runtime: &Runtime| Opened::open(&self.checkpoint, runtime);
                 match self.runtime.find().and_then(|runtime| open(&runtime)) {
-                    Err(_) if !self.runtime.is_processor() => open(&self.runtime.on_processor().find()?)?,
+                    Err(_) if self.runtime.is_elsewhere() => open(&self.runtime.on_processor().find()?)?,
                     done => done?,
                 }
             }
