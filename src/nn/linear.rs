@@ -1,6 +1,6 @@
 //! The affine map.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result as CandleResult, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Storage, Tensor};
 use gemm::Parallelism;
 
 use super::kernels::{Matrix, add_rows, matrix, multiply, slice, transposed, with_slice};
@@ -48,7 +48,7 @@ impl Linear {
     /// If the weight isn't a matrix.
     pub fn from_weight(weight: impl Into<Weight>) -> Result<Self> {
         let weight = weight.into();
-        let bias = Tensor::zeros(weight.dims()?.0, DType::F32, &weight.device())?;
+        let bias = Tensor::zeros(weight.dims()?.0, weight.computed(), &weight.device())?;
         Ok(Self { weight, bias })
     }
 
@@ -186,7 +186,7 @@ impl CustomOp3 for LinearOp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use std::collections::BTreeMap;
 
     /// A frozen weight that was turned gives what a learned one gives, which isn't; gradients, too.

@@ -56,6 +56,15 @@ impl Weight {
         })
     }
 
+    /// The type of the numbers that are computed with it.
+    #[must_use]
+    pub fn computed(&self) -> DType {
+        match self {
+            Self::Full(weight) => weight.dtype(),
+            Self::Half(_) | Self::Packed(_) | Self::Quantized(_) => DType::F32,
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn device(&self) -> Device {
