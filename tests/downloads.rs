@@ -19,7 +19,7 @@ use alignscope::world::Language;
 use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable;
 use egui_kittest::{Harness, SnapshotResults};
-use hub::{Reply, Repository, Server};
+use hub::{Repository, Server};
 use interface::{app, screen, state, tolerant};
 use tempfile::TempDir;
 
@@ -117,12 +117,7 @@ fn a_model_is_asked_for_downloaded_and_opened_by_clicks() {
 #[test]
 fn a_download_goes_on_behind_the_window_and_stops_when_told() {
     let repository = Repository::made_up(NAME);
-    let served = repository.clone();
-    let server = Server::start(move |request| {
-        let reply = served.answer(request);
-        let stalls = request.is_for("model.safetensors") && request.before == 0;
-        Reply { cut: stalls.then_some(2_000_000), stalls, ..reply }
-    });
+    let server = Server::stalling(&repository, 2_000_000);
     let mut seen = Seen::new(&server, AppState::first());
     seen.open();
     seen.click("How large?");

@@ -81,7 +81,7 @@ fn a_folder_or_the_file_of_the_language_model_names_both_files() {
     copy("model.gguf", "llava-q8.gguf");
     assert!(said(folder.path()).contains("several language models"), "{}", said(folder.path()));
     let one = Checkpoint::open(&place("llava-q8.gguf")).expect("a checkpoint");
-    assert_eq!(one.gguf.expect("files").language, place("llava-q8.gguf"));
+    assert_eq!(one.gguf.expect("files").language.path, place("llava-q8.gguf"));
     OpenedProjector::open(&place("llava-q8.gguf"), &Device::Cpu).expect("a model");
     copy("mmproj-model.gguf", "mmproj-2.gguf");
     assert!(said(&place("llava-q8.gguf")).contains("several vision files"));
@@ -132,7 +132,7 @@ fn what_isnt_known_is_named() {
     let config = |keys: &[(&str, Value)]| {
         let language = file(folder.path(), keys);
         let pair = Pair { language, vision: fixture("f32").join("mmproj-model.gguf") };
-        pair.config().err().map(|error| error.to_string()).unwrap_or_default()
+        pair.read().and_then(|headers| headers.config()).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let text = |text: &str| Value::String(text.to_owned());
     assert!(config(&[("general.architecture", text("mamba"))]).contains("'mamba'"));
@@ -142,6 +142,7 @@ fn what_isnt_known_is_named() {
     // The two files the wrong way round.
     let folder = fixture("f32");
     let swapped = Pair { language: folder.join("mmproj-model.gguf"), vision: folder.join("model.gguf") };
+    let swapped = swapped.read().expect("two files");
     assert!(swapped.config().is_err() && swapped.tokenizer(10).is_err() && swapped.processor().is_err());
 }
 

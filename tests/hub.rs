@@ -438,12 +438,7 @@ fn absurd_sizes_and_answers_take_neither_room_nor_time() {
 #[test]
 fn it_stops_when_it_is_told_to_and_goes_on_later() {
     let repository = Repository::made_up(NAME);
-    let served = repository.clone();
-    let server = Server::start(move |request| {
-        let reply = served.answer(request);
-        let stalls = request.is_for("model.safetensors") && request.before == 0;
-        Reply { cut: stalls.then_some(1_000_000), stalls, ..reply }
-    });
+    let server = Server::stalling(&repository, 1_000_000);
     let mut client = Client::new(&server);
     let plan = client.hub.ask(NAME, &client.cancel).expect("a plan");
     let mut asked = None;
@@ -565,12 +560,7 @@ fn the_command_line_loads_says_how_much_and_stays_offline_when_told() {
 #[test]
 fn ctrl_c_keeps_what_was_loaded() {
     let repository = Repository::made_up(NAME);
-    let served = repository.clone();
-    let server = Server::start(move |request| {
-        let reply = served.answer(request);
-        let stalls = request.is_for("model.safetensors") && request.before == 0;
-        Reply { cut: stalls.then_some(1_000_000), stalls, ..reply }
-    });
+    let server = Server::stalling(&repository, 1_000_000);
     let cache = tempfile::tempdir().expect("a folder");
     let fetch = ["models", "--fetch", NAME];
     let mut command = program(&server, cache.path(), &fetch);

@@ -24,12 +24,12 @@ pub fn take(data: &[u8]) {
     let _folder = put("gguf/model.gguf", language);
     let folder = put("gguf/mmproj-model.gguf", vision);
     let Some(checkpoint) = sentence(Checkpoint::open(&folder)) else { return };
-    if let Some(pair) = &checkpoint.gguf {
-        if let Some(tokenizer) = sentence(pair.tokenizer(64)) {
+    if let Some(headers) = &checkpoint.gguf {
+        if let Some(tokenizer) = sentence(headers.tokenizer(64)) {
             sentence(tokenizer.encode("a cat, 猫"));
         }
-        sentence(pair.processor());
-        sentence(pair.chat_template());
+        sentence(headers.processor());
+        sentence(headers.chat_template());
     }
     let Some(weights) = sentence(Weights::open(&folder, &Device::Cpu)) else { return };
     for (name, shape) in weights.shapes() {

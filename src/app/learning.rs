@@ -1,10 +1,11 @@
 //! A training that a person watches: a thread of its own, which can be paused, stepped and changed while it runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::desk::Shared;
 use super::{App, recordings};
 use crate::error::{Error, Result};
 use crate::training::live::{Learner, LearnerKind, Look, Stage, Stepped};
@@ -67,7 +68,7 @@ pub struct Learning {
     pub recorded: Option<Head>,
     /// What went wrong, if anything did.
     pub problem: Option<String>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Desk>>,
     reports: Receiver<Report>,
 }
 
@@ -79,12 +80,6 @@ enum Report {
 }
 
 #[derive(Default)]
-struct Shared {
-    desk: Mutex<Desk>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
 struct Desk {
     rate: f64,
     runs: bool,
@@ -92,12 +87,6 @@ struct Desk {
     single: usize,
     temperature: Option<f32>,
     closed: bool,
-}
-
-impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Learning {
@@ -111,7 +100,7 @@ impl Learning {
         blip: PathBuf,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::<Desk>::default());
         {
             let mut desk = shared.desk();
             (desk.rate, desk.runs) = (setting.rate, setting.runs);
@@ -234,7 +223,7 @@ impl Learning {
 
     fn change(&self, change: impl FnOnce(&mut Desk)) {
         change(&mut self.shared.desk());
-        self.shared.changed.notify_one();
+        self.shared.notify();
     }
 }
 
@@ -279,7 +268,7 @@ pub(super) fn plane_of(look: &Look, before: Option<&Seen>) -> Vec<[f32; 2]> {
 
 /// Learns until it is closed. A window that is gone ends it, too.
 fn learn(
-    shared: &Shared,
+    shared: &Shared<Desk>,
     setting: Setting,
     language: Language,
     blip: &std::path::Path,
@@ -315,7 +304,7 @@ fn look(learner: &dyn Learner, step: usize, say: &dyn Fn(Report) -> bool) -> Res
 
 /// Waits until there is a step to do: its rate, a temperature to start from, and whether it is a single one. `None` at the
 /// end.
-fn next(shared: &Shared) -> Option<(f64, Option<f32>, bool)> {
+fn next(shared: &Shared<Desk>) -> Option<(f64, Option<f32>, bool)> {
     let mut desk = shared.desk();
     loop {
         if desk.closed {
@@ -326,7 +315,7 @@ fn next(shared: &Shared) -> Option<(f64, Option<f32>, bool)> {
             desk.single = desk.single.saturating_sub(1);
             return Some((desk.rate, desk.temperature.take(), single));
         }
-        desk = shared.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        desk = shared.wait(desk);
     }
 }
 

@@ -65,15 +65,10 @@ impl Computer {
                 let on =
                     |runtime: &Runtime| (entry.open)(folder, runtime).map(|method| (method, runtime.device.is_cpu()));
                 let place = if models.failed.contains(&name.device) { name.on_processor() } else { name.clone() };
-                let (method, on_processor) = match place.find().and_then(|runtime| on(&runtime)) {
-                    // What is wrong with the checkpoint is wrong with it everywhere, and is said then.
-                    Err(error) if place.is_elsewhere() => {
-                        let opened = on(&name.on_processor().find()?)?;
-                        models.give_up(&name.device, &error);
-                        opened
-                    }
-                    done => done?,
-                };
+                let ((method, on_processor), failed) = place.open(on)?;
+                if let Some(error) = failed {
+                    models.give_up(&name.device, &error);
+                }
                 models.open.push(Loaded { wanted: wanted.clone(), on_processor, method });
                 models.open.len() - 1
             }

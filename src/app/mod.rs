@@ -11,6 +11,7 @@ pub mod checkpoints;
 pub mod column;
 pub mod command;
 pub mod compute;
+mod desk;
 pub mod downloads;
 pub mod effects;
 mod errand;

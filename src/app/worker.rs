@@ -1,10 +1,11 @@
 //! The one thread that computes. The newest request wins; what is under way for an older one is cancelled.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::compute::{Blame, Computer, Report, Request};
+use super::desk::Shared;
 use crate::error::{Error, Result};
 use crate::taps::CancelToken;
 
@@ -15,7 +16,7 @@ const REPORTS: usize = 64;
 
 /// A handle to the thread; dropping it ends the thread.
 pub struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Desk>>,
     reports: Receiver<(u64, Report)>,
 }
 
@@ -23,22 +24,10 @@ pub struct Worker {
 type Run<Memory> = fn(&mut Memory, &Request, &CancelToken, &mut dyn FnMut(Report));
 
 #[derive(Default)]
-struct Shared {
-    desk: Mutex<Desk>,
-    arrived: Condvar,
-}
-
-#[derive(Default)]
 struct Desk {
     waiting: Option<Request>,
     under_way: CancelToken,
     closed: bool,
-}
-
-impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Worker {
@@ -74,7 +63,7 @@ impl Worker {
         let mut desk = self.shared.desk();
         desk.under_way.cancel();
         desk.waiting = Some(request);
-        self.shared.arrived.notify_one();
+        self.shared.notify();
     }
 
     /// Gives up whatever was asked for.
@@ -96,12 +85,12 @@ impl Drop for Worker {
         let mut desk = self.shared.desk();
         desk.closed = true;
         desk.under_way.cancel();
-        self.shared.arrived.notify_one();
+        self.shared.notify();
     }
 }
 
 fn work<Memory>(
-    shared: &Shared,
+    shared: &Shared<Desk>,
     sender: &SyncSender<(u64, Report)>,
     wake: &dyn Fn(),
     new: fn() -> Memory,
@@ -130,7 +119,7 @@ fn work<Memory>(
     }
 }
 
-fn next_request(shared: &Shared) -> Option<(Request, CancelToken)> {
+fn next_request(shared: &Shared<Desk>) -> Option<(Request, CancelToken)> {
     let mut desk = shared.desk();
     loop {
         if desk.closed {
@@ -140,7 +129,7 @@ fn next_request(shared: &Shared) -> Option<(Request, CancelToken)> {
             desk.under_way = CancelToken::default();
             return Some((request, desk.under_way.clone()));
         }
-        desk = shared.arrived.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        desk = shared.wait(desk);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::cache;
-use super::gguf::Pair;
+use super::gguf::{Headers, Pair};
 use super::llava::ORIGINAL_CLASS;
 use crate::error::{Error, Result};
 use crate::files;
@@ -20,8 +21,8 @@ pub struct Checkpoint {
     pub folder: PathBuf,
     /// The whole of `config.json`.
     pub config: Value,
-    /// The files, where they are those of llama.cpp.
-    pub gguf: Option<Pair>,
+    /// What its files say of themselves, where they are those of llama.cpp.
+    pub gguf: Option<Arc<Headers>>,
 }
 
 impl Checkpoint {
@@ -31,7 +32,9 @@ impl Checkpoint {
     /// If there is no such folder, or it has no readable config.
     pub fn open(folder: &Path) -> Result<Self> {
         if let Some(pair) = Pair::at(folder)? {
-            return Ok(Self { folder: folder.to_path_buf(), config: pair.config()?, gguf: Some(pair) });
+            let headers = pair.read()?;
+            let config = headers.config()?;
+            return Ok(Self { folder: folder.to_path_buf(), config, gguf: Some(Arc::new(headers)) });
         }
         if !folder.is_dir() {
             return Err(Error::unusable(

@@ -64,18 +64,36 @@ impl Pair {
         }
     }
 
+    /// What the files say of themselves.
+    ///
+    /// # Errors
+    /// If one of them can't be read.
+    pub fn read(&self) -> Result<Headers> {
+        Ok(Headers { language: Header::read(&self.language)?, vision: Header::read(&self.vision)? })
+    }
+}
+
+/// What the two files of a model say of themselves: all but the weights.
+#[derive(Debug)]
+pub struct Headers {
+    /// The language model.
+    pub language: Header,
+    /// Vision tower and projector.
+    pub vision: Header,
+}
+
+impl Headers {
     /// What `config.json` of transformers' `LlavaForConditionalGeneration` says of such a model.
     ///
     /// # Errors
-    /// If a file can't be read, lacks a key, or holds what Alignscope doesn't know.
+    /// If a file lacks a key or holds what Alignscope doesn't know.
     pub fn config(&self) -> Result<Value> {
-        let language = Header::read(&self.language)?;
-        let vision = Header::read(&self.vision)?;
+        let Self { language, vision } = self;
         Ok(json!({
             "architectures": ["LlavaForConditionalGeneration"],
-            "text_config": language_config(&language)?,
-            "vision_config": vision_config(&vision)?,
-            "vision_feature_layer": feature_layers(&vision),
+            "text_config": language_config(language)?,
+            "vision_config": vision_config(vision)?,
+            "vision_feature_layer": feature_layers(vision),
             "vision_feature_select_strategy": "default",
             // No token stands for a picture; the first id that is no token's does.
             "image_token_index": language.strings("tokenizer.ggml.tokens")?.len(),
@@ -87,28 +105,27 @@ impl Pair {
     /// The tokenizer, for texts of at most `context` tokens.
     ///
     /// # Errors
-    /// If the file can't be read, or the tokenizer is of an unknown kind.
+    /// If a key is missing, or the tokenizer is of an unknown kind.
     pub fn tokenizer(&self, context: usize) -> Result<TextTokenizer> {
-        let json = tokenizer::json_of(&Header::read(&self.language)?)?;
-        TextTokenizer::from_json(&json, context).map_err(|error| error.at(&self.language))
+        let json = tokenizer::json_of(&self.language)?;
+        TextTokenizer::from_json(&json, context).map_err(|error| error.at(&self.language.path))
     }
 
     /// How conversations are written for the language model: as the file says it, or as LLaVA-1.5 was taught.
     ///
     /// # Errors
-    /// If the file can't be read, or what it says is no template.
+    /// If what the file says is no template.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        let language = Header::read(&self.language)?;
-        let template = language.string("tokenizer.chat_template").unwrap_or(VICUNA);
-        ChatTemplate::new(template).map_err(|error| error.at(&self.language))
+        let template = self.language.string("tokenizer.chat_template").unwrap_or(VICUNA);
+        ChatTemplate::new(template).map_err(|error| error.at(&self.language.path))
     }
 
     /// What is done with a picture.
     ///
     /// # Errors
-    /// If the file can't be read or lacks a key.
+    /// If a key is missing.
     pub fn processor(&self) -> Result<ImageProcessor> {
-        let vision = Header::read(&self.vision)?;
+        let vision = &self.vision;
         let side = vision.whole("clip.vision.image_size")?;
         let mut json = json!({
             "image_processor_type": "CLIPImageProcessor",
@@ -120,7 +137,7 @@ impl Pair {
                 json[key] = json!(numbers);
             }
         }
-        ImageProcessor::from_json(&json.to_string()).map_err(|error| error.at(&self.vision))
+        ImageProcessor::from_json(&json.to_string()).map_err(|error| error.at(&vision.path))
     }
 }
 

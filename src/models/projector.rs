@@ -73,8 +73,8 @@ impl OpenedProjector {
             .at(folder));
         }
         let context = model.language().context();
-        let (tokenizer, processor, places) = if let Some(pair) = &checkpoint.gguf {
-            (pair.tokenizer(context)?, pair.processor()?, Places::between(&model, false))
+        let (tokenizer, processor, places) = if let Some(headers) = &checkpoint.gguf {
+            (headers.tokenizer(context)?, headers.processor()?, Places::between(&model, false))
         } else {
             let tokenizer = TextTokenizer::open(folder, context, false)?;
             // LLaVA's own folder leaves it with the vision tower.
@@ -236,7 +236,7 @@ impl OpenedProjector {
 
     fn template(&self) -> Result<Option<ChatTemplate>> {
         match &self.checkpoint.gguf {
-            Some(pair) => pair.chat_template().map(Some),
+            Some(headers) => headers.chat_template().map(Some),
             None => ChatTemplate::open(&self.checkpoint.folder),
         }
     }

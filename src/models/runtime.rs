@@ -97,6 +97,17 @@ impl RuntimeName {
         ["auto", "cuda", "metal"].contains(&kind)
     }
 
+    /// Opens something there or, where that can't be, on the processor; then with why it can't.
+    ///
+    /// # Errors
+    /// If it can't be opened on the processor either: what is wrong with a checkpoint is wrong with it everywhere.
+    pub fn open<T>(&self, open: impl Fn(&Runtime) -> Result<T>) -> Result<(T, Option<Error>)> {
+        match self.find().and_then(|runtime| open(&runtime)) {
+            Err(error) if self.is_elsewhere() => Ok((open(&self.on_processor().find()?)?, Some(error))),
+            done => done.map(|opened| (opened, None)),
+        }
+    }
+
     /// The runtime.
     ///
     /// # Errors

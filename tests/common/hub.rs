@@ -190,6 +190,15 @@ impl Server {
         Self::start(move |request| repository.answer(request))
     }
 
+    /// The same, which stops in the middle of the weights when they are asked for first.
+    pub fn stalling(repository: &Repository, cut: usize) -> Self {
+        let repository = repository.clone();
+        Self::start(move |request| {
+            let stalls = request.is_for("model.safetensors") && request.before == 0;
+            Reply { cut: stalls.then_some(cut), stalls, ..repository.answer(request) }
+        })
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

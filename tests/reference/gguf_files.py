@@ -16,10 +16,9 @@ from gguf.quants import dequantize, quantize
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 from transformers.integrations.ggml import convert_gguf_tokenizer
 
-from blip import NEW_TOKENS
 from blip2 import record, try_seeds
 from common import Tower, randomise
-from llava import decided, enliven, settle_end
+from llava import enliven, settle_end, spliced, written
 from safetensors.torch import save_file
 
 TEXTS = ["a cat", "what colour is the cat?", "  two  cats,and a dog", "猫在哪里？", "cat\n\tdog", "unheard-of: Ünïcode!"]
@@ -258,34 +257,16 @@ def one(folder, c, seed):
         projected = F.linear(x, projector["mm.2.weight"], projector["mm.2.bias"])
     each = projected.shape[1]
 
-    def spliced(ids, projected):
-        rows = []
-        for row, picture in zip(ids, projected, strict=True):
-            at = (row == PLACEHOLDER).nonzero().flatten()
-            words = language.model.embed_tokens
-            rows.append(torch.cat([words(row[: at[0]]), picture, words(row[at[-1] + 1:])]))
-        return torch.stack(rows)
-
     ids = torch.stack([sentence(each, 6, rng) for _ in range(2)])
     with torch.no_grad():
-        inputs = spliced(ids, projected)
+        inputs = spliced(language, ids, projected, PLACEHOLDER)
     out, read = record([Tower("decoder", language.model.layers)], lambda: language(inputs_embeds=inputs))
     alone = sentence(each, 5, rng)[None]
-
-    def write():
-        with torch.no_grad():
-            x, new = spliced(alone, projected[:1]), []
-            while len(new) < NEW_TOKENS and (not new or new[-1] != config.eos_token_id):
-                logits = language(inputs_embeds=x).logits[0, -1:]
-                decided(logits)
-                new.append(logits[0].argmax().item())
-                x = torch.cat([x, language.model.embed_tokens(torch.tensor([[new[-1]]]))], 1)
-        return torch.tensor([new])
 
     def end(token):
         config.eos_token_id = token
 
-    new = settle_end(end, c["ends"], write)
+    new = settle_end(end, c["ends"], lambda: written(language, alone, projected[:1], PLACEHOLDER))
     # Once more, now that it is known which token ends a text. What is stored stays: it is widened to itself, or made anew.
     config.eos_token_id = int(config.eos_token_id)
     again = {name: weight.clone() for name, weight in language.state_dict().items()}

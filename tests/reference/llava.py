@@ -307,6 +307,28 @@ ORIGINAL = {
 }
 
 
+def spliced(language, ids, projected, placeholder):
+    """The words' vectors, the pictures' in their places, as prepare_inputs_labels_for_multimodal puts them."""
+    rows, words = [], language.model.embed_tokens
+    for row, picture in zip(ids, projected, strict=True):
+        at = (row == placeholder).nonzero().flatten()
+        assert len(at) == len(picture)
+        rows.append(torch.cat([words(row[: at[0]]), picture, words(row[at[-1] + 1 :])]))
+    return torch.stack(rows)
+
+
+def written(language, ids, projected, placeholder):
+    """What a language model writes behind `ids`, greedily, each token after a pass over everything before it."""
+    with torch.no_grad():
+        x, new = spliced(language, ids, projected, placeholder), []
+        while len(new) < NEW_TOKENS and (not new or new[-1] != language.config.eos_token_id):
+            logits = language(inputs_embeds=x).logits[0, -1:]
+            decided(logits)
+            new.append(logits[0].argmax().item())
+            x = torch.cat([x, language.model.embed_tokens(torch.tensor([[new[-1]]]))], 1)
+    return torch.tensor([new])
+
+
 def project(weights, x):
     """mm_projector: linear layers with GELU between them; one alone has no number in its name."""
     if "model.mm_projector.weight" in weights:
@@ -349,37 +371,16 @@ def original(folder, c, seed):
         projected = project(weights, states)
     each = projected.shape[1]
 
-    def spliced(ids, projected):
-        """The words' vectors, the pictures' in their places, as prepare_inputs_labels_for_multimodal puts them."""
-        rows = []
-        for row, picture in zip(ids, projected, strict=True):
-            at = (row == PLACEHOLDER).nonzero().flatten()
-            assert len(at) == each
-            rows.append(torch.cat([language.model.embed_tokens(row[: at[0]]), picture,
-                                   language.model.embed_tokens(row[at[-1] + 1 :])]))
-        return torch.stack(rows)
-
     ids = torch.stack([sentence((1, 6), each, rng) for _ in range(2)])
     with torch.no_grad():
-        inputs = spliced(ids, projected)
+        inputs = spliced(language, ids, projected, PLACEHOLDER)
     out, read = record([Tower("decoder", language.model.layers)], lambda: language(inputs_embeds=inputs))
     alone = sentence((1, 5), each, rng)[None]
-
-    def write():
-        """Greedily, each token after a pass over everything before it."""
-        with torch.no_grad():
-            x, new = spliced(alone, projected[:1]), []
-            while len(new) < NEW_TOKENS and (not new or new[-1] != config.eos_token_id):
-                logits = language(inputs_embeds=x).logits[0, -1:]
-                decided(logits)
-                new.append(logits[0].argmax().item())
-                x = torch.cat([x, language.model.embed_tokens(torch.tensor([[new[-1]]]))], 1)
-        return torch.tensor([new])
 
     def end(token):
         config.eos_token_id = token
 
-    new = settle_end(end, kind == "linear", write)
+    new = settle_end(end, kind == "linear", lambda: written(language, alone, projected[:1], PLACEHOLDER))
 
     # The folders.
     name = f"clip-{folder.name}"

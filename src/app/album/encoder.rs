@@ -9,7 +9,7 @@ use super::THUMBNAIL;
 use crate::error::Result;
 use crate::models::opened::Opened;
 use crate::models::preprocess::ImageProcessor;
-use crate::models::runtime::{Runtime, RuntimeName};
+use crate::models::runtime::RuntimeName;
 use crate::taps::{CancelToken, Taps};
 
 /// A dual encoder that may not be open yet.
@@ -30,13 +30,7 @@ impl Encoder {
     fn opened(&mut self) -> Result<&Opened> {
         let opened = match self.opened.take() {
             Some(opened) => opened,
-            None => {
-                let open = |runtime: &Runtime| Opened::open(&self.checkpoint, runtime);
-                match self.runtime.find().and_then(|runtime| open(&runtime)) {
-                    Err(_) if self.runtime.is_elsewhere() => open(&self.runtime.on_processor().find()?)?,
-                    done => done?,
-                }
-            }
+            None => self.runtime.open(|runtime| Opened::open(&self.checkpoint, runtime))?.0,
         };
         Ok(self.opened.insert(opened))
     }

@@ -11,11 +11,12 @@ mod reading;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::desk::Shared;
 use super::state::ReductionName;
 use super::{App, Progress, Wake};
 use crate::error::{Error, Result};
@@ -177,7 +178,7 @@ pub struct Album {
 
 /// What the thread is told through; dropping it ends the thread.
 #[derive(Default)]
-struct Handle(Arc<Shared>);
+struct Handle(Arc<Shared<Desk>>);
 
 enum Report {
     Listed {
@@ -202,12 +203,6 @@ enum Report {
 }
 
 #[derive(Default)]
-struct Shared {
-    desk: Mutex<Desk>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
 struct Desk {
     asked: Asked,
     under_way: CancelToken,
@@ -221,11 +216,7 @@ struct Asked {
     reduction: &'static str,
 }
 
-impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Shared<Desk> {
     /// What is asked now; `None` at the end.
     fn asked(&self) -> Option<Asked> {
         let desk = self.desk();
@@ -251,7 +242,7 @@ impl Shared {
             if desk.asked != *answered {
                 return Some(desk.asked.clone());
             }
-            desk = self.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            desk = self.wait(desk);
         }
     }
 }
@@ -385,7 +376,7 @@ impl Album {
         let mut desk = self.thread.0.desk();
         if desk.asked != asked {
             desk.asked = asked;
-            self.thread.0.changed.notify_one();
+            self.thread.0.notify();
         }
     }
 
@@ -399,7 +390,7 @@ impl Drop for Handle {
         let mut desk = self.0.desk();
         desk.closed = true;
         desk.under_way.cancel();
-        self.0.changed.notify_one();
+        self.0.notify();
     }
 }
 

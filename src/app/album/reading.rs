@@ -15,8 +15,9 @@ use super::encoder::{self, Encoder};
 use super::kept::{self, Kept, Known, MOST_KEPT, Stamps};
 use super::list::list;
 use super::{
-    AlbumPicture, AlbumPlane, Asked, Doing, Found, Job, MOST_NEIGHBOURS, MOST_PICTURES, Report, STACK, Shared, Wanted,
+    AlbumPicture, AlbumPlane, Asked, Desk, Doing, Found, Job, MOST_NEIGHBOURS, MOST_PICTURES, Report, STACK, Wanted,
 };
+use crate::app::desk::Shared;
 use crate::app::worker::give_way;
 use crate::error::{Error, Result};
 use crate::models::picture::Picture;
@@ -36,7 +37,7 @@ const FIRST_PLANE: usize = 12;
 type Say<'a> = &'a (dyn Fn(Report) -> bool + Sync);
 
 /// Reads the folder of `job`, then answers until it is closed. What ends it is said.
-pub(super) fn run(shared: &Shared, job: &Job, say: Say<'_>) {
+pub(super) fn run(shared: &Shared<Desk>, job: &Job, say: Say<'_>) {
     // Threads of its own, all of which let the window go first: thousands of pictures keep every core busy for minutes.
     let threads = ThreadPoolBuilder::new().thread_name(|_| "album".to_owned()).stack_size(STACK);
     let pool = threads
@@ -53,7 +54,7 @@ pub(super) fn run(shared: &Shared, job: &Job, say: Say<'_>) {
 
 /// What is known of the pictures so far.
 struct Reader<'a> {
-    shared: &'a Shared,
+    shared: &'a Shared<Desk>,
     say: Say<'a>,
     encoder: Encoder,
     paths: Vec<PathBuf>,
@@ -71,7 +72,7 @@ enum Looked {
     New { content: String, thumbnail: Box<[u8]>, pixels: Tensor },
 }
 
-fn read(shared: &Shared, job: &Job, say: Say<'_>) -> Result<()> {
+fn read(shared: &Shared<Desk>, job: &Job, say: Say<'_>) -> Result<()> {
     let cancel = shared.begin();
     let listed = list(&job.folder, MOST_PICTURES, &cancel)?;
     let all = listed.pictures.len();

@@ -26,6 +26,7 @@ pub struct Stored {
 }
 
 /// Keys and tensors of a file.
+#[derive(Debug)]
 pub struct Header {
     /// The file.
     pub path: PathBuf,

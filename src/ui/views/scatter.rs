@@ -1,6 +1,8 @@
 //! Points in a plane: pictures as small pictures, texts as words, lines between pairs.
 
-use egui::{Align2, Color32, Pos2, Rect, RichText, Role, Stroke, StrokeKind, Ui, Vec2b, WidgetInfo, pos2, vec2};
+use egui::{
+    Align2, AsIdSalt, Color32, Pos2, Rect, RichText, Role, Stroke, StrokeKind, Ui, Vec2, Vec2b, WidgetInfo, pos2, vec2,
+};
 use egui_plot::{Line, Plot, PlotPoint, Points};
 use std::sync::Arc;
 
@@ -43,6 +45,25 @@ const MOST_DETAILED: usize = 240;
 /// Letters of a label.
 const LONGEST: usize = 36;
 
+/// A plane without grid, numbers and ground: only what its axes are is said, beside them.
+pub(in crate::ui) fn bare(id: impl AsIdSalt, size: Vec2, axes: &[String; 2], ink: Color32) -> Plot<'static> {
+    let name = |text: &String| RichText::new(text).color(ink).small();
+    Plot::new(id)
+        .width(size.x)
+        .height(size.y)
+        .data_aspect(1.0)
+        .show_grid(Vec2b::FALSE)
+        .show_axes(Vec2b::TRUE)
+        .x_axis_label(name(&axes[0]))
+        .y_axis_label(name(&axes[1]))
+        .x_axis_formatter(|_, _| String::new())
+        .y_axis_formatter(|_, _| String::new())
+        .y_axis_min_width(4.0)
+        .show_background(false)
+        .show_x(false)
+        .show_y(false)
+}
+
 /// Draws the points into the space that is left.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], axes: &[String; 2]) {
     let palette = brush.palette();
@@ -50,21 +71,7 @@ pub fn show(ui: &mut Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], axes: &[Stri
     let (reduction, seed, join) = (state.reduction.0, state.seed, state.pairs);
     // What the view was given: a line above that is too long for it must not widen the plot.
     let size = (ui.max_rect().max - ui.cursor().min).max(vec2(60.0, 60.0));
-    let weak = |text: &str| RichText::new(text.to_owned()).color(palette.weak).small();
-    let response = Plot::new(("space", reduction, seed))
-        .width(size.x)
-        .height(size.y)
-        .data_aspect(1.0)
-        .show_grid(Vec2b::FALSE)
-        .show_axes(Vec2b::TRUE)
-        .x_axis_label(weak(&axes[0]))
-        .y_axis_label(weak(&axes[1]))
-        .x_axis_formatter(|_, _| String::new())
-        .y_axis_formatter(|_, _| String::new())
-        .y_axis_min_width(4.0)
-        .show_background(false)
-        .show_x(false)
-        .show_y(false)
+    let response = bare(("space", reduction, seed), size, axes, palette.weak)
         .set_margin_fraction(vec2(0.09, 0.09))
         .allow_scroll(false)
         .show(ui, |plot| {
@@ -145,7 +152,7 @@ fn paint(ui: &Ui, brush: &mut Brush<'_>, spots: &[Spot<'_>], place: &impl Fn(&Sp
         match spot.picture.filter(|_| half > 6.0) {
             Some(picture) => {
                 let texture = brush.textures.thumbnail(ui.ctx(), spot.listed, picture);
-                let rect = Rect::from_center_size(at, egui::Vec2::splat(half * 2.0));
+                let rect = Rect::from_center_size(at, Vec2::splat(half * 2.0));
                 let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
                 painter.image(texture, rect, whole, Color32::WHITE);
                 let usual = Stroke::new(if spot.own { 2.0 } else { 1.0 }, palette.accent);
@@ -196,7 +203,7 @@ fn legend(painter: &egui::Painter, brush: &Brush<'_>, clip: Rect, font: &egui::F
 }
 
 /// Where a label under a point stands: inside of the plot.
-fn place_label(clip: Rect, at: Pos2, size: egui::Vec2) -> Rect {
+fn place_label(clip: Rect, at: Pos2, size: Vec2) -> Rect {
     let rect = Align2::CENTER_TOP.anchor_size(at, size);
     let right = (clip.right() - 4.0 - rect.right()).min(0.0);
     let left = (clip.left() + 4.0 - rect.left()).max(0.0);

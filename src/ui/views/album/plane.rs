@@ -1,16 +1,17 @@
 //! All pictures in the plane: small pictures where there is room, points elsewhere. Only what is in sight is drawn.
 
 use egui::{
-    Align2, Color32, Id, Painter, Pos2, Rect, Response, RichText, Role, Stroke, StrokeKind, Ui, Vec2, Vec2b,
-    WidgetInfo, pos2, vec2,
+    Align2, Color32, Id, Painter, Pos2, Rect, Response, Role, Stroke, StrokeKind, Ui, Vec2, Vec2b, WidgetInfo, pos2,
+    vec2,
 };
-use egui_plot::{Plot, PlotPoint};
+use egui_plot::PlotPoint;
 
 use crate::app::album::{Album, AlbumPlane, Found};
 use crate::app::{Command, PictureSource};
 use crate::reduction::Plane;
 use crate::ui::texts::album as said;
 use crate::ui::views::parts::{arrows, pointed};
+use crate::ui::views::scatter::bare;
 use crate::ui::views::{Brush, embedding};
 
 /// How near one looks.
@@ -104,7 +105,6 @@ fn plot(
 ) -> (Response, egui_plot::PlotTransform) {
     let shares = plane.shares.iter().map(|share| f64::from(*share)).collect();
     let axes = embedding::axes(brush, &Plane { points: Vec::new(), shares, axes: None });
-    let weak = |text: &str| RichText::new(text.to_owned()).color(brush.palette().weak).small();
     let size = (ui.max_rect().max - ui.cursor().min).max(vec2(60.0, 60.0));
     let ends = |axis: usize| {
         let values = plane.places.iter().map(|place| f64::from(place[axis]));
@@ -112,20 +112,7 @@ fn plot(
         if low <= high { [low, high] } else { [-1.0, 1.0] }
     };
     let (x, y) = (ends(0), ends(1));
-    let mut plot = Plot::new(("album", album.id, plane.reduction))
-        .width(size.x)
-        .height(size.y)
-        .data_aspect(1.0)
-        .show_grid(Vec2b::FALSE)
-        .show_axes(Vec2b::TRUE)
-        .x_axis_label(weak(&axes[0]))
-        .y_axis_label(weak(&axes[1]))
-        .x_axis_formatter(|_, _| String::new())
-        .y_axis_formatter(|_, _| String::new())
-        .y_axis_min_width(4.0)
-        .show_background(false)
-        .show_x(false)
-        .show_y(false)
+    let mut plot = bare(("album", album.id, plane.reduction), size, &axes, brush.palette().weak)
         .set_margin_fraction(vec2(0.06, 0.06))
         .allow_boxed_zoom(false)
         .allow_scroll(false);
