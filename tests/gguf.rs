@@ -38,6 +38,19 @@ fn texts_become_the_ids_that_transformers_gives() {
     }
 }
 
+/// What a person reads of single tokens: no marks of the tokenizer, and bytes by their names.
+#[test]
+fn tokens_are_shown_as_they_are_read() {
+    let opened = OpenedProjector::open(&fixture("f32"), &Device::Cpu).expect("a checkpoint");
+    let shown = |name: &str| opened.tokenizer.token(opened.tokenizer.id(name).expect("a token"));
+    let expected =
+        [("▁cat", " cat"), ("cat", "cat"), ("<0x6D>", "m"), ("<0x81>", "<0x81>"), ("<s>", "<s>"), ("猫", "猫")];
+    for (name, text) in expected {
+        assert_eq!(shown(name), text, "{name}");
+    }
+    assert_eq!(opened.tokenizer.token(u32::MAX), "");
+}
+
 #[test]
 fn pictures_conversations_and_precisions_work_as_of_any_other_checkpoint() {
     let picture = Scene::random(Split::Test, 3).draw();

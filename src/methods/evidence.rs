@@ -8,7 +8,7 @@ use super::attention::AttentionStack;
 use super::queries::Queries;
 use super::reading::{LineKind, Reading, Step};
 use super::spliced::Spliced;
-use super::words::joined;
+use super::words::written;
 use crate::models::tokenizer::Tokens;
 use crate::taps::Tower;
 
@@ -68,8 +68,8 @@ impl Evidence {
     #[must_use]
     pub fn said(&self) -> Option<Said> {
         let text = |steps: &[Step]| {
-            let words: Vec<&str> = steps.iter().filter(|step| step.is_written).map(|step| step.text.trim()).collect();
-            (!words.is_empty()).then(|| Said::Text(joined(&words)))
+            let text = written(steps);
+            (!text.is_empty()).then_some(Said::Text(text))
         };
         if let Some(queries) = &self.queries {
             let matches = queries.matching.as_ref().map(|(_, whole)| Said::Matches(*whole));

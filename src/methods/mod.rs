@@ -39,7 +39,7 @@ pub use evidence::{Cloud, CloudPoint, Evidence, Heatmap, PointKind, Scores, Stag
 pub use holding::{About, Claim, Held, Holder, Measure};
 pub use interventions::{Anatomy, Intervention, Route};
 pub use maps::MapKind;
-pub use words::{is_question, joined};
+pub use words::{is_question, written};
 
 /// What the person gave.
 #[derive(Clone)]

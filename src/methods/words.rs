@@ -1,5 +1,6 @@
 //! The words of a sentence, each of which can be asked about by itself.
 
+use super::reading::Step;
 use crate::models::tokenizer::Tokens;
 
 /// A word with where it stands in the sentence, in bytes, its first and the one behind its last.
@@ -36,9 +37,18 @@ pub fn is_question(text: &str) -> bool {
     text.trim_end().ends_with(['?', '？'])
 }
 
-/// Words as a text: Chinese ones without spaces, signs without a space before them.
+/// What was written of a line of tokens, as a text.
 #[must_use]
-pub fn joined(words: &[&str]) -> String {
+pub fn written(steps: &[Step]) -> String {
+    joined(&steps.iter().filter(|step| step.is_written).map(|step| step.text.as_str()).collect::<Vec<_>>())
+}
+
+/// Words as a text: Chinese ones without spaces, signs without a space before them. Where they are pieces of words, those that
+/// begin one have a space in front.
+fn joined(words: &[&str]) -> String {
+    if words.iter().any(|word| word.starts_with(' ')) {
+        return words.concat().trim().to_owned();
+    }
     let mut text = String::new();
     for word in words {
         let first = word.chars().next().unwrap_or(' ');
@@ -63,5 +73,12 @@ mod tests {
         let spans: Vec<(usize, usize)> = each(&tokens).into_iter().map(|(_, span)| span).collect();
         assert_eq!(spans, [(0, 1), (1, 5), (7, 8)]);
         assert_eq!(different(&tokens), ["a", "cat"]);
+    }
+
+    #[test]
+    fn words_and_pieces_of_words_become_a_text() {
+        assert_eq!(joined(&["a", "cat", ",", "two", "dogs"]), "a cat, two dogs");
+        assert_eq!(joined(&["一只", "猫"]), "一只猫");
+        assert_eq!(joined(&[" two", " cat", "s", "."]), "two cats.");
     }
 }

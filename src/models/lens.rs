@@ -39,7 +39,8 @@ impl Lens {
         let tokens = language.words().weight().dims()?.0;
         let word = |id: u32| -> Result<Option<String>> {
             let word = tokenizer.decode(&[id])?.trim().to_owned();
-            let is_text = !word.is_empty() && !word.contains('\u{fffd}') && Some(id) != placeholder;
+            let strange = |letter: char| letter == '\u{fffd}' || letter.is_control();
+            let is_text = !word.is_empty() && !word.contains(strange) && Some(id) != placeholder;
             Ok(is_text.then_some(word))
         };
         Ok(Self { words: (0..tokens as u32).map(word).collect::<Result<_>>()? })

@@ -155,10 +155,17 @@ impl TextTokenizer {
         self.tokenizer.token_to_id(token)
     }
 
-    /// What stands for an id; empty if there is no such id.
+    /// What stands for an id, as a person reads it: a piece of a word that begins one has a space in front. Empty if there is no
+    /// such id; what is no text by itself, a byte, say, has the tokenizer's own name for it.
     #[must_use]
     pub fn token(&self, id: u32) -> String {
-        self.tokenizer.id_to_token(id).unwrap_or_default()
+        let name = self.tokenizer.id_to_token(id).unwrap_or_default();
+        // SentencePiece writes the space so; read by itself the piece would lose it.
+        if name.contains('▁') {
+            return name.replace('▁', " ");
+        }
+        let text = guarded(|| self.tokenizer.decode(&[id], false)).unwrap_or_default();
+        if text.trim().is_empty() || text.contains('\u{fffd}') { name } else { text }
     }
 
     /// Ids as a text, without special tokens; Chinese without spaces, whatever the tokenizer says.

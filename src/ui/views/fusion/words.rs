@@ -9,7 +9,7 @@ use super::{Of, asked, choices, is_word, map_of_all, name, place, shown, top_of}
 use crate::app::{App, Command, Light, Thing};
 use crate::export::numbers::{Axis, Numbers};
 use crate::methods::reading::{LineKind, Place, Reading, Weighting};
-use crate::methods::{Evidence, MapKind, joined};
+use crate::methods::{Evidence, MapKind, written};
 use crate::ui::texts;
 use crate::ui::theme::{GAP, SMALL_GAP, title_font};
 
@@ -72,10 +72,8 @@ fn facts(ui: &mut Ui, brush: &Brush<'_>, reading: &Reading) {
             }
         });
     }
-    let written = reading.lines.iter().find(|line| line.kind == LineKind::Written);
-    if let Some(line) = written {
-        let words: Vec<&str> = line.steps.iter().filter(|step| step.is_written).map(name).collect();
-        let text = joined(&words);
+    if let Some(line) = reading.lines.iter().find(|line| line.kind == LineKind::Written) {
+        let text = written(&line.steps);
         ui.add(egui::Label::new(RichText::new(text).font(title_font(16.0)).color(palette.accent)).wrap());
     }
     if let Some(guess) = &reading.guess {

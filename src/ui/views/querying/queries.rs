@@ -120,10 +120,9 @@ fn scores(ui: &mut Ui, brush: &Brush<'_>, queries: &Queries) {
             ui.add(fact.extend());
         }
     });
-    let written: Vec<&str> =
-        queries.written.iter().filter(|step| step.is_written).map(|step| step.text.trim()).collect();
+    let written = crate::methods::written(&queries.written);
     if !written.is_empty() {
-        ui.add(Label::new(large(crate::methods::joined(&written))).wrap());
+        ui.add(Label::new(large(written)).wrap());
     }
 }
 
