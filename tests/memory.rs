@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alignscope::models::builtin;
 use alignscope::models::checkpoint::Checkpoint;
-use alignscope::models::memory::Needed;
+use alignscope::models::memory::{CODE, Needed};
 use alignscope::models::runtime::Precision;
 use alignscope::models::weights::Weights;
 use candle_core::Device;
@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 const NEAR: f64 = 0.15;
 
 /// The most memory that was resident while `checkpoint` was traced, in bytes. The system keeps count of it; it is read until the
-/// process ends.
+/// process ends. Pages of the program's file are counted as the estimate counts them, since how many there are depends on what
+/// the system has in its cache.
 fn measured(checkpoint: &Path, text: &str, precision: Precision) -> u64 {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_alignscope"));
@@ -39,15 +40,18 @@ fn measured(checkpoint: &Path, text: &str, precision: Precision) -> u64 {
     command.arg("--checkpoint").arg(checkpoint).arg("-o").arg(folder.path().join("trace.safetensors"));
     let mut child = command.stdout(Stdio::null()).spawn().expect("the program starts");
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
-    let mut most = 0;
+    let (mut most, mut code) = (0, 0);
     loop {
         let said = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = said.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        most = most.max(kibibytes.unwrap_or(0) * 1024);
+        let read = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+            kibibytes.unwrap_or(0) * 1024
+        };
+        (most, code) = (most.max(read("VmHWM")), code.max(read("RssFile")));
         if let Some(ended) = child.try_wait().expect("a child") {
             assert!(ended.success(), "{}", checkpoint.display());
-            return most;
+            return most - code + CODE;
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -8,8 +8,11 @@ use super::runtime::{Precision, Runtime};
 use super::weights::{Extent, extent};
 use crate::error::{Error, Result};
 
-/// What the program itself takes, measured of `alignscope trace` on a processor, in bytes; more where it is built for tests.
-const PROGRAM: u64 = if cfg!(debug_assertions) { 62 << 20 } else { 50 << 20 };
+/// What the program itself takes beside its code: measured of `alignscope trace` on a processor, in bytes.
+const PROGRAM: u64 = 39 << 20;
+/// Pages of the program's code that are in use, in bytes, more where it is built for tests. The system counts more or fewer as
+/// it keeps the file in its cache, and takes them back when memory is short.
+pub const CODE: u64 = if cfg!(debug_assertions) { 21 << 20 } else { 18 << 20 };
 /// Words that a text is taken to have.
 const WORDS: u64 = 32;
 /// Bytes of an `f32`.
@@ -23,6 +26,8 @@ pub struct Needed {
     pub program: u64,
     /// The weights, as long as the model is open.
     pub weights: u64,
+    /// What the allocator keeps of what was freed while they were read, one after the other in 32 bits.
+    pub kept: u64,
     /// While they are read: the largest of them once or twice more.
     pub reading: u64,
     /// What a pass computes with.
@@ -36,9 +41,7 @@ impl Needed {
     #[must_use]
     pub fn peak(&self) -> u64 {
         let most = self.reading.max(self.pass.saturating_add(self.patterns));
-        // The allocator keeps some of what was freed between the weights.
-        let kept = self.weights / 16;
-        self.program.saturating_add(self.weights).saturating_add(kept).saturating_add(most)
+        self.program.saturating_add(self.weights).saturating_add(self.kept).saturating_add(most)
     }
 
     /// What `checkpoint` needs where its weights are held as `precision` says.
@@ -57,7 +60,14 @@ impl Needed {
         // Some threads widen a few rows each where weights are packed; else the largest matrix is turned.
         let pass = towers.iter().map(Tower::pass).max().unwrap_or(0);
         let patterns = towers.iter().map(Tower::patterns).fold(0, u64::saturating_add);
-        Self { program: PROGRAM, weights, reading: extent.largest.saturating_mul(2 * FULL), pass, patterns }
+        Self {
+            program: PROGRAM + CODE,
+            weights,
+            kept: extent.full / 16,
+            reading: extent.largest.saturating_mul(2 * FULL),
+            pass,
+            patterns,
+        }
     }
 }
 
