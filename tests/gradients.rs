@@ -9,9 +9,9 @@ mod variables;
 use alignscope::Result;
 use alignscope::nn::{
     Activation, Attention, BertBlock, BlockCache, BlockShape, Embedding, EncoderBlock, FeedForward, Fusion,
-    GatedCrossAttention, GatedMlp, GatedShape, LanguageBlock, LayerNorm, Linear, LlamaShape, Media, Mlp, MptShape,
-    Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, QFormerBlock, RmsNorm, Rotary, Scope, Sight, causal_mask,
-    log_softmax, normalise, padding_mask, padding_mask_for, softmax,
+    GatedCrossAttention, GatedMlp, GatedShape, GptNeoXShape, LanguageBlock, LayerNorm, Linear, LlamaShape, Media, Mlp,
+    MptShape, Norm, PatchEmbedding, PerceiverResampler, PerceiverShape, QFormerBlock, RmsNorm, Rotary, Scope, Sight,
+    causal_mask, log_softmax, normalise, padding_mask, padding_mask_for, softmax,
 };
 use alignscope::taps::{Attn, Recorder, SitePattern, Taps, Tower};
 use alignscope::training::losses::{info_nce, phrase_cosines, phrase_scores, sigmoid_cross_entropy, silence};
@@ -527,6 +527,14 @@ fn open_flamingo() {
                 observed(seen, |taps| block.forward(x, sight, None, BLOCK, taps))
             });
         }
+        let activation = Activation::Gelu;
+        let shape = GptNeoXShape { width: 8, heads: 2, inner: 12, activation, epsilon: 1e-5 };
+        check(&format!("GPT-NeoX's block, observed: {seen}"), |s| {
+            let (x, block) = (s.get("x", &[2, 5, 8])?, LanguageBlock::load_gpt_neox(s, shape)?);
+            let rotary = Rotary::new(&[vec![0, 1, 2, 3, 4], vec![1, 1, 0, 1, 2]], 4, 100.0, &Device::Cpu)?;
+            let sight = Sight { mask: Some(&mask), rotary: Some(&rotary), ..Sight::default() };
+            observed(seen, |taps| block.forward(x, sight, None, BLOCK, taps))
+        });
         // Three heads, together narrower than the text and wider than the pictures.
         check(&format!("OpenFlamingo's gated cross-attention, observed: {seen}"), |s| {
             let (x, features) = (s.get("x", &[2, 3, 8])?, s.get("media", &[2, 6, 5])?);

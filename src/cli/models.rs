@@ -92,7 +92,7 @@ fn fetch(name: &str) -> Result<()> {
     let known = published()?.into_iter().find(|model| model.name == name);
     let licence = known.map_or_else(|| format!("see {}", hub.page(name)), |model| model.licence);
     let free = plan.free.map_or("unknown".into(), readable);
-    say(format!("{name}: {}, {} in {} files; licence: {licence}", plan.class, readable(plan.bytes), plan.files.len()))?;
+    say(format!("{name}: {}, {} in {} files; licence: {licence}", plan.class, readable(plan.bytes), plan.count()))?;
     say(match plan.missing {
         0 => "Nothing to load: all of it is here".into(),
         missing => format!("To load: {}; free on the disk: {free}", readable(missing)),
@@ -141,6 +141,7 @@ fn row(entry: &Entry) -> [String; HEAD.len()] {
             "not in the window yet"
         }
         (_, Some(_), _) => "no, incomplete",
+        (_, _, Some(false)) if entry.least_fits == Some(true) => "yes, with fewer maps",
         (_, _, Some(false)) if entry.half_fits == Some(true) => "with --precision f16",
         (_, _, Some(false)) => "no, too large here",
         (_, _, None) => "memory unknown",

@@ -2,6 +2,8 @@
 //! (`tests/published.rs`).
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::checkpoint::read_json;
 use super::inventory::{Entry, method_of};
@@ -21,6 +23,18 @@ pub struct Published {
     pub licence: String,
     /// What to look at, in English and Chinese.
     pub look: [String; 2],
+    /// How it is put together, where it is published in several places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assembly: Option<Assembly>,
+}
+
+/// What is published in several places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assembly {
+    /// Its `config.json`, which isn't published.
+    pub config: Value,
+    /// Folders in it, and the names of the models on the hub that stand there.
+    pub parts: BTreeMap<String, String>,
 }
 
 impl Published {

@@ -11,6 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::flamingo::{Flamingo, IMAGE};
 use super::generate::{Limits, write_together};
 use super::idefics::image_mask;
+use super::open_flamingo::parts;
 use super::preprocess::ImageProcessor;
 use super::runtime::Runtime;
 use super::tokenizer::{TextBatch, TextTokenizer, Tokens};
@@ -80,38 +81,32 @@ impl OpenedFusion {
         let runtime = runtime.into();
         let checkpoint = Checkpoint::open(folder)?;
         let (model, parameters) = Model::open(&checkpoint, &runtime)?;
-        let (model, context) = match model {
+        let (model, tokenizer, processor) = match model {
             Model::Blip(model) => {
                 let context = model.config().text_config.max_position_embeddings;
-                (FusionModel::Blip(model), context)
+                let tokenizer = TextTokenizer::open(folder, context, false)?;
+                (FusionModel::Blip(model), tokenizer, ImageProcessor::from_folder(folder)?)
             }
-            Model::Flamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
-            Model::OpenFlamingo(model) => (FusionModel::Flamingo { model, image: 0 }, FLAMINGO_CONTEXT),
+            Model::Flamingo(model) => {
+                let tokenizer = TextTokenizer::open(folder, FLAMINGO_CONTEXT, false)?;
+                let image = tokenizer.id(IMAGE).ok_or_else(|| {
+                    let problem = format!("the tokenizer has no token {IMAGE}");
+                    Error::unusable(problem, "use the tokenizer.json that belongs to the weights").at(folder)
+                })?;
+                (FusionModel::Flamingo { model, image }, tokenizer, ImageProcessor::from_folder(folder)?)
+            }
+            Model::OpenFlamingo(model) => {
+                let tokenizer = parts::tokenizer(folder, model.config(), FLAMINGO_CONTEXT)?;
+                let image = model.config().media_token_id;
+                (FusionModel::Flamingo { model, image }, tokenizer, parts::processor(folder)?)
+            }
             Model::DualEncoder(_) | Model::QueryingRetrieval(_) | Model::QueryingWriter(_) | Model::Projector(_) => {
                 let class = checkpoint.class();
                 let problem = format!("the checkpoint is a '{class}', whose words don't look at pictures");
                 return Err(Error::unusable(problem, "open a checkpoint of BLIP or IDEFICS here").at(folder));
             }
         };
-        let tokenizer = TextTokenizer::open(folder, context, false)?;
-        let model = match model {
-            FusionModel::Flamingo { model, .. } => {
-                let image = tokenizer.id(IMAGE).ok_or_else(|| {
-                    let problem = format!("the tokenizer has no token {IMAGE}");
-                    Error::unusable(problem, "use the tokenizer.json that belongs to the weights").at(folder)
-                })?;
-                FusionModel::Flamingo { model, image }
-            }
-            blip @ FusionModel::Blip(_) => blip,
-        };
-        Ok(Self {
-            processor: ImageProcessor::from_folder(folder)?,
-            device: runtime.device,
-            checkpoint,
-            tokenizer,
-            parameters,
-            model,
-        })
+        Ok(Self { processor, device: runtime.device, checkpoint, tokenizer, parameters, model })
     }
 
     /// What the model does with a text.

@@ -46,6 +46,8 @@ pub struct Entry {
     pub half: Option<u64>,
     /// Whether that much memory is available now; `None` if either is unknown.
     pub fits: Option<bool>,
+    /// The same where attention is kept of what is looked at alone.
+    pub least_fits: Option<bool>,
     /// The same with its weights in 16 bits.
     pub half_fits: Option<bool>,
     /// Why it can't be opened, as far as the files say without being read.
@@ -75,9 +77,10 @@ impl Entry {
         let config = checkpoint.as_ref().map(|checkpoint| &checkpoint.config).ok();
         let needed = |precision| {
             let extent = extent.as_ref().ok()?;
-            Some(Needed::with(extent, config.unwrap_or(&serde_json::Value::Null), precision).peak())
+            Some(Needed::with(extent, config.unwrap_or(&serde_json::Value::Null), precision))
         };
-        let (memory, half) = (needed(Precision::F32), needed(Precision::F16));
+        let (full, half) = (needed(Precision::F32), needed(Precision::F16));
+        let (memory, half) = (full.map(|needed| needed.peak()), half.map(|needed| needed.peak()));
         Self {
             built_in,
             name,
@@ -89,6 +92,7 @@ impl Entry {
             memory,
             half,
             fits: memory.zip(available).map(|(needed, available)| needed <= available),
+            least_fits: full.zip(available).map(|(needed, available)| needed.least() <= available),
             half_fits: half.zip(available).map(|(needed, available)| needed <= available),
             problem: checkpoint.err().or(extent.err()).map(|error| error.to_string()),
             folder,

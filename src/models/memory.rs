@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
-use super::runtime::{Precision, Runtime};
+use super::runtime::{Precision, Runtime, free};
 use super::weights::{Extent, extent};
 use crate::error::{Error, Result};
 
@@ -40,7 +40,17 @@ impl Needed {
     /// The most that is taken at any time.
     #[must_use]
     pub fn peak(&self) -> u64 {
-        let most = self.reading.max(self.pass.saturating_add(self.patterns));
+        self.with_patterns(self.patterns)
+    }
+
+    /// The same where patterns are kept of what is looked at alone, as the window does below its ceiling: less can't be.
+    #[must_use]
+    pub fn least(&self) -> u64 {
+        self.with_patterns(0)
+    }
+
+    fn with_patterns(&self, patterns: u64) -> u64 {
+        let most = self.reading.max(self.pass.saturating_add(patterns));
         self.program.saturating_add(self.weights).saturating_add(self.kept).saturating_add(most)
     }
 
@@ -147,15 +157,18 @@ pub fn available() -> Option<u64> {
     Some(system.available_memory()).filter(|bytes| *bytes > 0)
 }
 
-/// Refuses a checkpoint that can't fit into the processor's memory, and says what would.
+/// Refuses a checkpoint that can't fit into the memory of its device, and says what would.
 ///
 /// # Errors
 /// If it can't fit, or its files can't be looked at.
 pub fn check(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<()> {
-    // Of a GPU's memory nothing is known; running out of it is an error that can be gone on from.
-    let Some(available) = available().filter(|_| runtime.device.is_cpu()) else { return Ok(()) };
+    let Some(available) = free(&runtime.device) else { return Ok(()) };
     let extent = extent(&checkpoint.folder)?;
-    let needed = |precision| Needed::with(&extent, &checkpoint.config, precision).peak();
+    // A list that promises more numbers than its files have bits is wrong; reading them says which tensor.
+    if extent.parameters as u64 > extent.bytes.saturating_mul(8) {
+        return Ok(());
+    }
+    let needed = |precision| Needed::with(&extent, &checkpoint.config, precision).least();
     if needed(runtime.precision) <= available {
         return Ok(());
     }
@@ -193,6 +206,7 @@ mod tests {
         assert_eq!(needed.patterns, 4 * (24 * 16 * 577 * 577 + 32 * 32 * 609 * 609));
         assert_eq!(needed.weights, 28_000);
         assert_eq!(Needed::with(&extent, &config, Precision::Bf16).weights, 14_100);
+        assert_eq!(needed.peak() - needed.least(), needed.patterns);
         assert_eq!(needed.pass, 4 * (609 * (6 * 4096 + 2 * 11008) + 2 * 32 * 609 * 609));
     }
 

@@ -1,32 +1,36 @@
 //! OpenFlamingo (Awadalla et al. 2023, arXiv 2308.01390): Flamingo (Alayrac et al. 2022, arXiv 2204.14198) between
-//! models that others published, CLIP's vision encoder and the language model MPT.
+//! models that others published, CLIP's vision encoder and a language model, MPT or GPT-NeoX.
 //!
 //! Its authors publish the trained parts alone. A checkpoint is a folder of
 //!
 //! - `config.json`, which [`OpenFlamingoConfig`] describes;
 //! - `checkpoint.pt`, as it is published;
-//! - `language_model/`, the folder of the MPT, and `vision_encoder/`, the folder of the CLIP, as theirs are.
+//! - `tokenizer.json` and `preprocessor_config.json`, where they aren't those of the frozen parts ([`parts`]);
+//! - `language_model/`, the folder of the language model, and `vision_encoder/`, the folder of the CLIP, as theirs are.
 //!
 //! Names and order of operations follow `open_flamingo/src` in github.com/mlfoundations/open_flamingo, and
-//! transformers' `MptForCausalLM` and `CLIPVisionModel`.
+//! transformers' `MptForCausalLM`, `GPTNeoXForCausalLM` and `CLIPVisionModel`.
 
 mod config;
+mod gpt_neox;
+mod language;
 mod mpt;
+pub mod parts;
 
 pub use config::{HeadsConfig, OpenFlamingoConfig, PerceiverConfig};
+pub use gpt_neox::GptNeoXConfig;
+pub use language::LanguageSizes;
 pub use mpt::{MptAttentionConfig, MptConfig};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
-use super::causal::{attention_rows, fits};
+use super::causal::{attention_rows, fits, positions, positions_in_order};
 use super::idefics::{MediaKeys, Prompt, Writing, image_mask, media, write_on};
 use super::vision_tower::{Tail, VisionTower};
 use crate::error::{Error, Result};
-use crate::nn::{
-    BlockCache, Embedding, GatedCrossAttention, LanguageBlock, LayerNorm, Linear, Media, PerceiverResampler, Scope,
-    Sight,
-};
+use crate::nn::{BlockCache, GatedCrossAttention, Media, PerceiverResampler, Scope};
 use crate::taps::{Point, Site, Taps, Tower};
+use language::{Language, View};
 
 /// What `architectures` of `config.json` says.
 pub const CLASS: &str = "OpenFlamingo";
@@ -38,11 +42,8 @@ pub struct OpenFlamingo {
     resampler: PerceiverResampler,
     frame: Option<Tensor>, // the place of the first frame, [width]
     media: Option<Tensor>, // the places of a text's pictures, [pictures, 1, width]
-    wte: Embedding,
-    blocks: Vec<LanguageBlock>,
+    language: Language,
     gated: Vec<GatedCrossAttention>,
-    norm_f: LayerNorm,
-    head: Linear, // the table of the tokens
 }
 
 impl OpenFlamingo {
@@ -52,31 +53,22 @@ impl OpenFlamingo {
     /// If a weight is missing or has another shape.
     pub fn load(config: OpenFlamingoConfig, scope: &Scope<'_>) -> Result<Self> {
         let (trained, perceiver) = (scope.enter("lang_encoder"), scope.enter("perceiver"));
-        let language = scope.enter("language_model.transformer");
-        let (width, media_width) = (config.language.d_model, config.vision.hidden_size);
+        let (width, media_width) = (config.language.width(), config.vision.hidden_size);
         let heads = (config.cross_attention.heads, config.cross_attention.dim_head);
         let places = |name: &str, count: Option<usize>, each: &[usize]| {
             count.map(|count| perceiver.get(name, &[&[count][..], each].concat())).transpose()
         };
         let frames = places("frame_embs", config.perceiver.max_num_frames, &[media_width])?;
-        let table = table(&config, &trained, &language)?;
-        let blocks = language.enter("blocks");
-        let last = if language.contains("ln_f.weight") { "ln_f" } else { "norm_f" };
         Ok(Self {
             vision: VisionTower::load(&config.vision, Tail::ClassToken, &scope.enter("vision_encoder.vision_model"))?,
             resampler: PerceiverResampler::load_open_flamingo(&perceiver, config.resampler())?,
             frame: frames.map(|frames| frames.get(0)).transpose()?,
             media: places("media_time_embs", config.perceiver.max_num_media, &[1, media_width])?,
-            blocks: (0..config.language.n_layers)
-                .map(|layer| LanguageBlock::load_mpt(&blocks.enter(layer), config.language.block()))
-                .collect::<Result<_>>()?,
+            language: Language::load(&config.language, config.tokens(), &scope.enter("language_model"), &trained)?,
             gated: (1..=config.gated())
-                .map(|count| gated(&trained, count * config.cross_attn_every_n_layers - 1))
+                .map(|count| gated(&config, &trained, count * config.cross_attn_every_n_layers - 1))
                 .map(|scope| GatedCrossAttention::load_open_flamingo(&scope, width, media_width, heads))
                 .collect::<Result<_>>()?,
-            norm_f: LayerNorm::load_without_bias(&language.enter(last), width, config.language.layer_norm_epsilon)?,
-            head: Linear::from_weight(table.clone())?,
-            wte: Embedding::new(table),
             config,
         })
     }
@@ -181,8 +173,7 @@ impl OpenFlamingo {
     pub fn forward(&self, prompt: &Prompt, taps: &mut Taps<'_>) -> Result<Tensor> {
         let (attention, media) = prompt.check(self.config.perceiver.num_latents)?;
         let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
-        let mask = self.config.language.mask(&attention, 0, prompt.ids.device())?;
-        self.decode(&prompt.ids, &mask, Some((&keys, &media)), None, taps)
+        self.decode(&prompt.ids, &self.whole(&attention, prompt.ids.device())?, Some((&keys, &media)), None, taps)
     }
 
     /// The same for pictures that were seen before: `states` `[batch, pictures, latents, vision width]` are those of
@@ -191,11 +182,11 @@ impl OpenFlamingo {
     /// # Errors
     /// If the shapes don't fit each other, an id is unknown, the pass is cancelled, or an observer fails.
     pub fn read(&self, ids: &Tensor, states: &Tensor, image_mask: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        let mask = self.config.language.mask(&attention_rows(ids, None)?, 0, ids.device())?;
+        let view = self.whole(&attention_rows(ids, None)?, ids.device())?;
         let (batch, tokens) = ids.dims2()?;
         fits("image attention mask", image_mask.dims(), &[batch, tokens, states.dim(1)?])?;
         let media = media(image_mask, states.dim(2)?)?;
-        self.decode(ids, &mask, Some((&self.media_keys(states)?, &media)), None, taps)
+        self.decode(ids, &view, Some((&self.media_keys(states)?, &media)), None, taps)
     }
 
     /// Scores of every next token from the language model alone, `[batch, tokens, all tokens]`: no picture, no gated
@@ -205,8 +196,7 @@ impl OpenFlamingo {
     /// If the shapes don't fit, an id is unknown, the pass is cancelled, or an observer fails.
     pub fn language(&self, ids: &Tensor, attention_mask: Option<&Tensor>, taps: &mut Taps<'_>) -> Result<Tensor> {
         let attention = attention_rows(ids, attention_mask)?;
-        let mask = self.config.language.mask(&attention, 0, ids.device())?;
-        self.decode(ids, &mask, None, None, taps)
+        self.decode(ids, &self.whole(&attention, ids.device())?, None, None, taps)
     }
 
     /// Writes on after one text (a batch of one). A new token sees the pictures that the last token of the prompt sees.
@@ -221,12 +211,13 @@ impl OpenFlamingo {
         taps: &mut Taps<'_>,
         on_token: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>> {
-        let sizes = (self.config.perceiver.num_latents, self.blocks.len());
+        let sizes = (self.config.perceiver.num_latents, self.language.blocks.len());
         let (attention, _) = prompt.check(sizes.0)?;
         let keys = self.media_keys(&self.see(&prompt.pixels, taps)?)?;
         write_on(prompt, attention, how, sizes, on_token, |pass| {
-            let mask = self.config.language.mask(pass.attention, pass.past, pass.ids.device())?;
-            self.decode(pass.ids, &mask, Some((&keys, pass.media)), pass.caches, taps)
+            let places = positions(pass.attention, pass.past);
+            let view = self.config.language.view(pass.attention, &places, pass.past, pass.ids.device())?;
+            self.decode(pass.ids, &view, Some((&keys, pass.media)), pass.caches, taps)
         })
     }
 
@@ -236,19 +227,24 @@ impl OpenFlamingo {
         self.gated.iter().map(|block| block.keys(&states)).collect()
     }
 
+    /// What the tokens of whole texts see. transformers counts padding among the positions here, and doesn't when it writes.
+    fn whole(&self, attention: &[Vec<u32>], device: &Device) -> Result<View> {
+        self.config.language.view(attention, &positions_in_order(attention), 0, device)
+    }
+
     /// The language model over `ids` `[batch, queries]`, the last tokens of a text. `caches` holds what its earlier
     /// tokens left, one for each block.
     fn decode(
         &self,
         ids: &Tensor,
-        mask: &Tensor,
+        view: &View,
         pictures: Option<(&MediaKeys, &Media)>,
         mut caches: Option<&mut Vec<BlockCache>>,
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
-        let embedded = self.wte.forward(ids)?; // [batch, queries, width]
+        let embedded = self.language.words.forward(ids)?; // [batch, queries, width]
         let mut x = taps.tap(Site::new(Tower::Decoder, 0, Point::Embed), embedded)?;
-        for (layer, block) in self.blocks.iter().enumerate() {
+        for (layer, block) in self.language.blocks.iter().enumerate() {
             let every = self.config.cross_attn_every_n_layers;
             if let (Some((keys, media)), true) = (pictures, (layer + 1).is_multiple_of(every)) {
                 let at = layer / every;
@@ -257,30 +253,18 @@ impl OpenFlamingo {
                 }
             }
             let cache = caches.as_mut().and_then(|caches| caches.get_mut(layer));
-            let sight = Sight { mask: Some(mask), ..Sight::default() };
-            x = block.forward(x, sight, cache, (Tower::Decoder, layer), taps)?;
+            x = block.forward(x, view.sight(), cache, (Tower::Decoder, layer), taps)?;
         }
-        self.head.forward(&self.norm_f.forward(&x)?)
+        self.language.scores(&x)
     }
-}
-
-/// The table of the tokens, `[all tokens, width]`: the trained one, or the first rows of the language model's.
-fn table(config: &OpenFlamingoConfig, trained: &Scope<'_>, language: &Scope<'_>) -> Result<Tensor> {
-    const NAME: &str = "wte.weight";
-    let (tokens, known, width) = (config.tokens(), config.language.vocab_size, config.language.d_model);
-    let trained = trained.enter("transformer");
-    if trained.contains(NAME) || tokens > known {
-        return trained.get(NAME, &[tokens, width]);
-    }
-    Ok(language.get(NAME, &[known, width])?.narrow(0, 0, tokens)?.contiguous()?)
 }
 
 /// Where the gated cross-attention before a block lies: torch saves it under two names, and published files hold the
 /// one, the other or both.
-fn gated<'a>(trained: &Scope<'a>, layer: usize) -> Scope<'a> {
+fn gated<'a>(config: &OpenFlamingoConfig, trained: &Scope<'a>, layer: usize) -> Scope<'a> {
     let short = trained.enter("gated_cross_attn_layers").enter(layer);
     if short.contains("attn_gate") {
         return short;
     }
-    trained.enter("transformer.blocks").enter(layer).enter("gated_cross_attn_layer")
+    trained.enter(config.language.blocks()).enter(layer).enter("gated_cross_attn_layer")
 }

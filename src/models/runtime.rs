@@ -4,6 +4,7 @@ use candle_core::utils::{cuda_is_available, metal_is_available};
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
+use super::memory::available;
 use crate::error::{Error, Result};
 
 /// How the large matrices of a model are held. What is computed is `f32` with each: a matrix in 16 bits is widened where it is
@@ -114,6 +115,18 @@ impl RuntimeName {
     /// As [`choose`].
     pub fn find(&self) -> Result<Runtime> {
         Ok(Runtime { device: choose(&self.device)?, precision: self.precision })
+    }
+}
+
+/// Memory that is free on `device`, in bytes; `None` where nothing says. An Apple GPU has that of its processor.
+#[must_use]
+pub fn free(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => cuda.cuda_stream().context().mem_get_info().ok().map(|(free, _)| free as u64),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => None,
+        Device::Cpu | Device::Metal(_) => available(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The transformer block of the language models: LLaMA (Touvron et al. 2023, arXiv 2302.13971) with its relatives Mistral
-//! and Qwen2, under IDEFICS and LLaVA too; MPT (MosaicML 2023), under OpenFlamingo; OPT (Zhang et al. 2022, arXiv
-//! 2205.01068) and T5 (Raffel et al. 2019, arXiv 1910.10683), under BLIP-2. They differ in the kinds of their parts and in
-//! the names of their weights.
+//! and Qwen2, under IDEFICS and LLaVA too; MPT (MosaicML 2023) and GPT-NeoX (Black et al. 2022, arXiv 2204.06745), under
+//! OpenFlamingo; OPT (Zhang et al. 2022, arXiv 2205.01068) and T5 (Raffel et al. 2019, arXiv 1910.10683), under BLIP-2. They
+//! differ in the kinds of their parts and in the names of their weights.
 
 use candle_core::Tensor;
 
@@ -73,6 +73,21 @@ pub struct MptShape {
     pub epsilon: f64,
     /// Whether queries and keys are normalised, all heads together.
     pub attention_norms: bool,
+}
+
+/// The sizes of a block of GPT-NeoX.
+#[derive(Clone, Copy, Debug)]
+pub struct GptNeoXShape {
+    /// Length of the vectors.
+    pub width: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Length of the vectors inside the feed-forward part.
+    pub inner: usize,
+    /// Activation of the feed-forward part.
+    pub activation: Activation,
+    /// What layer norm adds to the variance.
+    pub epsilon: f64,
 }
 
 impl LanguageBlock {
@@ -150,6 +165,37 @@ impl LanguageBlock {
             Activation::Gelu,
         );
         Ok(Self::new((attn, norm(norm_1)?), (FeedForward::Plain(mlp), norm(norm_2)?)))
+    }
+
+    /// Reads a block with the weight names of GPT-NeoX: layer norms, biases everywhere, turned queries and keys.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn load_gpt_neox(scope: &Scope<'_>, shape: GptNeoXShape) -> Result<Self> {
+        let GptNeoXShape { width, heads, inner, epsilon, .. } = shape;
+        let (attention, mlp) = (scope.enter("attention"), scope.enter("mlp"));
+        let norm = |name| -> Result<Norm> { Ok(Norm::Layer(LayerNorm::load(&scope.enter(name), width, epsilon)?)) };
+        let stacked = attention.matrix("query_key_value.weight", (3 * width, width))?;
+        let biases = attention.get("query_key_value.bias", &[3 * width])?.contiguous()?;
+        // Query, key and value of a head stand one behind the other, and then those of the next head.
+        let head_width = width / heads;
+        let part = |at: usize| -> Result<Linear> {
+            let rows = (0..heads).flat_map(|head| (0..head_width).map(move |row| (3 * head + at) * head_width + row));
+            let rows: Vec<u32> = rows.map(|row| row as u32).collect();
+            let bias = biases.index_select(&Tensor::new(rows.as_slice(), biases.device())?, 0)?;
+            Linear::new(stacked.rows(&rows)?, bias).turned()
+        };
+        let dense = Linear::load(&attention.enter("dense"), width, width)?;
+        let attention = Attention::new([part(0)?, part(1)?, part(2)?], dense, heads);
+        let mlp = Mlp::new(
+            Linear::load(&mlp.enter("dense_h_to_4h"), width, inner)?,
+            Linear::load(&mlp.enter("dense_4h_to_h"), inner, width)?,
+            shape.activation,
+        );
+        Ok(Self::new(
+            (attention, norm("input_layernorm")?),
+            (FeedForward::Plain(mlp), norm("post_attention_layernorm")?),
+        ))
     }
 
     /// One step of the residual stream `x` `[batch, positions, width]` in block `layer` of `tower`. The keys are those in

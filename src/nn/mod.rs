@@ -36,7 +36,7 @@ pub use cache::{BlockCache, Cache, KeyValue};
 pub use embedding::{Embedding, PatchEmbedding, cut_into_patches};
 pub use gated_cross_attention::{GatedCrossAttention, GatedShape, Media};
 pub use gated_mlp::{FeedForward, GatedMlp};
-pub use language_block::{LanguageBlock, LlamaShape, MptShape, Sight};
+pub use language_block::{GptNeoXShape, LanguageBlock, LlamaShape, MptShape, Sight};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;

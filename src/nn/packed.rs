@@ -107,6 +107,18 @@ impl Packed {
         Ok(Self { first: self.first + first, rows: count, ..self.clone() })
     }
 
+    /// The rows `ids` as a matrix of their own.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn select(&self, ids: &[u32]) -> Result<Self> {
+        let mut data = Vec::with_capacity(ids.len() * self.row_bytes());
+        for id in ids {
+            data.extend_from_slice(self.narrow(*id as usize, 1)?.stored().0);
+        }
+        Ok(Self { data: Arc::new(data), first: 0, rows: ids.len(), ..self.clone() })
+    }
+
     /// The rows `ids`, `[ids, columns]`.
     ///
     /// # Errors

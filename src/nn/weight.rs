@@ -88,6 +88,26 @@ impl Weight {
         })
     }
 
+    /// The rows `ids` as a matrix of their own, which is held in the same precision.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn rows(&self, ids: &[u32]) -> Result<Self> {
+        let chosen = |weight: &Tensor| -> Result<Tensor> {
+            // One number that stands for all, as where weights are only counted, takes no memory and needs none.
+            if weight.stride().first() == Some(&0) {
+                return Ok(weight.narrow(0, 0, ids.len())?);
+            }
+            Ok(weight.contiguous()?.index_select(&Tensor::new(ids, weight.device())?, 0)?)
+        };
+        Ok(match self {
+            Self::Full(weight) => Self::Full(chosen(weight)?),
+            Self::Half(weight) => Self::Half(chosen(weight)?),
+            Self::Packed(packed) => Self::Packed(packed.select(ids)?),
+            Self::Quantized(_) => Self::Full(chosen(&self.widened()?)?),
+        })
+    }
+
     /// All of it as `f32`, `[rows, columns]`.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub fn checkpoint() -> TempDir {
 }
 
 /// The tokenizer of the sticker world with its first words alone.
-fn first_words(count: u64) -> Value {
+pub fn first_words(count: u64) -> Value {
     let mut tokenizer = tokenizer_json();
     let words = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
     words.retain(|_, id| id.as_u64().is_some_and(|id| id < count));

@@ -1,9 +1,9 @@
 """OpenFlamingo: every map, the gates, logits with open and closed gates, greedy writing.
 
 The trained parts (resampler, gated cross-attention) and their order are written out here; the vision encoder is
-transformers' CLIPVisionModel. The language model MPT is written out too, since transformers leaves out the norms of
-queries and keys that MPT-1B has, and the bias that a config asks for; without them it is held against transformers'
-MptForCausalLM.
+transformers' CLIPVisionModel. The language models MPT and GPT-NeoX are written out too, the first since transformers
+leaves out the norms of queries and keys that MPT-1B has, and the bias that a config asks for; without them they are held
+against transformers' MptForCausalLM and GPTNeoXForCausalLM.
 """
 
 import itertools
@@ -15,11 +15,14 @@ from collections import OrderedDict
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel, MptConfig, MptForCausalLM
+from transformers import (CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel, GPTNeoXConfig, GPTNeoXForCausalLM,
+                          MptConfig, MptForCausalLM)
 
 from common import Tower, randomise
 
 WRITTEN = 20
+# From one seed that is tried to the next; not the number of configurations, so that one more leaves the others as they are.
+STEP = 4
 
 CONFIGS = {
     # Before every block; three heads, whose slopes are those of four; one picture; the language model's own table, of
@@ -61,12 +64,46 @@ CONFIGS = {
                   perceiver=dict(num_latents=2, depth=3, heads=1, dim_head=11)),
         trained_table=True, names="short", pictures=[[0, 1], [3, 9]], lengths=[4, 13],
     ),
+    # GPT-NeoX, with both of its tables trained; padding; two pictures; the file's long names.
+    "gpt-neox": dict(
+        neox=dict(hidden_size=24, num_attention_heads=3, num_hidden_layers=4, intermediate_size=40, vocab_size=48,
+                  rotary_pct=1.0, rotary_emb_base=500, use_parallel_residual=False, hidden_act="gelu",
+                  layer_norm_eps=1e-4, max_position_embeddings=64),
+        vision=dict(hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, image_size=12,
+                    patch_size=4, hidden_act="quick_gelu"),
+        ours=dict(cross_attn_every_n_layers=2, vocab_size=51, cross_attention=dict(heads=2, dim_head=8),
+                  perceiver=dict(num_latents=3, depth=2, heads=2, dim_head=6)),
+        trained_table=True, names="long", pictures=[[1, 5], [2, 6]], lengths=[12, 9],
+    ),
+    # GPT-NeoX as it was published, of whose tables some rows are left out; heads of two numbers.
+    "gpt-neox-frozen": dict(
+        neox=dict(hidden_size=10, num_attention_heads=5, num_hidden_layers=3, intermediate_size=16, vocab_size=60,
+                  rotary_pct=1.0, use_parallel_residual=False, hidden_act="gelu_new", max_position_embeddings=64),
+        vision=dict(hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=10,
+                    patch_size=5, hidden_act="quick_gelu"),
+        ours=dict(cross_attn_every_n_layers=1, vocab_size=54, perceiver=dict(num_latents=2, depth=1)),
+        trained_table=False, names="short", torch=torch.float16, pictures=[[0], [3]], lengths=[8, 8],
+    ),
 }
+
+
+def sizes(c):
+    """Width and number of blocks of the language model."""
+    if "neox" in c:
+        return c["neox"]["hidden_size"], c["neox"]["num_hidden_layers"]
+    return c["mpt"]["d_model"], c["mpt"]["n_layers"]
+
+
+def tables(c):
+    """The names of the tables of tokens, as they are read and as they are written."""
+    if "neox" in c:
+        return "gpt_neox.embed_in.weight", "embed_out.weight"
+    return "transformer.wte.weight", "transformer.wte.weight"
 
 
 def trained(rng, c):
     """The trained weights, with OpenFlamingo's short names."""
-    ours, text, seen = c["ours"], c["mpt"]["d_model"], c["vision"]["hidden_size"]
+    ours, (text, layers), seen = c["ours"], sizes(c), c["vision"]["hidden_size"]
     out = OrderedDict()
 
     def matrix(name, rows, columns, sharp=1.0):
@@ -101,8 +138,8 @@ def trained(rng, c):
         feed_forward(f"{layer}.1", seen)
     norm("perceiver.norm", seen)
     heads = dict(heads=8, dim_head=64) | ours.get("cross_attention", {})
-    gates = torch.randn(2 * c["mpt"]["n_layers"], generator=rng)  # one storage for all, as sharded training leaves it
-    for i in range(c["mpt"]["n_layers"]):
+    gates = torch.randn(2 * layers, generator=rng)  # one storage for all, as sharded training leaves it
+    for i in range(layers):
         if (i + 1) % ours["cross_attn_every_n_layers"] == 0:
             layer = f"lang_encoder.gated_cross_attn_layers.{i}"
             out[f"{layer}.attn_gate"], out[f"{layer}.ff_gate"] = gates[2 * i : 2 * i + 1], gates[2 * i + 1 : 2 * i + 2]
@@ -110,12 +147,42 @@ def trained(rng, c):
             attention(f"{layer}.attn", text, seen, **heads)
             feed_forward(f"{layer}.ff", text)
     if c["trained_table"]:
-        out["lang_encoder.transformer.wte.weight"] = 0.7 * torch.randn((ours["vocab_size"], text), generator=rng)
+        for name in dict.fromkeys(tables(c)):
+            out[f"lang_encoder.{name}"] = 0.7 * torch.randn((ours["vocab_size"], text), generator=rng)
+    return out
+
+
+def language_neox(rng, c):
+    """The weights of the language model, with the names of GPT-NeoX."""
+    m, out = c["neox"], OrderedDict()
+    width, inner, head = m["hidden_size"], m["intermediate_size"], m["hidden_size"] // m["num_attention_heads"]
+
+    def norm(name):
+        out[f"{name}.weight"] = 1.0 + 0.3 * torch.randn(width, generator=rng)
+        out[f"{name}.bias"] = 0.3 * torch.randn(width, generator=rng)
+
+    def linear(name, rows, columns):
+        out[f"{name}.weight"] = torch.randn((rows, columns), generator=rng) / math.sqrt(columns)
+        out[f"{name}.bias"] = 0.3 * torch.randn(rows, generator=rng)
+
+    for name in tables(c):
+        out[name] = 0.7 * torch.randn((m["vocab_size"], width), generator=rng)
+    for i in range(m["num_hidden_layers"]):
+        block = f"gpt_neox.layers.{i}"
+        norm(f"{block}.input_layernorm"), norm(f"{block}.post_attention_layernorm")
+        linear(f"{block}.attention.query_key_value", 3 * width, width)
+        out[f"{block}.attention.query_key_value.weight"].unflatten(0, (-1, 3, head))[:, :2] *= math.sqrt(6.0)
+        linear(f"{block}.attention.dense", width, width)
+        linear(f"{block}.mlp.dense_h_to_4h", inner, width)
+        linear(f"{block}.mlp.dense_4h_to_h", width, inner)
+    norm("gpt_neox.final_layer_norm")
     return out
 
 
 def language(rng, c):
-    """The weights of the language model, with the names of MPT."""
+    """The weights of the language model, with its own names."""
+    if "neox" in c:
+        return language_neox(rng, c)
     m, out = c["mpt"], OrderedDict()
     width = m["d_model"]
 
@@ -146,8 +213,8 @@ class Flamingo:
 
     def __init__(self, c, weights, mpt, vision):
         self.c, self.w, self.mpt, self.vision, self.seen = c, weights, mpt, vision, {}
-        self.table = weights.get("lang_encoder.transformer.wte.weight",
-                                 mpt["transformer.wte.weight"][: c["ours"]["vocab_size"]])
+        table = lambda name: weights.get(f"lang_encoder.{name}", mpt[name][: c["ours"]["vocab_size"]])
+        self.tables = tuple(table(name) for name in tables(c))
         self.open = True
 
     def norm(self, name, x):
@@ -203,7 +270,30 @@ class Flamingo:
         added = self.seen[f"{site}.gate_ffn"] = self.w[f"{name}.ff_gate"].tanh() * self.feed_forward(f"{name}.ff", x) * self.open
         return x + added
 
+    def block_neox(self, i, x, bias):
+        name, m = f"gpt_neox.layers.{i}", self.c["neox"]
+        heads, base = m["num_attention_heads"], m.get("rotary_emb_base", 10000)
+        linear = lambda part, x: F.linear(x, self.mpt[f"{name}.{part}.weight"], self.mpt[f"{name}.{part}.bias"])
+        norm = lambda part, x: F.layer_norm(x, x.shape[-1:], self.mpt[f"{name}.{part}.weight"],
+                                            self.mpt[f"{name}.{part}.bias"], m.get("layer_norm_eps", 1e-5))
+        act = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh")}[m["hidden_act"]]
+        self.seen[f"decoder.blocks.{i}.resid_pre"] = x
+        stacked = linear("attention.query_key_value", norm("input_layernorm", x)).unflatten(-1, (heads, 3, -1))
+        q, k, v = (y.transpose(1, 2) for y in stacked.unbind(3))  # [batch, heads, tokens, head width]
+        half = q.shape[-1] // 2
+        angles = self.places[:, None, :, None] * base ** (-torch.arange(half) / half)
+        turn = lambda y: torch.cat([y[..., :half] * angles.cos() - y[..., half:] * angles.sin(),
+                                    y[..., half:] * angles.cos() + y[..., :half] * angles.sin()], -1)
+        scores = bias(turn(q) @ turn(k).mT * q.shape[-1] ** -0.5)
+        pattern = self.seen[f"decoder.blocks.{i}.self_attn.pattern"] = scores.softmax(-1)
+        x = x + linear("attention.dense", (pattern @ v).transpose(1, 2).flatten(2))
+        x = x + linear("mlp.dense_4h_to_h", act(linear("mlp.dense_h_to_4h", norm("post_attention_layernorm", x))))
+        self.seen[f"decoder.blocks.{i}.resid_post"] = x
+        return x
+
     def block(self, i, x, bias):
+        if "neox" in self.c:
+            return self.block_neox(i, x, bias)
         name, m = f"transformer.blocks.{i}", self.c["mpt"]
         w = lambda part: self.mpt[f"{name}.{part}.weight"]
         norm = lambda part, x: F.layer_norm(x, x.shape[-1:], w(part))
@@ -218,28 +308,41 @@ class Flamingo:
         self.seen[f"decoder.blocks.{i}.resid_post"] = x
         return x
 
-    def logits(self, ids, mask, media=None, time=None, table=None):
-        m, table = self.c["mpt"], self.table if table is None else table
-        most, heads, tokens = m.get("alibi_bias_max", 8), m["n_heads"], ids.shape[1]
+    def alibi(self, tokens):
+        """What MPT adds to the scores, [heads, 1, keys]."""
+        m = self.c["mpt"]
+        most, heads = m.get("alibi_bias_max", 8), m["n_heads"]
         power = 2 ** math.ceil(math.log2(heads))
         slopes = [2.0 ** -(most * (i + 1) / power) for i in range(power)]
         slopes = slopes if power == heads else (slopes[1::2] + slopes[::2])[:heads]
-        alibi = torch.tensor(slopes)[:, None, None] * torch.arange(1 - tokens, 1)  # [heads, 1, keys]
+        return torch.tensor(slopes)[:, None, None] * torch.arange(1 - tokens, 1)
+
+    def last_norm(self, x):
+        if "neox" in self.c:
+            name, epsilon = "gpt_neox.final_layer_norm", self.c["neox"].get("layer_norm_eps", 1e-5)
+            return F.layer_norm(x, x.shape[-1:], self.mpt[f"{name}.weight"], self.mpt[f"{name}.bias"], epsilon)
+        return F.layer_norm(x, x.shape[-1:], self.mpt["transformer.norm_f.weight"])
+
+    def logits(self, ids, mask, media=None, time=None, tables=None, writes=False):
+        (read, written), tokens = self.tables if tables is None else tables, ids.shape[1]
+        # transformers counts padding among the positions of a pass, and doesn't when it writes.
+        self.places = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1) if writes else torch.arange(tokens).expand_as(ids)
+        place = 0 if "neox" in self.c else self.alibi(tokens)
         hidden = ~(torch.ones(tokens, tokens).tril().bool() & mask[:, None, None, :].bool())
-        bias = lambda scores: (scores + alibi).masked_fill(hidden, torch.finfo(scores.dtype).min)
-        x = self.seen["decoder.embed"] = table[ids]
+        bias = lambda scores: (scores + place).masked_fill(hidden, torch.finfo(scores.dtype).min)
+        x = self.seen["decoder.embed"] = read[ids]
         every, at = self.c["ours"]["cross_attn_every_n_layers"], 0
-        for i in range(m["n_layers"]):
+        for i in range(sizes(self.c)[1]):
             if media is not None and (i + 1) % every == 0:
                 x, at = self.gated(i, at, x, media, time), at + 1
             x = self.block(i, x, bias)
-        return F.layer_norm(x, x.shape[-1:], self.mpt["transformer.norm_f.weight"]) @ table.T
+        return self.last_norm(x) @ written.T
 
     def write(self, ids, mask, media, time):
         """Greedily, all texts at once; a new token sees the last picture. Also gives by how much each token leads."""
         start, lead = ids.shape[1], math.inf
         for _ in range(WRITTEN):
-            best, token = self.logits(ids, mask, media, time)[:, -1].topk(2)
+            best, token = self.logits(ids, mask, media, time, writes=True)[:, -1].topk(2)
             lead, token = min(lead, (best[:, 0] - best[:, 1]).min().item()), token[:, :1]
             ids, mask = torch.cat([ids, token], 1), torch.cat([mask, torch.ones_like(token)], 1)
             time = torch.cat([time, time[:, -1:]], 1)
@@ -264,11 +367,12 @@ def older(name):
     return name.replace("norm_", "ln_").replace("ffn.up_proj", "mlp.mlp_up").replace("ffn.down_proj", "mlp.mlp_down")
 
 
-def long(name):
+def long(name, c):
     """The name of a gated cross-attention where it stands in its block."""
     start, _, rest = name.partition("gated_cross_attn_layers.")
     layer, _, rest = rest.partition(".")
-    return f"{start}transformer.blocks.{layer}.gated_cross_attn_layer.{rest}" if rest else name
+    blocks = "gpt_neox.layers" if "neox" in c else "transformer.blocks"
+    return f"{start}{blocks}.{layer}.gated_cross_attn_layer.{rest}" if rest else name
 
 
 def one(folder, c, seed):
@@ -278,7 +382,7 @@ def one(folder, c, seed):
     weights, mpt = trained(rng, c), language(rng, c)
     if c.get("half"):
         weights = OrderedDict((name, w.half().float()) for name, w in weights.items())
-    stored = c.get("torch")
+    stored, is_older = c.get("torch"), "mpt" in c and c["mpt"].get("older")
     if stored is not None:
         mpt = OrderedDict((name, w.to(stored).float()) for name, w in mpt.items())
     if c.get("whole"):
@@ -294,18 +398,21 @@ def one(folder, c, seed):
         randomise(vision, seed)
         vision.save_pretrained(folder / "vision_encoder")
 
-    m = {key: value for key, value in c["mpt"].items() if key != "older"}
     path = folder / "language_model"
-    if c["mpt"].get("older"):
+    if is_older:
         path.mkdir(parents=True)
         torch.save(OrderedDict((older(name), w.to(stored)) for name, w in mpt.items()), path / "pytorch_model.bin")
+        m = {key: value for key, value in c["mpt"].items() if key != "older"}
         config = m | dict(architectures=["MosaicGPT"], model_type="mosaic_gpt", mlp_ratio=4, attn_qk_ln=True, alibi=True,
                           attn_clip_qkv=None, softmax_scale=None, no_bias=True, logit_scale=None)
         (path / "config.json").write_text(json.dumps(config, indent=2))
     else:
-        model = MptForCausalLM(MptConfig(**m)).eval()
+        if "neox" in c:
+            model = GPTNeoXForCausalLM._from_config(GPTNeoXConfig(**c["neox"]), attn_implementation="eager").eval()
+        else:
+            model = MptForCausalLM(MptConfig(**c["mpt"])).eval()
         missing, extra = model.load_state_dict(mpt, strict=False)
-        assert missing == ["lm_head.weight"] and not extra
+        assert missing == ([] if "neox" in c else ["lm_head.weight"]) and not extra, (missing, extra)
         model.tie_weights()
         if stored is None:
             model.save_pretrained(path)
@@ -319,9 +426,9 @@ def one(folder, c, seed):
     pixels = torch.randn((2, count, 3, side, side), generator=rng)
     ids, mask = prompts(rng, c)
     flamingo = Flamingo(c, weights, mpt, vision)
-    if not c["mpt"].get("older"):  # what is written out here is MPT
-        some = ids.clamp(max=c["mpt"]["vocab_size"] - 1)
-        ours = flamingo.logits(some, mask, table=mpt["transformer.wte.weight"])
+    if not is_older:  # what is written out here is transformers' own
+        some = ids.clamp(max=c.get("neox", c.get("mpt"))["vocab_size"] - 1)
+        ours = flamingo.logits(some, mask, tables=tuple(mpt[name] for name in tables(c)))
         theirs = model(some, attention_mask=mask).logits
         assert torch.allclose(ours, theirs, atol=2e-5), (ours - theirs).abs().max()
 
@@ -349,7 +456,7 @@ def one(folder, c, seed):
         if c["names"] != "long":
             state[name] = w
         if c["names"] != "short":
-            state[long(name)] = w
+            state[long(name, c)] = w
     if c.get("run"):
         state = OrderedDict((f"module.{name}", w) for name, w in state.items())
         moments = {i: dict(step=torch.tensor(3.0), exp_avg=torch.zeros(2)) for i in range(3)}
@@ -372,4 +479,4 @@ def write(folder):
     folder = folder.with_name("open-flamingo")
     with torch.no_grad():
         for first, (name, c) in enumerate(CONFIGS.items()):
-            next(seed for seed in itertools.count(first, len(CONFIGS)) if one(folder / name, c, seed))
+            next(seed for seed in itertools.count(first, STEP) if one(folder / name, c, seed))

@@ -17,6 +17,8 @@ from transformers import (Blip2Config, Blip2ForConditionalGeneration, Blip2ForIm
                           LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, OPTConfig, SiglipConfig, SiglipModel,
                           T5Config)
 
+import published_open_flamingo
+
 LARGE = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14)
 SMALL_TEXT = dict(hidden_size=512, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=8)
 LARGE_TEXT = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
@@ -104,33 +106,44 @@ def published_names(model, once):
         yield name, list(tensor.shape)
 
 
+def built(kind, config):
+    """The config as a file has it, and the names and shapes of the weights."""
+    with torch.device("meta"):
+        model = kind(config)
+    # Tied weights stand in the files once, under their first name.
+    model.tie_weights()
+    once = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
+    config = dict(config.to_diff_dict(), architectures=[kind.__name__])
+    for value in (config, *[part for part in config.values() if isinstance(part, dict)]):
+        value.pop("transformers_version", None)
+    return config, list(published_names(model, once))
+
+
+def write_index(path, config, names, parts=None):
+    """Writes the index of a model; `parts` are the configs of its frozen parts."""
+    weights, count = {}, 0
+    for key, shape in names:
+        match = re.match(r"(.*?(?:layers?|blocks?)\.)(\d+)(\..*)", key)
+        generic = f"{match[1]}#{match[3]}" if match else key
+        entry = weights.setdefault(generic, [shape, []])
+        assert entry[0] == shape, key
+        if match:
+            entry[1].append(int(match[2]))
+        count += torch.Size(shape).numel()
+    lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(entry)}" for key, entry in sorted(weights.items()))
+    parts = f'  "parts": {json.dumps(parts, sort_keys=True)},\n' if parts else ""
+    path.write_text(f'{{\n  "config": {json.dumps(config, sort_keys=True)},\n{parts}  "numbers": {count},\n'
+                    f'  "weights": {{\n{lines}\n  }}\n}}\n')
+    print(f"{path.stem}: {len(weights)} names, {count:,} numbers")
+
+
 def write(folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in PUBLISHED.items():
-        kind, config = make()
-        with torch.device("meta"):
-            model = kind(config)
-        # Tied weights stand in the files once, under their first name.
-        model.tie_weights()
-        once = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
-        weights, count = {}, 0
-        for key, shape in published_names(model, once):
-            parts = re.match(r"(.*?(?:layers?|blocks?)\.)(\d+)(\..*)", key)
-            generic = f"{parts[1]}#{parts[3]}" if parts else key
-            entry = weights.setdefault(generic, [shape, []])
-            assert entry[0] == shape, key
-            if parts:
-                entry[1].append(int(parts[2]))
-            count += torch.Size(shape).numel()
-        config = dict(config.to_diff_dict(), architectures=[kind.__name__])
-        for value in (config, *[part for part in config.values() if isinstance(part, dict)]):
-            value.pop("transformers_version", None)
-        lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(entry)}" for key, entry in sorted(weights.items()))
-        (folder / f"{name}.json").write_text(
-            f'{{\n  "config": {json.dumps(config, sort_keys=True)},\n  "numbers": {count},\n'
-            f'  "weights": {{\n{lines}\n  }}\n}}\n')
-        print(f"{name}: {len(weights)} names, {count:,} numbers")
+        write_index(folder / f"{name}.json", *built(*make()))
+    for name, *index in published_open_flamingo.models(built):
+        write_index(folder / f"{name}.json", *index)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@
 
 mod blob;
 mod files;
+mod parts;
 mod request;
 mod retry;
 mod settings;
 mod store;
 
 pub use files::{Checksum, RemoteFile};
+pub use parts::Others;
 pub use retry::{Wait, wait};
 pub use settings::Settings;
 
@@ -55,7 +57,9 @@ pub struct Plan {
     pub class: String,
     /// The files that Alignscope reads.
     pub files: Vec<RemoteFile>,
-    /// Their length together, in bytes.
+    /// What else belongs to it and lies elsewhere.
+    pub others: Others,
+    /// The length of all of it, in bytes.
     pub bytes: u64,
     /// What isn't here yet of that, in bytes.
     pub missing: u64,
@@ -130,13 +134,29 @@ impl Hub {
     /// what makes no sense, or if it is cancelled.
     pub fn ask(&self, name: &str, cancel: &CancelToken) -> Result<Plan> {
         files::check_name(name)?;
+        if let Some(assembly) = parts::assembly(name)? {
+            return self.ask_assembled(name, assembly, cancel);
+        }
+        let (plan, class) = self.ask_one(name, cancel)?;
+        if MODELS.iter().any(|family| family.class == class) {
+            return Ok(plan);
+        }
+        Err(Error::unusable(
+            format!("'{name}' is a '{class}', which Alignscope doesn't open"),
+            format!("choose a model of another class; {} says more of this one", self.page(name)),
+        ))
+    }
+
+    /// The same of one repository, whatever class it is of, which is given, too.
+    fn ask_one(&self, name: &str, cancel: &CancelToken) -> Result<(Plan, String)> {
         let about = self.about(name, cancel)?;
         let store = Store::new(&self.settings.cache, name);
         let fetch = |file: &RemoteFile| {
             self.fetch((name, &about.commit), &store, file, cancel, &mut |_, _| ())?;
             Ok::<PathBuf, Error>(store.place(file, &about.commit))
         };
-        let class = self.class(name, &fetch(&about.config()?)?)?;
+        let config = read_json(&fetch(&about.config()?)?)?;
+        let class = Checkpoint { folder: PathBuf::from(name), config, gguf: None }.class().to_owned();
         let mut chosen = about.companions()?;
         chosen.extend(match about.weights()? {
             files::Weights::Single(file) => vec![file],
@@ -147,10 +167,21 @@ impl Hub {
                 std::iter::once(index).chain(parts).collect()
             }
         });
-        let bytes = total(chosen.iter().map(|file| file.bytes))?;
-        let missing = total(chosen.iter().map(|file| store.missing(file, &about.commit)))?;
+        Ok((self.plan(name, (about.commit, class.clone()), chosen, Others::default())?, class))
+    }
+
+    /// What there is to load, and how much of it isn't here.
+    fn plan(
+        &self,
+        name: &str,
+        (commit, class): (String, String),
+        files: Vec<RemoteFile>,
+        others: Others,
+    ) -> Result<Plan> {
+        let store = Store::new(&self.settings.cache, name);
+        let (bytes, missing) = parts::lengths(&store, &commit, &files, &others)?;
         let free = store::free(&self.settings.cache);
-        Ok(Plan { name: name.to_owned(), commit: about.commit, class, files: chosen, bytes, missing, free })
+        Ok(Plan { name: name.to_owned(), commit, class, files, others, bytes, missing, free })
     }
 
     /// Loads what isn't here yet, and returns the folder of the checkpoint.
@@ -159,23 +190,31 @@ impl Hub {
     /// If there is no room, if the hub can't be reached or sends something else than it said, or if it is cancelled. What was
     /// loaded stays, and the next call goes on from there.
     pub fn load(&self, plan: &Plan, cancel: &CancelToken, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
-        let store = Store::new(&self.settings.cache, &plan.name);
-        let missing = total(plan.files.iter().map(|file| store.missing(file, &plan.commit)))?;
-        Plan { missing, free: store::free(&self.settings.cache), ..plan.clone() }.check_room()?;
+        let store = |plan: &Plan| Store::new(&self.settings.cache, &plan.name);
+        let missing = |plan: &Plan| total(plan.files.iter().map(|file| store(plan).missing(file, &plan.commit)));
+        let all = plan.all().map(missing).collect::<Result<Vec<_>>>()?;
+        let free = store::free(&self.settings.cache);
+        Plan { missing: total(all.into_iter())?, free, ..plan.clone() }.check_room()?;
         let mut before = 0;
-        for file in &plan.files {
-            self.fetch((&plan.name, &plan.commit), &store, file, cancel, &mut |done, pause| {
-                progress(Progress { file: file.name.clone(), done: before + done, all: plan.bytes, pause });
-            })?;
-            before += file.bytes;
+        for plan_of_one in plan.all() {
+            for file in &plan_of_one.files {
+                let place = (plan_of_one.name.as_str(), plan_of_one.commit.as_str());
+                self.fetch(place, &store(plan_of_one), file, cancel, &mut |done, pause| {
+                    progress(Progress { file: file.name.clone(), done: before + done, all: plan.bytes, pause });
+                })?;
+                before += file.bytes;
+            }
         }
-        // The config comes last: with it, the folder counts as a checkpoint.
-        let (config, others): (Vec<_>, Vec<_>) = plan.files.iter().partition(|file| file.name == files::CONFIG);
-        for file in others.into_iter().chain(config) {
-            store.link(file, &plan.commit, cancel)?;
+        for plan in plan.all() {
+            // The config comes last: with it, the folder counts as a checkpoint.
+            let (config, others): (Vec<_>, Vec<_>) = plan.files.iter().partition(|file| file.name == files::CONFIG);
+            for file in others.into_iter().chain(config) {
+                store(plan).link(file, &plan.commit, cancel)?;
+            }
+            self.put_together(plan)?;
+            store(plan).point_main_to(&plan.commit)?;
         }
-        store.point_main_to(&plan.commit)?;
-        Ok(store.snapshot(&plan.commit))
+        Ok(store(plan).snapshot(&plan.commit))
     }
 
     /// The address of the hub, without a slash at its end.
@@ -206,19 +245,6 @@ impl Hub {
                 Err(failure) => self.pause(tries.pause(failure, false, self.address())?, cancel)?,
             }
         }
-    }
-
-    /// The class that a config names, if Alignscope opens it.
-    fn class(&self, name: &str, config: &Path) -> Result<String> {
-        let checkpoint = Checkpoint { folder: PathBuf::from(name), config: read_json(config)?, gguf: None };
-        let class = checkpoint.class().to_owned();
-        if MODELS.iter().any(|family| family.class == class) {
-            return Ok(class);
-        }
-        Err(Error::unusable(
-            format!("'{name}' is a '{class}', which Alignscope doesn't open"),
-            format!("choose a model of another class; {} says more of this one", self.page(name)),
-        ))
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Store {
 impl Store {
     /// The folders of the model `name`, which was checked.
     pub fn new(cache: &Path, name: &str) -> Self {
-        let folder = format!("models--{}", name.replace('/', "--"));
+        let folder = folder_of(name);
         Self { model: cache.join(&folder), locks: cache.join(".locks").join(folder) }
     }
 
@@ -99,6 +99,18 @@ impl Store {
         lay().map_err(|error| Error::io("write", &pointer, &error))
     }
 
+    /// Lets `folder` in the revision `commit` lead to the revision `other` of the model `name`. What a person put there stays.
+    pub fn lead_to(&self, folder: &str, commit: &str, name: &str, other: &str) -> Result<()> {
+        let link = self.snapshot(commit).join(folder);
+        let target: PathBuf = ["..", "..", "..", &folder_of(name), "snapshots", other].iter().collect();
+        match fs::symlink_metadata(&link) {
+            Ok(about) if !about.is_symlink() => return Ok(()),
+            Ok(_) => fs::remove_file(&link).map_err(|error| Error::io("write", &link, &error))?,
+            Err(_) => {}
+        }
+        symlink_folder(&target, &link).map_err(|error| Error::io("write", &link, &error))
+    }
+
     /// Says that `main` is at a revision.
     pub fn point_main_to(&self, commit: &str) -> Result<()> {
         files::write(&self.model.join("refs").join("main"), commit.as_bytes())
@@ -109,6 +121,11 @@ impl Store {
         let folder = self.model.join("blobs");
         make_folder(&folder).map_err(|error| Error::io("write", &folder, &error))
     }
+}
+
+/// The folder of a model in the cache.
+fn folder_of(name: &str) -> String {
+    format!("models--{}", name.replace('/', "--"))
 }
 
 /// Lays a content under its name: as a relative link, else as a second name of the same file; where the disk knows
@@ -122,6 +139,16 @@ fn lay(symlink: fn(&Path, &Path) -> io::Result<()>, blob: &Path, pointer: &Path)
 #[cfg(unix)]
 fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(unix)]
+fn symlink_folder(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(windows)]
+fn symlink_folder(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_dir(target, link)
 }
 
 #[cfg(windows)]

@@ -18,7 +18,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mpt::MptConfig;
+use super::language::LanguageSizes;
 use crate::error::Result;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::clip::vision_config;
@@ -48,7 +48,7 @@ pub struct OpenFlamingoConfig {
     pub perceiver: PerceiverConfig,
     /// The language model, from `language_model/config.json`.
     #[serde(skip)]
-    pub language: MptConfig,
+    pub language: LanguageSizes,
     /// The vision encoder, from `vision_encoder/config.json`.
     #[serde(skip)]
     pub vision: VisionTowerConfig,
@@ -105,11 +105,11 @@ impl OpenFlamingoConfig {
     /// If a file is missing, or a value has the wrong type or makes no sense.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let mut config: Self = checkpoint.parse(&checkpoint.config)?;
-        config.language = MptConfig::read(&Checkpoint::open(&checkpoint.folder.join("language_model"))?)?;
+        config.language = LanguageSizes::read(&Checkpoint::open(&checkpoint.folder.join("language_model"))?)?;
         config.vision = vision_config(&Checkpoint::open(&checkpoint.folder.join("vision_encoder"))?)?;
         let perceiver = &config.perceiver;
         checkpoint.check_sizes(&[
-            ("cross_attn_every_n_layers", config.cross_attn_every_n_layers, config.language.n_layers),
+            ("cross_attn_every_n_layers", config.cross_attn_every_n_layers, config.language.layers()),
             ("vocab_size", config.tokens(), 1 << 20),
             ("cross_attention heads", config.cross_attention.heads, 256),
             ("cross_attention dim_head", config.cross_attention.dim_head, 1 << 12),
@@ -135,13 +135,13 @@ impl OpenFlamingoConfig {
     /// Number of tokens, with those that OpenFlamingo added.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.vocab_size.unwrap_or(self.language.vocab_size)
+        self.vocab_size.unwrap_or(self.language.vocab_size())
     }
 
     /// Number of gated cross-attentions.
     #[must_use]
     pub fn gated(&self) -> usize {
-        self.language.n_layers / self.cross_attn_every_n_layers
+        self.language.layers() / self.cross_attn_every_n_layers
     }
 
     /// The sizes of the resampler.
