@@ -1,12 +1,13 @@
-//! One pass with every attention map recorded, over and over, for `tests/reference/bench.py`, which runs the same pass in Python's
+//! One pass with every attention map recorded, or one text written, over and over, for `tests/reference/bench.py`, which runs the same pass in Python's
 //! transformers in turns with it:
 //!
 //! ```text
 //! cargo bench --bench against_transformers -- FOLDER
 //! ```
 //!
-//! Reads `pass` from the standard input, makes one, and answers its milliseconds; `peak` answers the most memory that the program
-//! has held, in bytes. The first line says how long opening the checkpoint took.
+//! Reads `pass` from the standard input, makes one, and answers its milliseconds; `write` writes a text about the picture and answers
+//! the milliseconds from its first token to its last, and how many tokens there are; `peak` answers the most memory that the
+//! program has held, in bytes. The first line says how long opening the checkpoint took.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -16,12 +17,16 @@ use alignscope::Result;
 use alignscope::models::Model;
 use alignscope::models::blip::BlipHead;
 use alignscope::models::checkpoint::Checkpoint;
+use alignscope::models::generate::Greedy;
+use alignscope::models::llava::Llava;
 use alignscope::nn::Fusion;
 use alignscope::taps::{Recorder, SitePattern, Taps};
 use candle_core::{Device, Tensor};
 
 /// Tokens of the text beside the picture, as in the script.
 const TOKENS: usize = 16;
+/// The longest text that is written.
+const WRITTEN: usize = 33;
 
 fn main() -> Result<()> {
     let folder = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
@@ -41,6 +46,10 @@ fn main() -> Result<()> {
                 let begin = Instant::now();
                 let maps = pass(&model, &pixels)?;
                 answer(&format!("{:.3} {maps}", begin.elapsed().as_secs_f64() * 1000.0));
+            }
+            "write" => {
+                let (milliseconds, tokens) = write(&model, &pixels)?;
+                answer(&format!("{milliseconds:.3} {tokens}"));
             }
             "peak" => answer(&peak().to_string()),
             _ => break,
@@ -77,18 +86,47 @@ fn pass(model: &Model, pixels: &Tensor) -> Result<usize> {
             model.embed_image(&states, None, &mut taps)?;
         }
         Model::Projector(model) => {
-            let features = model.see(pixels, &mut taps)?;
-            let projected = model.project(&features)?;
-            let places = vec![model.placeholder(); projected.dim(1)?];
-            let all = [places, (0..TOKENS as u32).map(|at| 1000 + at).collect()].concat();
-            let ids = Tensor::from_slice(&all, (1, all.len()), &Device::Cpu)?;
-            let inputs = model.inputs(&ids, Some(&projected))?;
+            let inputs = row(model, pixels, &mut taps)?;
             model.language().logits(&inputs, None, None, &mut taps)?;
         }
         _ => {}
     }
     drop(taps);
     Ok(recorder.finish().activations.values().map(|array| array.data.len()).sum())
+}
+
+/// Writes a text about the picture; milliseconds from its first token on, and how many tokens came after that.
+fn write(model: &Model, pixels: &Tensor) -> Result<(f64, usize)> {
+    let mut came = Vec::new();
+    let mut on_token = |_| {
+        came.push(Instant::now());
+        true
+    };
+    let (how, taps) = (Greedy { max_new_tokens: WRITTEN, cached: true }, &mut Taps::none());
+    match model {
+        Model::Blip(model) => {
+            let states = model.vision().forward(pixels, taps)?;
+            if let BlipHead::Captioning(decoder) = model.head() {
+                decoder.generate(&[], &states, how, taps, &mut on_token)?;
+            }
+        }
+        Model::Projector(model) => {
+            let inputs = row(model, pixels, taps)?;
+            model.language().generate(&inputs, None, how.into(), taps, &mut on_token)?;
+        }
+        _ => {}
+    }
+    let (Some(first), Some(last)) = (came.first(), came.last()) else { return Ok((0.0, 0)) };
+    Ok(((*last - *first).as_secs_f64() * 1000.0, came.len() - 1))
+}
+
+/// What the language model of a LLaVA reads: the picture, and a text behind it.
+fn row(model: &Llava, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+    let features = model.see(pixels, taps)?;
+    let projected = model.project(&features)?;
+    let places = vec![model.placeholder(); projected.dim(1)?];
+    let all = [places, (0..TOKENS as u32).map(|at| 1000 + at).collect()].concat();
+    model.inputs(&Tensor::from_slice(&all, (1, all.len()), &Device::Cpu)?, Some(&projected))
 }
 
 /// The most memory that this process has held, in bytes.

@@ -2,10 +2,12 @@
 
     cargo bench --no-run --bench against_transformers
     .venv/bin/python tests/reference/bench.py clip-vit-base-patch32 blip-image-captioning-base
+    .venv/bin/python tests/reference/bench.py --write blip-image-captioning-base llava-like-1b
 
 Each name is one of `published.py`, or `llava-like-1b`. A checkpoint with random weights at its true size is written to a
 temporary folder, and both programs open it. Printed are the medians of interleaved passes, the spread, the peak of the
-memory that each process held, and ratios (Alignscope / transformers: below one, Alignscope is faster or smaller).
+memory that each process held, and ratios (Alignscope / transformers: below one, Alignscope is faster or smaller). With
+`--write` both write a text with a cache, and tokens a second are printed (above one, Alignscope is faster).
 """
 
 import argparse
@@ -26,6 +28,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from published import LARGE, PUBLISHED
 
 TOKENS = 16
+WRITTEN = 33
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -87,6 +90,40 @@ def passes(model):
             "LlavaForConditionalGeneration": llava}[kind]
 
 
+def writer(model):
+    """A function that writes a text about the picture; when each of its tokens came."""
+    from transformers.generation.streamers import BaseStreamer
+
+    class Times(BaseStreamer):
+        def put(self, value):
+            self.came.append(time.perf_counter())
+
+        def end(self):
+            pass
+
+    side = model.config.vision_config.image_size
+    pixels, times = torch.randn(1, 3, side, side), Times()
+    ids = torch.arange(1000, 1000 + TOKENS)[None]
+    how = dict(max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False, streamer=times, use_cache=True)
+
+    def blip():
+        model.generate(pixels, **how)
+
+    def llava():
+        patches = (side // model.config.vision_config.patch_size) ** 2
+        places = torch.full((1, patches), model.config.image_token_id)
+        model.generate(input_ids=torch.cat([places, ids], 1), pixel_values=pixels, **how)
+
+    def run(write):
+        times.came = []
+        write()
+        came = times.came[-WRITTEN:]  # the prompt may come first, at once
+        return came[-1] - came[0], len(came) - 1
+
+    write = {"BlipForConditionalGeneration": blip, "LlavaForConditionalGeneration": llava}.get(type(model).__name__)
+    return write and (lambda: run(write))
+
+
 def serve(folder):
     """This script as the other side of the turns: the same protocol as the Rust program."""
     begin = time.perf_counter()
@@ -101,6 +138,9 @@ def serve(folder):
                 begin = time.perf_counter()
                 maps = one()
                 print(f"{(time.perf_counter() - begin) * 1000:.3f} {maps}", flush=True)
+            elif line.strip() == "write":
+                seconds, tokens = writer(model)()
+                print(f"{seconds * 1000:.3f} {tokens}", flush=True)
             elif line.strip() == "peak":
                 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
             else:
@@ -133,7 +173,7 @@ class Side:
         self.process.wait()
 
 
-def compare(name, turns, threads):
+def compare(name, turns, threads, write):
     program = max(glob.glob(str(ROOT / "target/release/deps/against_transformers-*")), key=os.path.getmtime)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
@@ -141,24 +181,28 @@ def compare(name, turns, threads):
         sides = {"alignscope": Side([program, str(folder)], threads),
                  "transformers": Side([sys.executable, __file__, "--serve", str(folder)], threads)}
         times = {key: [] for key in sides}
-        maps = {}
+        counts = {}
         for turn in range(turns + 1):
             for key, side in sides.items():
-                milliseconds, maps[key] = side.ask("pass").split()
+                milliseconds, counts[key] = map(float, side.ask("write" if write else "pass").split())
                 if turn > 0:  # the first warms up
-                    times[key].append(float(milliseconds))
+                    times[key].append(counts[key] / milliseconds * 1000 if write else milliseconds)
         peaks = {key: int(side.ask("peak")) for key, side in sides.items()}
         ready = {key: side.from_start for key, side in sides.items()}
         [side.end() for side in sides.values()]
     ours, theirs = (statistics.median(times[key]) for key in sides)
-    spread = {key: f"{min(values):.0f}-{max(values):.0f}" for key, values in times.items()}
-    print(f"| `{name}` | {ours:.0f} ({spread['alignscope']}) | {theirs:.0f} ({spread['transformers']}) | {ours / theirs:.2f} "
-          f"| {peaks['alignscope'] / 2**30:.2f} / {peaks['transformers'] / 2**30:.2f} "
-          f"| {peaks['alignscope'] / peaks['transformers']:.2f} "
-          f"| {ready['alignscope']:.1f} / {ready['transformers']:.1f} | {ready['alignscope'] / ready['transformers']:.2f} |",
-          flush=True)
-    if maps["alignscope"] != maps["transformers"]:
-        print(f"  numbers of attention differ: {maps}", flush=True)
+    digits = 1 if write else 0
+    spread = {key: f"{min(values):.{digits}f}-{max(values):.{digits}f}" for key, values in times.items()}
+    line = (f"| `{name}` | {ours:.{digits}f} ({spread['alignscope']}) | {theirs:.{digits}f} ({spread['transformers']}) "
+            f"| {ours / theirs:.2f} |")
+    if not write:
+        line += (f" {peaks['alignscope'] / 2**30:.2f} / {peaks['transformers'] / 2**30:.2f} "
+                 f"| {peaks['alignscope'] / peaks['transformers']:.2f} "
+                 f"| {ready['alignscope']:.1f} / {ready['transformers']:.1f} "
+                 f"| {ready['alignscope'] / ready['transformers']:.2f} |")
+    print(line, flush=True)
+    if counts["alignscope"] != counts["transformers"]:
+        print(f"  numbers of attention, or of tokens, differ: {counts}", flush=True)
 
 
 if __name__ == "__main__":
@@ -166,6 +210,7 @@ if __name__ == "__main__":
     arguments.add_argument("names", nargs="*")
     arguments.add_argument("--turns", type=int, default=9)
     arguments.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments.add_argument("--write", action="store_true", help="tokens a second instead of passes")
     arguments.add_argument("--serve")
     arguments = arguments.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -174,7 +219,10 @@ if __name__ == "__main__":
         raise SystemExit
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {arguments.threads} threads, "
           f"{arguments.turns} turns\n")
-    print("| checkpoint | Alignscope, ms | transformers, ms | ratio | memory, GiB | ratio | until ready, s | ratio |")
-    print("|---|---|---|---|---|---|---|---|")
+    if arguments.write:
+        print("| checkpoint | Alignscope, tokens/s | transformers, tokens/s | ratio |\n|---|---|---|---|")
+    else:
+        print("| checkpoint | Alignscope, ms | transformers, ms | ratio | memory, GiB | ratio | until ready, s | ratio |")
+        print("|---|---|---|---|---|---|---|---|")
     for name in arguments.names:
-        compare(name, arguments.turns, arguments.threads)
+        compare(name, arguments.turns, arguments.threads, arguments.write)
