@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use alignscope::Result;
+use alignscope::cli::allocator;
 use alignscope::models::Model;
 use alignscope::models::blip::BlipHead;
 use alignscope::models::checkpoint::Checkpoint;
@@ -23,12 +24,17 @@ use alignscope::nn::Fusion;
 use alignscope::taps::{Recorder, SitePattern, Taps};
 use candle_core::{Device, Tensor};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+
 /// Tokens of the text beside the picture, as in the script.
 const TOKENS: usize = 16;
 /// The longest text that is written.
 const WRITTEN: usize = 33;
 
 fn main() -> Result<()> {
+    allocator::keep_freed();
     let folder = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let Some(folder) = folder else {
         println!("name the folder of a checkpoint");

@@ -1,23 +1,11 @@
 //! The program: opens the window, or runs one subcommand.
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use alignscope::cli::{self, allocator};
 
-/// Keeps freed memory for the next step instead of returning it to the system.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// `mi_option_purge_delay` in mimalloc's header, for which the crate has no name.
-const PURGE_DELAY: mi_option_t = 15;
-/// How long freed memory is kept, in milliseconds. The second that is usual is less than a training step takes on a slow
-/// machine, and fetching a step's memory from the system again cost a third of it (measured on two cores: 19 pictures a second
-/// of Flamingo, and 30 with this).
-const KEPT: std::ffi::c_long = 30_000;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> std::process::ExitCode {
-    // SAFETY: a plain call that sets a number; nothing else runs yet.
-    #[expect(unsafe_code, reason = "the allocator's options have no safe interface")]
-    unsafe {
-        mi_option_set(PURGE_DELAY, KEPT);
-    }
-    alignscope::cli::main()
+    allocator::keep_freed();
+    cli::main()
 }

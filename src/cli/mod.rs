@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod allocator;
 mod board;
 mod eval;
 mod models;

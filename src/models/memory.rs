@@ -49,6 +49,11 @@ impl Needed {
         self.with_patterns(0)
     }
 
+    /// The most until it is open.
+    fn opened(&self) -> u64 {
+        self.program.saturating_add(self.weights).saturating_add(self.kept).saturating_add(self.reading)
+    }
+
     fn with_patterns(&self, patterns: u64) -> u64 {
         let most = self.reading.max(self.pass.saturating_add(patterns));
         self.program.saturating_add(self.weights).saturating_add(self.kept).saturating_add(most)
@@ -157,33 +162,50 @@ pub fn available() -> Option<u64> {
     Some(system.available_memory()).filter(|bytes| *bytes > 0)
 }
 
-/// Refuses a checkpoint that can't fit into the memory of its device, and says what would.
+/// Refuses a checkpoint whose weights can't fit into the memory of its device, and says what would.
 ///
 /// # Errors
-/// If it can't fit, or its files can't be looked at.
+/// If they can't fit, or its files can't be looked at.
 pub fn check(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<()> {
-    let Some(available) = free(&runtime.device) else { return Ok(()) };
+    let Some(free) = free(&runtime.device) else { return Ok(()) };
     let extent = extent(&checkpoint.folder)?;
     // A list that promises more numbers than its files have bits is wrong; reading them says which tensor.
     if extent.parameters as u64 > extent.bytes.saturating_mul(8) {
         return Ok(());
     }
-    let needed = |precision| Needed::with(&extent, &checkpoint.config, precision).least();
-    if needed(runtime.precision) <= available {
+    let needed = |precision| Needed::with(&extent, &checkpoint.config, precision).opened();
+    if needed(runtime.precision) <= free {
         return Ok(());
     }
-    let say = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let half = needed(Precision::F16);
-    let remedy = if runtime.precision.half().is_none() && half <= available {
+    let remedy = if runtime.precision.half().is_none() && half <= free {
         format!("hold its weights in 16 bits (--precision f16), which takes {}", say(half))
     } else if checkpoint.gguf.is_some() {
         "use a file that is quantized to fewer bits, or close other programs".to_owned()
     } else {
         "use a quantized GGUF file of it, a smaller checkpoint, or close other programs".to_owned()
     };
-    let problem =
-        format!("the checkpoint needs about {}, and {} are free", say(needed(runtime.precision)), say(available));
+    let problem = format!("the checkpoint needs about {}, and {} are free", say(needed(runtime.precision)), say(free));
     Err(Error::unusable(problem, remedy).at(&checkpoint.folder))
+}
+
+/// Refuses an open checkpoint over whose pictures no pass can be made in the memory that is left. Its config was found to make
+/// sense by then, so that what is absurd in it has been named.
+///
+/// # Errors
+/// If it can't, or its files can't be looked at.
+pub fn check_pass(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<()> {
+    let Some(free) = free(&runtime.device) else { return Ok(()) };
+    let needed = Needed::of(checkpoint, runtime.precision)?.pass;
+    if needed <= free {
+        return Ok(());
+    }
+    let problem = format!("a pass over a picture needs about {}, and {} are free", say(needed), say(free));
+    Err(Error::unusable(problem, "use a smaller checkpoint, or close other programs").at(&checkpoint.folder))
+}
+
+fn say(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 #[cfg(test)]

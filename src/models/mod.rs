@@ -200,6 +200,7 @@ impl Model {
         memory::check(checkpoint, &runtime)?;
         let weights = Weights::open(&checkpoint.folder, &runtime)?;
         let model = (family.load)(checkpoint, &Scope::root(&weights))?;
+        memory::check_pass(checkpoint, &runtime)?;
         Ok((model, weights.parameter_count()))
     }
 }

@@ -171,8 +171,8 @@ impl Weights {
         (is_gguf && !self.contains(name)).then_some(left_out)
     }
 
-    /// The bytes of a tensor with their type, once its shape was checked; the file is that which holds it.
-    fn stored(&self, name: &str, shape: &[usize]) -> Result<(&WeightFile, Vec<u8>, Kind)> {
+    /// The file that holds a tensor, its name there and its type, once its shape was checked.
+    fn place<'a>(&self, name: &'a str, shape: &[usize]) -> Result<(&WeightFile, &'a str, Kind)> {
         let found = self.files.iter().find_map(|file| {
             let inner = file.inner(name)?;
             file.content.info(inner).map(|info| (file, inner, info))
@@ -201,8 +201,7 @@ impl Weights {
             .at(&file.path)
         })?;
         check_memory(name, shape).map_err(|error| error.at(&file.path))?;
-        let bytes = file.data(inner)?;
-        Ok((file, bytes, kind))
+        Ok((file, inner, kind))
     }
 }
 
@@ -211,10 +210,12 @@ impl Parameters for Weights {
         if let Some(neutral) = self.neutral(name) {
             return Ok(Tensor::full(neutral, shape, &self.runtime.device)?);
         }
-        let (file, bytes, kind) = self.stored(name, shape)?;
+        let (file, inner, kind) = self.place(name, shape)?;
         let numbers = match kind {
-            Kind::Plain(dtype) => Tensor::from_vec(widened(&bytes, dtype), shape, &Device::Cpu)?,
+            Kind::Plain(DType::F32) => Tensor::from_vec(file.numbers(inner)?, shape, &Device::Cpu)?,
+            Kind::Plain(dtype) => Tensor::from_vec(widened(&file.data(inner)?, dtype), shape, &Device::Cpu)?,
             Kind::Blocks(kind) => {
+                let bytes = file.data(inner)?;
                 let columns = shape.last().copied().unwrap_or(1);
                 let packed = Packed::new(bytes, kind, (shape.iter().product::<usize>() / columns.max(1), columns));
                 packed.map_err(|_| not_finite(name).at(&file.path))?.widened()?.reshape(shape)?
@@ -232,7 +233,8 @@ impl Parameters for Weights {
         if rows.saturating_mul(columns) < SMALL || half.is_none() && !in_blocks() {
             return self.get(name, &[rows, columns]).map(Weight::Full);
         }
-        let (file, bytes, kind) = self.stored(name, &[rows, columns])?;
+        let (file, inner, kind) = self.place(name, &[rows, columns])?;
+        let bytes = file.data(inner)?;
         let packed = match (kind, half) {
             // What takes less than 16 bits stays as it is.
             (Kind::Blocks(kind), _) => Packed::new(bytes, kind, (rows, columns)),
@@ -322,19 +324,39 @@ impl WeightFile {
         match &self.content {
             Content::Safetensors(header) => {
                 let (start, end) = header.metadata.info(name).map_or((0, 0), |info| info.data_offsets);
-                let mut bytes = Vec::with_capacity(end - start);
-                let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start((header.start + start) as u64))
-                    .and_then(|_| file.by_ref().take((end - start) as u64).read_to_end(&mut bytes))
-                    .map_err(|error| Error::io("read", &self.path, &error))?;
-                if bytes.len() < end - start {
-                    return Err(Error::unusable("the file changed while it was read", "try again").at(&self.path));
-                }
+                let mut bytes = vec![0; end - start];
+                self.fill(header.start + start, &mut bytes)?;
                 Ok(bytes)
             }
             Content::Torch(torch) => torch.bytes(&self.path, name),
             Content::Gguf(gguf) => gguf.bytes(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), name),
         }
+    }
+}
+
+impl WeightFile {
+    /// The numbers of a tensor that is here as `f32`. They are read to where they stay; what is read as bytes takes memory twice.
+    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        match &self.content {
+            Content::Safetensors(header) if cfg!(target_endian = "little") => {
+                let (start, end) = header.metadata.info(name).map_or((0, 0), |info| info.data_offsets);
+                let mut numbers = vec![0f32; (end - start) / size_of::<f32>()];
+                self.fill(header.start + start, bytemuck::cast_slice_mut(&mut numbers))?;
+                Ok(numbers)
+            }
+            _ => Ok(widened(&self.data(name)?, DType::F32)),
+        }
+    }
+
+    /// Fills `bytes` with those of the file from `start` on.
+    fn fill(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(start as u64)).and_then(|_| file.read_exact(bytes)).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                return Error::unusable("the file changed while it was read", "try again").at(&self.path);
+            }
+            Error::io("read", &self.path, &error)
+        })
     }
 }
 

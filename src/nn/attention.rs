@@ -211,24 +211,61 @@ impl Attention {
         [values_site, scores_site, pattern_site, z_site]: [Site; 4],
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
-        let (batch, queries, width) = q.dims3()?;
+        let (batch, _, width) = q.dims3()?;
         let split = |x: &Tensor| -> Result<Tensor> {
             let positions = x.dim(1)?;
             let x = x.reshape((batch, positions, self.heads, width / self.heads))?;
             Ok(x.transpose(1, 2)?.contiguous()?) // [batch, heads, positions, head width]
         };
-        let (q, k) = (split(q)?, split(k)?);
-        let v = taps.tap(values_site, split(v)?)?; // [batch, heads, keys, head width]
-        let scale = self.scale.unwrap_or_else(|| 1.0 / ((width / self.heads) as f64).sqrt());
-        let mut scores = (q * scale)?.matmul(&k.t()?)?; // [batch, heads, queries, keys]
-        if let Some(mask) = mask {
-            scores = scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?;
+        let learned = [q, k, v].into_iter().chain(mask).any(Tensor::track_op);
+        let frozen = !learned && fusable(&[q, k, v]);
+        if frozen && [values_site, scores_site, z_site].iter().all(|site| !taps.wants(*site)) {
+            let (z, pattern) = FusedAttention::with_pattern([q, k, v], self.heads, mask, self.scale)?;
+            let seen = taps.tap(pattern_site, pattern.clone())?;
+            if seen.id() == pattern.id() {
+                return Ok(z);
+            }
+            return merged(&gathered(&seen, v, &split)?);
         }
+        let mut values = None;
+        if taps.wants(values_site) {
+            let given = split(v)?;
+            let seen = taps.tap(values_site, given.clone())?; // [batch, heads, keys, head width]
+            values = (seen.id() != given.id()).then_some(seen);
+        }
+        let scores = if frozen {
+            FusedAttention::scores(q, k, self.heads, mask, self.scale)?
+        } else {
+            let scale = self.scale.unwrap_or_else(|| 1.0 / ((width / self.heads) as f64).sqrt());
+            let scores = (split(q)? * scale)?.matmul(&split(k)?.t()?)?; // [batch, heads, queries, keys]
+            match mask {
+                Some(mask) => scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?,
+                None => scores,
+            }
+        };
         let scores = taps.tap(scores_site, scores)?;
         let pattern = taps.tap(pattern_site, softmax(&scores)?)?;
-        let z = taps.tap(z_site, pattern.matmul(&v)?)?; // [batch, heads, queries, head width]
-        Ok(z.transpose(1, 2)?.reshape((batch, queries, width))?)
+        let z = match values {
+            Some(values) => pattern.matmul(&values)?,
+            None => gathered(&pattern, v, &split)?,
+        };
+        merged(&taps.tap(z_site, z)?)
     }
+}
+
+/// What `pattern` `[batch, heads, queries, keys]` gathers of `v` `[batch, keys, heads * head width]`, `[batch, heads, queries,
+/// head width]`; `split` gives each head its own of `v`.
+fn gathered(pattern: &Tensor, v: &Tensor, split: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if fusable(&[pattern, v]) && !pattern.track_op() && !v.track_op() {
+        return FusedAttention::gather(pattern, v);
+    }
+    Ok(pattern.matmul(&split(v)?)?)
+}
+
+/// Brings `z` `[batch, heads, queries, head width]` together, `[batch, queries, heads * head width]`.
+fn merged(z: &Tensor) -> Result<Tensor> {
+    let (batch, heads, queries, head_width) = z.dims4()?;
+    Ok(z.transpose(1, 2)?.reshape((batch, queries, heads * head_width))?)
 }
 
 /// Turns each head of `x` `[batch, positions, heads * head width]`, and normalises each part as long as the norm.

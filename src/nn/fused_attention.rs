@@ -1,7 +1,8 @@
-//! Attention as one CPU operation, for passes in which nobody looks at the pattern.
+//! Attention as one CPU operation, for passes in which nobody looks at more of it than the pattern.
 //!
 //! Queries, keys and values stay in the layout in which the projections write them, `[batch, positions, heads * head
-//! width]`; nothing is transposed. The pattern is kept only while training, for the backward pass.
+//! width]`; nothing is transposed. The pattern is kept only for who looks at it, and while training for the backward pass.
+//! In single steps ([`FusedAttention::scores`], [`FusedAttention::gather`]) it gives the same numbers to the bit.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 use gemm::Parallelism;
@@ -33,6 +34,17 @@ struct Lengths {
 impl Lengths {
     fn width(self) -> usize {
         self.heads * self.head_width
+    }
+
+    /// Numbers of the pattern of one head of one batch entry.
+    fn size(self) -> usize {
+        self.queries * self.keys
+    }
+
+    /// What the pattern of one head of one batch entry gathers of `v`, into `z` `[queries, head width]`.
+    fn gather(self, unit: usize, pattern: &[f32], v: &[f32], z: &mut [f32]) {
+        let pattern = Matrix::dense(pattern, self.queries, self.keys);
+        multiply(z, 0.0, 1.0, pattern, self.head(v, unit, self.keys), Parallelism::None);
     }
 
     /// The matrix of one head of one batch entry inside `[batch, positions, heads * head width]`.
@@ -67,14 +79,73 @@ impl FusedAttention {
         mask: Option<&Tensor>,
         scale: Option<f64>,
     ) -> Result<Tensor> {
-        let op = Self {
-            heads,
-            scale,
-            mask: mask.map(|mask| mask.detach().contiguous()).transpose()?,
-            keep_pattern: q.track_op() || k.track_op() || v.track_op(),
-            pattern: Mutex::new(Vec::new()),
-        };
+        let op = Self { keep_pattern: q.track_op() || k.track_op() || v.track_op(), ..Self::new(heads, mask, scale)? };
         Ok(q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)?)
+    }
+
+    fn new(heads: usize, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Self> {
+        let mask = mask.map(|mask| mask.detach().contiguous()).transpose()?;
+        Ok(Self { heads, scale, mask, keep_pattern: false, pattern: Mutex::new(Vec::new()) })
+    }
+
+    /// The same where nothing is learned, with the pattern, `[batch, heads, queries, keys]`.
+    pub fn with_pattern(
+        [q, k, v]: [&Tensor; 3],
+        heads: usize,
+        mask: Option<&Tensor>,
+        scale: Option<f64>,
+    ) -> Result<(Tensor, Tensor)> {
+        let op = Self { keep_pattern: true, ..Self::new(heads, mask, scale)? };
+        let lengths = op.lengths(q.shape(), k.shape())?;
+        let run = |q: &[f32], k: &[f32], v: &[f32]| op.run(lengths, (q, k, v));
+        let z = with_slice(q, |q| with_slice(k, |k| with_slice(v, |v| run(q, k, v))))?;
+        let pattern = op.pattern.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let shape = (lengths.batch, heads, lengths.queries, lengths.keys);
+        Ok((Tensor::from_vec(z, q.shape(), q.device())?, Tensor::from_vec(pattern, shape, q.device())?))
+    }
+
+    /// The first step alone where nothing is learned: the scores with the mask, `[batch, heads, queries, keys]`.
+    pub fn scores(q: &Tensor, k: &Tensor, heads: usize, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
+        let op = Self::new(heads, mask, scale)?;
+        let lengths = op.lengths(q.shape(), k.shape())?;
+        let mut scores = vec![0f32; lengths.batch * heads * lengths.size()];
+        let mut run = |q: &[f32], k: &[f32], mask: &[f32]| {
+            scores
+                .par_chunks_mut(lengths.size())
+                .enumerate()
+                .for_each(|(unit, scores)| Self::form_scores(lengths, unit, q, k, mask, scores));
+        };
+        op.with_mask(|mask| {
+            with_slice(q, |q| {
+                with_slice(k, |k| {
+                    run(q, k, mask);
+                    Ok(())
+                })
+            })
+        })?;
+        Ok(Tensor::from_vec(scores, (lengths.batch, heads, lengths.queries, lengths.keys), q.device())?)
+    }
+
+    /// The last step alone where nothing is learned: what `pattern` `[batch, heads, queries, keys]` gathers of `v` `[batch, keys,
+    /// width]`, `[batch, heads, queries, head width]`.
+    pub fn gather(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
+        let (batch, heads, queries, keys) = pattern.dims4()?;
+        let head_width = v.dim(2)? / heads;
+        let lengths = Lengths { batch, heads, queries, keys, head_width, scale: 1.0 };
+        let mut z = vec![0f32; batch * queries * lengths.width()];
+        let mut run = |pattern: &[f32], v: &[f32]| {
+            z.par_chunks_mut(queries * head_width)
+                .zip(pattern.par_chunks(lengths.size()))
+                .enumerate()
+                .for_each(|(unit, (z, pattern))| lengths.gather(unit, pattern, v, z));
+        };
+        with_slice(pattern, |pattern| {
+            with_slice(v, |v| {
+                run(pattern, v);
+                Ok(())
+            })
+        })?;
+        Ok(Tensor::from_vec(z, (batch, heads, queries, head_width), v.device())?)
     }
 
     fn lengths(&self, q: &Shape, k: &Shape) -> CandleResult<Lengths> {
@@ -88,20 +159,55 @@ impl FusedAttention {
         Ok(Lengths { batch, heads: self.heads, queries, keys, head_width, scale })
     }
 
-    /// The pattern of one head of one batch entry, into `pattern` `[queries, keys]`.
-    fn form_pattern(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
+    /// The scores of one head of one batch entry, into `scores` `[queries, keys]`.
+    fn form_scores(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], scores: &mut [f32]) {
         let queries = lengths.head(q, unit, lengths.queries);
         let keys = lengths.head(k, unit, lengths.keys);
-        multiply(pattern, 0.0, lengths.scale, queries, keys.t(), Parallelism::None);
+        multiply(scores, 0.0, lengths.scale, queries, keys.t(), Parallelism::None);
         if !mask.is_empty() {
-            let size = lengths.queries * lengths.keys;
+            let size = lengths.size();
             // One mask for all, one for each batch entry, or one for each of its heads.
             let start = unit * (mask.len() / size) / (lengths.batch * lengths.heads) * size;
-            for (score, mask) in pattern.iter_mut().zip(&mask[start..start + size]) {
+            for (score, mask) in scores.iter_mut().zip(&mask[start..start + size]) {
                 *score += mask;
             }
         }
+    }
+
+    /// The pattern of one head of one batch entry, into `pattern` `[queries, keys]`.
+    fn form_pattern(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
+        Self::form_scores(lengths, unit, q, k, mask, pattern);
         pattern.chunks_exact_mut(lengths.keys).for_each(softmax_row);
+    }
+
+    /// Runs `work` on the numbers of the mask, none where there is no mask.
+    fn with_mask<R>(&self, mut work: impl FnMut(&[f32]) -> CandleResult<R>) -> CandleResult<R> {
+        match &self.mask {
+            Some(mask) => with_slice(mask, work),
+            None => work(&[]),
+        }
+    }
+
+    /// All of it; the pattern stays here if it is kept.
+    fn run(&self, lengths: Lengths, (q, k, v): (&[f32], &[f32], &[f32])) -> CandleResult<Vec<f32>> {
+        let size = lengths.size();
+        let mut z = vec![0f32; q.len()]; // [batch, heads, queries, head width]
+        self.with_mask(|mask| {
+            let step = |unit: usize, z: &mut [f32], pattern: &mut [f32]| {
+                Self::form_pattern(lengths, unit, q, k, mask, pattern);
+                lengths.gather(unit, pattern, v, z);
+            };
+            let z = z.par_chunks_mut(lengths.queries * lengths.head_width).enumerate();
+            if self.keep_pattern {
+                let mut kept = vec![0f32; lengths.batch * lengths.heads * size];
+                z.zip(kept.par_chunks_mut(size)).for_each(|((unit, z), pattern)| step(unit, z, pattern));
+                *self.pattern.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+            } else {
+                z.for_each_init(|| vec![0f32; size], |pattern, (unit, z)| step(unit, z, pattern));
+            }
+            Ok(())
+        })?;
+        Ok(lengths.merge(&z, lengths.queries))
     }
 }
 
@@ -120,40 +226,7 @@ impl CustomOp3 for FusedAttention {
         v_layout: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         let lengths = self.lengths(q_layout.shape(), k_layout.shape())?;
-        let (q, k, v) = (slice(q, q_layout)?, slice(k, k_layout)?, slice(v, v_layout)?);
-        let size = lengths.queries * lengths.keys;
-        let units = lengths.batch * lengths.heads;
-        let mut z = vec![0f32; q.len()]; // [batch, heads, queries, head width]
-        let gather = |unit: usize, z: &mut [f32], pattern: &[f32]| {
-            let pattern = Matrix::dense(pattern, lengths.queries, lengths.keys);
-            let values = lengths.head(v, unit, lengths.keys);
-            multiply(z, 0.0, 1.0, pattern, values, Parallelism::None);
-        };
-        let mut run = |mask: &[f32]| -> CandleResult<()> {
-            let z = z.par_chunks_mut(lengths.queries * lengths.head_width).enumerate();
-            if self.keep_pattern {
-                let mut kept = vec![0f32; units * size];
-                z.zip(kept.par_chunks_mut(size)).for_each(|((unit, z), pattern)| {
-                    Self::form_pattern(lengths, unit, q, k, mask, pattern);
-                    gather(unit, z, pattern);
-                });
-                *self.pattern.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-            } else {
-                z.for_each_init(
-                    || vec![0f32; size],
-                    |pattern, (unit, z)| {
-                        Self::form_pattern(lengths, unit, q, k, mask, pattern);
-                        gather(unit, z, pattern);
-                    },
-                );
-            }
-            Ok(())
-        };
-        match &self.mask {
-            Some(mask) => with_slice(mask, run)?,
-            None => run(&[])?,
-        }
-        let z = lengths.merge(&z, lengths.queries);
+        let z = self.run(lengths, (slice(q, q_layout)?, slice(k, k_layout)?, slice(v, v_layout)?))?;
         Ok((CpuStorage::F32(z), q_layout.shape().clone()))
     }
 
@@ -166,7 +239,7 @@ impl CustomOp3 for FusedAttention {
         gradient: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let lengths = self.lengths(q.shape(), k.shape())?;
-        let size = lengths.queries * lengths.keys;
+        let size = lengths.size();
         let of_queries = lengths.queries * lengths.head_width;
         let of_keys = lengths.keys * lengths.head_width;
         let units = lengths.batch * lengths.heads;

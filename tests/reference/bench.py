@@ -72,7 +72,9 @@ def passes(model):
         vision = model.vision_model(pixels, output_attentions=True)
         queries = model.query_tokens.expand(1, -1, -1)
         out = model.qformer(query_embeds=queries, encoder_hidden_states=vision[0], output_attentions=True)
-        return numbers(vision.attentions, out.attentions, [x for x in out.cross_attentions if x is not None])
+        # Blocks without cross-attention give that of the block before once more.
+        return numbers(vision.attentions, out.attentions,
+                       out.cross_attentions[:: model.config.qformer_config.cross_attention_frequency])
 
     def llava():
         patches = (side // model.config.vision_config.patch_size) ** 2
