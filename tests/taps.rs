@@ -10,6 +10,7 @@ use alignscope::taps::{
 };
 use alignscope::{Error, Result};
 use candle_core::{DType, Tensor};
+use std::collections::BTreeMap;
 use variables::{Variables, distance, numbers, score, tensor};
 
 const HEADS: usize = 2;
@@ -158,6 +159,35 @@ fn looking_changes_nothing() {
     for row in pattern.data.chunks(POSITIONS) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6 && row.iter().all(|v| *v > 0.0), "{row:?}");
     }
+}
+
+/// Of frozen weights, however much of the pass is looked at, and whether or not somebody could have changed it.
+#[test]
+fn looking_changes_no_bit_where_nothing_is_learned() {
+    let variables = single();
+    forward(&variables, &mut Taps::none());
+    let known = variables.known.borrow();
+    let frozen: BTreeMap<String, Tensor> = known.iter().map(|(name, var)| (name.clone(), var.detach())).collect();
+    let pass = |taps: &mut Taps<'_>| numbers(&run(&Scope::root(&frozen), taps).expect("a pass"));
+    let unseen = pass(&mut Taps::none());
+    for point in POINTS {
+        let mut recorder = Recorder::new(SitePattern::new(&site(0, point).to_string()));
+        assert_eq!(pass(&mut Taps::none().with(&mut recorder)), unseen, "{point:?} was looked at");
+        assert_eq!(recorder.finish().activations.len(), 1, "{point:?}");
+    }
+    let (mut patterns, mut all) = (Recorder::new(SitePattern::patterns()), Recorder::new(everything()));
+    assert_eq!(pass(&mut Taps::none().with(&mut patterns)), unseen);
+    assert_eq!(pass(&mut Taps::none().with(&mut all)), unseen);
+    let (patterns, all) = (patterns.finish(), all.finish());
+    for layer in 0..2 {
+        let site = Site::pattern(Tower::Vision, layer);
+        assert_eq!(patterns.activations[&site], all.activations[&site]);
+    }
+    // What is put in the place of a pattern counts.
+    let mut cut = Interventions(vec![Change::HeadOff { site: site(0, Point::Z(Attn::SelfAttn)), head: 0 }]);
+    assert_ne!(pass(&mut Taps::none().with(&mut cut)), unseen);
+    let mut other = Nudge { site: site(0, Point::Pattern(Attn::SelfAttn)), at: 1, by: 0.1 };
+    assert_ne!(pass(&mut Taps::none().with(&mut other)), unseen);
 }
 
 #[test]
