@@ -370,3 +370,14 @@ fn each_connector_learns_beside_a_frozen_tower_and_answers() {
         assert!(other.to_string().contains("train bottleneck"), "{other}");
     });
 }
+
+/// A language model is no checkpoint that the window shows, so nothing is measured of it; training it ends well all the same.
+#[test]
+fn a_part_of_a_checkpoint_is_trained_by_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut train = std::process::Command::new(env!("CARGO_BIN_EXE_alignscope"));
+    train.args(["train", "lm", "--steps", "1", "--batch", "2"]).current_dir(folder.path());
+    let done = train.output().expect("the program starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(folder.path().join("checkpoints/lm-seed-0/model.safetensors").is_file());
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::output::{bar, say};
 use crate::evaluation::{contrastive, heads};
 use crate::methods::familiarity::Familiarity;
-use crate::methods::grounding;
+use crate::methods::{METHODS, grounding};
 use crate::models::bottleneck::Connector;
 use crate::models::builtin;
 use crate::models::checkpoint::Checkpoint;
@@ -289,9 +289,12 @@ impl Train {
     }
 }
 
-/// Measures what the window shows of a checkpoint, and keeps it beside the weights.
+/// Measures what the window shows of a checkpoint, and keeps it beside the weights. A part of one isn't shown.
 fn measure(folder: &Path) -> Result<()> {
     let found = Checkpoint::open(folder)?;
+    if !METHODS.iter().any(|method| method.classes.contains(&found.class())) {
+        return Ok(());
+    }
     let measured = || {
         if contrastive::CLASSES.contains(&found.class()) {
             let opened = Opened::open(folder, &Device::Cpu)?;

@@ -72,9 +72,7 @@ def passes(model):
         vision = model.vision_model(pixels, output_attentions=True)
         queries = model.query_tokens.expand(1, -1, -1)
         out = model.qformer(query_embeds=queries, encoder_hidden_states=vision[0], output_attentions=True)
-        # Blocks without cross-attention give that of the block before once more.
-        return numbers(vision.attentions, out.attentions,
-                       out.cross_attentions[:: model.config.qformer_config.cross_attention_frequency])
+        return numbers(vision.attentions, out.attentions)  # those of cross-attention stand among them
 
     def llava():
         patches = (side // model.config.vision_config.patch_size) ** 2
