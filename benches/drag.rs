@@ -29,7 +29,7 @@ fn main() {
     app.apply(Command::SelectWords { start, end: start + words.len(), extend: false });
     // As in the window, nothing runs here until the worker has something to say.
     let (wake, woken) = std::sync::mpsc::channel();
-    app.start(move || drop(wake.send(()))).expect("a worker");
+    app.start(move || wake.send(()).unwrap_or_default()).expect("a worker");
     while app.busy {
         woken.recv().expect("a worker");
         app.receive();
