@@ -183,6 +183,9 @@ fn the_list_looks_as_it_should() {
     let looks = [("dark-english", Theme::Dark, Language::English), ("light-chinese", Theme::Light, Language::Chinese)];
     for (look, theme, language) in looks {
         let mut seen = Seen::new(&server, state(theme, language));
+        // Tall enough for the panel behind the list, whose scroll bar else comes and goes from frame to frame, as its pictures
+        // grow and shrink with the room beside it; and how many frames there are depends on how soon the server answers.
+        seen.harness.set_size(egui::vec2(1600.0, 1100.0));
         seen.app.borrow_mut().apply(Command::ToggleDownloads);
         seen.app.borrow_mut().apply(Command::AskHub(NAME.to_owned()));
         seen.is_idle();
