@@ -193,6 +193,12 @@ impl Weights {
             )
             .at(&file.path));
         }
+        // Without the axes of no length, which would hide the others.
+        let count = shape.iter().try_fold(1, |count: usize, axis| count.checked_mul((*axis).max(1)));
+        if count.is_none() {
+            let problem = format!("the tensor '{name}' has shape {shape:?}, which no memory holds");
+            return Err(Error::unusable(problem, "fetch the file with the weights again").at(&file.path));
+        }
         let kind = kind.map_err(|other| {
             Error::unusable(
                 format!("the tensor '{name}' is stored as {other}"),
