@@ -196,10 +196,10 @@ impl Hub {
         let free = store::free(&self.settings.cache);
         Plan { missing: total(all.into_iter())?, free, ..plan.clone() }.check_room()?;
         let mut before = 0;
-        for plan_of_one in plan.all() {
-            for file in &plan_of_one.files {
-                let place = (plan_of_one.name.as_str(), plan_of_one.commit.as_str());
-                self.fetch(place, &store(plan_of_one), file, cancel, &mut |done, pause| {
+        for one in plan.all() {
+            for file in &one.files {
+                let place = (one.name.as_str(), one.commit.as_str());
+                self.fetch(place, &store(one), file, cancel, &mut |done, pause| {
                     progress(Progress { file: file.name.clone(), done: before + done, all: plan.bytes, pause });
                 })?;
                 before += file.bytes;

@@ -142,9 +142,7 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn symlink_folder(target: &Path, link: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, link)
-}
+use symlink as symlink_folder;
 
 #[cfg(windows)]
 fn symlink_folder(target: &Path, link: &Path) -> io::Result<()> {
