@@ -188,7 +188,7 @@ impl BlipDecoder {
         let mut cache = self.text.new_cache();
         greedy(text, limits, on_token, |text| {
             let (new, cache) = if how.cached {
-                let known = cache.first().map_or(Ok(0), |block| block.self_attn.positions())?;
+                let known = cache.first().map_or(0, |block| block.self_attn.positions());
                 (&text[known..], Some(cache.as_mut_slice()))
             } else {
                 (text, None)

@@ -182,7 +182,7 @@ impl BlipText {
     ) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
         let earlier = match cache.as_deref().and_then(<[BlockCache]>::first) {
-            Some(first) => first.self_attn.positions()?,
+            Some(first) => first.self_attn.positions(),
             None => 0,
         };
         self.check(earlier + tokens, batch, fusion)?;

@@ -66,7 +66,7 @@ enum Content {
 enum Kind {
     /// One by one.
     Plain(DType),
-    /// In blocks that share what they have in common.
+    /// As llama.cpp has them, mostly in blocks that share what they have in common.
     Blocks(GgmlDType),
 }
 
@@ -77,7 +77,7 @@ pub struct Extent {
     pub parameters: usize,
     /// Length of all files, in bytes.
     pub bytes: u64,
-    /// What they take in memory with the numbers in 32 bits, those in blocks as they are, in bytes.
+    /// What they take in memory with the numbers in 32 bits, those of llama.cpp's files as they are, in bytes.
     pub full: u64,
     /// The same with large matrices in 16 bits.
     pub half: u64,
@@ -242,7 +242,7 @@ impl Parameters for Weights {
         let (file, inner, kind) = self.place(name, &[rows, columns])?;
         let bytes = file.data(inner)?;
         let packed = match (kind, half) {
-            // What takes less than 16 bits stays as it is.
+            // What a file of llama.cpp's holds in 16 bits or fewer stays as it is.
             (Kind::Blocks(kind), _) => Packed::new(bytes, kind, (rows, columns)),
             (Kind::Plain(DType::F16), Some(DType::F16)) => Packed::new(bytes, GgmlDType::F16, (rows, columns)),
             (Kind::Plain(DType::BF16), Some(DType::BF16)) => Packed::new(bytes, GgmlDType::BF16, (rows, columns)),

@@ -57,7 +57,7 @@ impl BertBlock {
         let x = taps.tap(at(Point::ResidPre), x)?;
         let mut seen = self.self_attn.keys(&x)?;
         if let Some(cache) = cache.as_deref_mut() {
-            seen = cache.self_attn.extend(seen)?;
+            seen = cache.self_attn.extend(&seen)?;
         }
         let mut x = self.self_attn.forward(&x, &seen, mask, (tower, layer, Attn::SelfAttn), taps)?;
         if let (Some(cross), Some(fusion)) = (&self.cross, fusion) {

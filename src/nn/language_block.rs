@@ -218,7 +218,7 @@ impl LanguageBlock {
         let queries = self.self_attn.queries(&normed, sight.rotary)?;
         let mut seen = self.self_attn.keys(&normed, sight.rotary)?;
         if let Some(cache) = cache.as_deref_mut() {
-            seen = cache.self_attn.extend(seen)?;
+            seen = cache.self_attn.extend(&seen)?;
         }
         let attended = self.self_attn.attend(&queries, &seen, sight.mask, (tower, layer, Attn::SelfAttn), taps)?;
         let mut x = self.behind(&self.self_norm, (x + attended)?)?;

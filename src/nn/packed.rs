@@ -222,14 +222,16 @@ impl CustomOp1 for PackedLinear {
         }
         let x = slice(x, layout)?;
         let rows = x.len() / input;
-        let x = Matrix::dense(x, rows, input);
+        // Each part's product puts all of `x` in order for itself: column by column it already is.
+        let turned_x = if rows > 1 { Cow::Owned(transposed(x, input)) } else { Cow::Borrowed(x) };
+        let x = Matrix::dense(&turned_x, input, rows);
         let step = self.0.step();
         let mut turned = vec![0f32; output * rows]; // [out, rows]: what comes of a few rows of weights lies in one piece
         turned.par_chunks_mut((step * rows).max(1)).enumerate().try_for_each(|(part, turned)| {
             let count = turned.len() / rows.max(1);
             let mut weights = vec![0f32; count * input];
             self.0.widen(part * step, &mut weights)?;
-            multiply(turned, 0.0, 1.0, Matrix::dense(&weights, count, input), x.t(), Parallelism::None);
+            multiply(turned, 0.0, 1.0, Matrix::dense(&weights, count, input), x, Parallelism::None);
             CandleResult::Ok(())
         })?;
         let y = if rows == 1 { turned } else { transposed(&turned, rows) }; // [rows, out]

@@ -40,8 +40,7 @@ impl Gguf {
         let stored = &self.tensors.get(name)?.stored;
         let kind = match stored.kind {
             GgmlDType::F32 => Kind::Plain(DType::F32),
-            GgmlDType::F16 => Kind::Plain(DType::F16),
-            GgmlDType::BF16 => Kind::Plain(DType::BF16),
+            // Numbers of 16 bits, too: who chose such a file wants it to stay small.
             other => Kind::Blocks(other),
         };
         Some((&stored.shape, kind))
