@@ -1,6 +1,7 @@
 //! From what the state asks for to evidence, remembering everything that hasn't changed.
 
 use image::RgbImage;
+use rayon::ThreadPool;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -176,6 +177,8 @@ pub struct Computer {
     pub(super) means: Option<(Wanted, Arc<Means>)>,
     /// The heads of a checkpoint, by its folder.
     pub(super) stacks: Option<(PathBuf, Vec<Stack>)>,
+    /// The threads on which columns are computed at once.
+    pub(super) threads: Option<ThreadPool>,
 }
 
 /// The vectors of a cloud, what was asked of them, and the plane that they were brought to.
@@ -190,7 +193,7 @@ const EDITED: &str = "scene";
 /// Checkpoints are opened beside the one that is looked at, or once more with shuffled weights, only if they have at most so many bytes.
 pub(super) const LIGHT: u64 = 64 << 20;
 
-type Emit<'a> = &'a mut dyn FnMut(Report);
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Report);
 
 impl Computer {
     /// Does what `request` asks for. Cancelled work reports nothing more.
@@ -299,47 +302,6 @@ impl Computer {
         unreadable.map_or(Ok(()), |error| Err(other(error)))
     }
 
-    /// What is said in each column, one after the other. What is wrong with one of them is said in its place; with one of the
-    /// methods' own, also last, when the others are there.
-    fn side_by_side(&mut self, question: &Question, input: &Input, cancel: &CancelToken, emit: Emit<'_>) -> Result<()> {
-        let mut wrong = None;
-        let count = question.side_by_side.len() as f32;
-        for (at, ColumnModel { key, model, .. }) in question.side_by_side.iter().enumerate() {
-            let interventions = self.interventions(question, (*key, model), cancel)?;
-            let input = &Input { interventions, ..input.clone() };
-            let mut cloud = None;
-            let done = self.method(model).and_then(|method| {
-                method.evidence(input, cancel, &mut |news| match news {
-                    News::Progress(share) => emit(Report::Progress((at as f32 + share) / count)),
-                    News::Evidence(evidence) => {
-                        cloud = Some(evidence.cloud.clone());
-                        emit(Report::Column(*key, evidence));
-                    }
-                })
-            });
-            let done = match (done, cloud.filter(|_| !question.brief)) {
-                (Ok(()), Some(cloud)) => self.plane_of(*key, question.plane, &cloud, cancel, emit).map(|plane| {
-                    if let Some(plane) = plane {
-                        emit(Report::ColumnPlane(*key, plane));
-                    }
-                }),
-                (done, _) => done,
-            };
-            match done {
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(error) => {
-                    emit(Report::ColumnFailed(*key, error.to_string()));
-                    // A pass that failed may go well elsewhere.
-                    if matches!(key, ColumnKey::Own(_)) || matches!(error, Error::Compute(_)) {
-                        wrong = Some(error);
-                    }
-                }
-                Ok(()) => {}
-            }
-        }
-        wrong.map_or(Ok(()), Err)
-    }
-
     /// The picture as it is asked about, with its name.
     pub(super) fn picture(&mut self, question: &Question) -> Result<(Arc<RgbImage>, String)> {
         let (picture, name) = self.original(&question.picture)?;
@@ -437,7 +399,7 @@ impl Computer {
     }
 
     /// The cloud of a column in two dimensions; `None` if it has no points.
-    fn plane_of(
+    pub(super) fn plane_of(
         &mut self,
         key: ColumnKey,
         asked: PlaneQuestion,

@@ -22,7 +22,7 @@ pub struct Wanted {
 #[derive(Default)]
 pub(super) struct Models {
     /// The same weights at the same place once, whoever wants them.
-    open: Vec<Loaded>,
+    pub(super) open: Vec<Loaded>,
     /// Devices that failed; what was to run there runs on the processor.
     failed: BTreeSet<String>,
     /// What a person has to be told of that.
@@ -30,10 +30,10 @@ pub(super) struct Models {
 }
 
 /// A method with its model.
-struct Loaded {
-    wanted: Wanted,
+pub(super) struct Loaded {
+    pub(super) wanted: Wanted,
     on_processor: bool,
-    method: Box<dyn Method>,
+    pub(super) method: Box<dyn Method>,
 }
 
 impl Models {

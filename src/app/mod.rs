@@ -28,6 +28,7 @@ mod recordings;
 pub mod retouch;
 pub mod samples;
 pub mod session;
+mod side_by_side;
 pub mod state;
 pub mod testing;
 pub mod thing;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::taps::CancelToken;
 
 /// Deep enough for candle, which walks and drops its graph recursively.
-const STACK: usize = 64 << 20;
+pub(super) const STACK: usize = 64 << 20;
 /// Reports that may wait for the window.
 const REPORTS: usize = 64;
 

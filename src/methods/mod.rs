@@ -130,7 +130,7 @@ pub struct Pair {
 }
 
 /// A method with its checkpoint loaded.
-pub trait Method {
+pub trait Method: Send {
     /// Computes the evidence and hands it out, first with what was asked for, then with what completes it.
     ///
     /// # Errors

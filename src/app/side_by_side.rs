@@ -1,0 +1,148 @@
+//! What is said in each of the columns that stand side by side.
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::mpsc::channel;
+
+use super::column::{ColumnKey, ColumnModel};
+use super::compute::{Computer, Emit, Question, Report};
+use super::worker::STACK;
+use crate::error::{Error, Result};
+use crate::methods::{Evidence, Input, News};
+use crate::taps::CancelToken;
+
+/// What comes from a thread that computes a column.
+enum Said {
+    Evidence(ColumnKey, Box<Evidence>),
+    Ended(ColumnKey, Result<()>),
+}
+
+impl Computer {
+    /// What is said in each column. What is wrong with one of them is said in its place; with one of the methods' own, also
+    /// last, when the others are there.
+    pub(super) fn side_by_side(
+        &mut self,
+        question: &Question,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: Emit<'_>,
+    ) -> Result<()> {
+        let ended = if question.brief {
+            self.at_once(question, input, cancel, emit)?
+        } else {
+            self.in_turn(question, input, cancel, emit)?
+        };
+        let mut wrong = None;
+        for (key, done) in ended {
+            match done {
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => {
+                    emit(Report::ColumnFailed(key, error.to_string()));
+                    // A pass that failed may go well elsewhere.
+                    if matches!(key, ColumnKey::Own(_)) || matches!(error, Error::Compute(_)) {
+                        wrong = Some(error);
+                    }
+                }
+                Ok(()) => {}
+            }
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// One column after the other, each with its plane.
+    fn in_turn(
+        &mut self,
+        question: &Question,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: Emit<'_>,
+    ) -> Result<Vec<(ColumnKey, Result<()>)>> {
+        let mut ended = Vec::new();
+        let count = question.side_by_side.len() as f32;
+        for (at, ColumnModel { key, model, .. }) in question.side_by_side.iter().enumerate() {
+            let interventions = self.interventions(question, (*key, model), cancel)?;
+            let input = &Input { interventions, ..input.clone() };
+            let mut cloud = None;
+            let done = self.method(model).and_then(|method| {
+                method.evidence(input, cancel, &mut |news| match news {
+                    News::Progress(share) => emit(Report::Progress((at as f32 + share) / count)),
+                    News::Evidence(evidence) => {
+                        cloud = Some(evidence.cloud.clone());
+                        emit(Report::Column(*key, evidence));
+                    }
+                })
+            });
+            let done = match (done, cloud) {
+                (Ok(()), Some(cloud)) => {
+                    self.plane_of((*key).into(), question.plane, &cloud, cancel, emit).map(|plane| {
+                        if let Some(plane) = plane {
+                            emit(Report::ColumnPlane(*key, plane));
+                        }
+                    })
+                }
+                (done, _) => done,
+            };
+            cancel.check()?;
+            ended.push((*key, done));
+        }
+        Ok(ended)
+    }
+
+    /// The first maps of all columns at once: the operations of one alone are too small to keep several cores busy. Columns that
+    /// share a model wait for each other.
+    fn at_once(
+        &mut self,
+        question: &Question,
+        input: &Input,
+        cancel: &CancelToken,
+        emit: Emit<'_>,
+    ) -> Result<Vec<(ColumnKey, Result<()>)>> {
+        let (mut inputs, mut ended) = (Vec::new(), Vec::new());
+        for ColumnModel { key, model, .. } in &question.side_by_side {
+            let interventions = self.interventions(question, (*key, model), cancel)?;
+            match self.method(model) {
+                Ok(_) => inputs.push((*key, model, Input { interventions, ..input.clone() })),
+                Err(error) => ended.push((*key, Err(error))),
+            }
+        }
+        let threads = match self.threads.take() {
+            Some(threads) => threads,
+            None => threads()?,
+        };
+        let (sender, receiver) = channel();
+        threads.in_place_scope(|scope| {
+            for loaded in &mut self.models.open {
+                let inputs: Vec<_> = inputs.iter().filter(|(_, model, _)| loaded.wanted == **model).collect();
+                let sender = sender.clone();
+                scope.spawn(move |_| {
+                    // Nobody listens any more only where the whole is given up.
+                    for (key, _, input) in inputs {
+                        let done = loaded.method.evidence(input, cancel, &mut |news| {
+                            if let News::Evidence(evidence) = news {
+                                sender.send(Said::Evidence(*key, evidence)).unwrap_or_default();
+                            }
+                        });
+                        sender.send(Said::Ended(*key, done)).unwrap_or_default();
+                    }
+                });
+            }
+            drop(sender);
+            for said in receiver {
+                match said {
+                    Said::Evidence(key, evidence) => emit(Report::Column(key, evidence)),
+                    Said::Ended(key, done) => ended.push((key, done)),
+                }
+            }
+        });
+        self.threads = Some(threads);
+        cancel.check()?;
+        Ok(ended)
+    }
+}
+
+/// As many threads as there are cores. What the columns compute within them is shared among these, too.
+fn threads() -> Result<ThreadPool> {
+    let builder = ThreadPoolBuilder::new().stack_size(STACK).thread_name(|at| format!("column {at}"));
+    builder
+        .build()
+        .map_err(|error| Error::unusable(format!("no thread could be started ({error})"), "close other programs"))
+}
