@@ -19,7 +19,10 @@ use crate::world::Question;
 
 /// Draws the inputs.
 pub fn show(ui: &mut Ui, brush: &mut Brush<'_>) {
+    // The bar has its room whether it is there or not: pictures that grow where it isn't would bring it back.
+    let width = ui.available_width() - ui.spacing().scroll.allocated_width();
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ui.set_max_width(width);
         section(ui, brush, texts::PICTURE);
         samples(ui, brush);
         ui.horizontal_wrapped(|ui| {
