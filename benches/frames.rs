@@ -15,15 +15,21 @@ use std::time::{Duration, Instant};
 use alignscope::app::album::{Album, AlbumPicture, AlbumPlane, Found, THUMBNAIL, Wanted};
 use alignscope::app::state::{MethodName, ReductionName};
 use alignscope::app::{App, AppState, Command, PictureSource};
+use alignscope::cli::allocator;
 use alignscope::ui::screen::Screen;
 use alignscope::ui::theme;
 use egui::{Context, Event, RawInput, Rect, pos2, vec2};
+
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 const FRAMES: usize = 900;
 const FRAME: Duration = Duration::from_micros(16_667);
 const SIZE: [f32; 2] = [1600.0, 1000.0];
 
 fn main() {
+    allocator::keep_freed();
     // The test runner asks benchmarks what they are; there is nothing to list.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         return;
@@ -63,13 +69,16 @@ fn main() {
             app.apply(Command::OpenSample(sample.key.clone()));
         }
     });
-    let folder = |app: &mut App, frame: usize| {
-        if frame == 0 {
-            app.state.album.folder = Some(PathBuf::from("many"));
-            app.album = Some(many());
-            app.apply(Command::ToggleMaximised("contrastive", "album"));
+    let opened = |count: usize| {
+        move |app: &mut App, frame: usize| {
+            if frame == 0 {
+                app.state.album.folder = Some(PathBuf::from("many"));
+                app.album = Some(many(count));
+                app.apply(Command::ToggleMaximised("contrastive", "album"));
+            }
         }
     };
+    let folder = opened(10_000);
     measure("a folder of 10,000 pictures", folder);
     measure_with("a folder of 10,000 pictures, zoomed in and out", folder, |frame| {
         vec![Event::MouseWheel {
@@ -93,10 +102,11 @@ fn main() {
             album.found = Some(Arc::clone(found));
         }
     });
+    measure("a folder of 50,000 pictures", opened(50_000));
 }
 
-/// Ten thousand made-up pictures in as many places, evenly over a disc.
-fn many() -> Album {
+/// Made-up pictures in as many places, evenly over a disc.
+fn many(count: usize) -> Album {
     let bytes = (THUMBNAIL * THUMBNAIL * 3) as usize;
     let picture = |at: usize| {
         let thumbnail = (0..bytes).map(|byte| (at * 37 + byte * (at % 7)) as u8).collect();
@@ -106,8 +116,8 @@ fn many() -> Album {
         let angle = at as f32 * 2.399_963;
         [angle.cos(), angle.sin()].map(|value| value * (at as f32).sqrt())
     };
-    let mut album = Album::made(PathBuf::from("many"), (0..10_000).map(picture).collect());
-    let places = (0..10_000).map(place).collect();
+    let mut album = Album::made(PathBuf::from("many"), (0..count).map(picture).collect());
+    let places = (0..count).map(place).collect();
     album.plane = Some(Arc::new(AlbumPlane { reduction: "pca", places, shares: vec![0.5, 0.3] }));
     album
 }

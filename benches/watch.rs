@@ -6,13 +6,19 @@
 
 use std::time::{Duration, Instant};
 
+use alignscope::cli::allocator;
 use alignscope::models::builtin;
 use alignscope::training::live::{LearnerKind, PAIRS};
 use alignscope::world::Language;
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+
 const TIME: Duration = Duration::from_secs(20);
 
 fn main() {
+    allocator::keep_freed();
     // The test runner asks benchmarks what they are; there is nothing to list.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         return;
