@@ -1,7 +1,7 @@
 //! What is said in each of the columns that stand side by side.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use super::column::{ColumnKey, ColumnModel};
 use super::compute::{Computer, Emit, Question, Report};
@@ -9,6 +9,9 @@ use super::worker::STACK;
 use crate::error::{Error, Result};
 use crate::methods::{Evidence, Input, News};
 use crate::taps::CancelToken;
+
+/// What the columns may say before it is handed on.
+const WAITING: usize = 16;
 
 /// What comes from a thread that computes a column.
 enum Said {
@@ -72,13 +75,11 @@ impl Computer {
                 })
             });
             let done = match (done, cloud) {
-                (Ok(()), Some(cloud)) => {
-                    self.plane_of((*key).into(), question.plane, &cloud, cancel, emit).map(|plane| {
-                        if let Some(plane) = plane {
-                            emit(Report::ColumnPlane(*key, plane));
-                        }
-                    })
-                }
+                (Ok(()), Some(cloud)) => self.plane_of(*key, question.plane, &cloud, cancel, emit).map(|plane| {
+                    if let Some(plane) = plane {
+                        emit(Report::ColumnPlane(*key, plane));
+                    }
+                }),
                 (done, _) => done,
             };
             cancel.check()?;
@@ -108,7 +109,7 @@ impl Computer {
             Some(threads) => threads,
             None => threads()?,
         };
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(WAITING);
         threads.in_place_scope(|scope| {
             for loaded in &mut self.models.open {
                 let inputs: Vec<_> = inputs.iter().filter(|(_, model, _)| loaded.wanted == **model).collect();
