@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 
 /// Something that runs.
 pub type Kernel = Box<dyn FnMut() -> Result<()>>;
+/// How it is made ready.
+type Make = fn() -> Result<Kernel>;
 
 /// All of them by name.
-pub const KERNELS: [(&str, fn() -> Result<Kernel>); 5] = [
+pub const KERNELS: [(&str, Make); 5] = [
     ("linear", linear),
     ("attention_recorded", attention_recorded),
     ("layer_norm", layer_norm),
