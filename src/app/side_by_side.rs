@@ -4,10 +4,11 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::mpsc::sync_channel;
 
 use super::column::{ColumnKey, ColumnModel};
-use super::compute::{Computer, Emit, Question, Report};
+use super::compute::{Computer, Emit, LIGHT, Question, Report};
 use super::worker::STACK;
 use crate::error::{Error, Result};
 use crate::methods::{Evidence, Input, News};
+use crate::models::weights::bytes_in;
 use crate::taps::CancelToken;
 
 /// What the columns may say before it is handed on.
@@ -29,37 +30,25 @@ impl Computer {
         cancel: &CancelToken,
         emit: Emit<'_>,
     ) -> Result<()> {
-        let ended = if question.brief {
+        let is_light = |column: &ColumnModel| bytes_in(&column.model.folder).is_ok_and(|bytes| bytes <= LIGHT);
+        // Several passes of large models together could take more memory than each was found to have.
+        let wrong = if question.brief && question.side_by_side.iter().all(is_light) {
             self.at_once(question, input, cancel, emit)?
         } else {
             self.in_turn(question, input, cancel, emit)?
         };
-        let mut wrong = None;
-        for (key, done) in ended {
-            match done {
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(error) => {
-                    emit(Report::ColumnFailed(key, error.to_string()));
-                    // A pass that failed may go well elsewhere.
-                    if matches!(key, ColumnKey::Own(_)) || matches!(error, Error::Compute(_)) {
-                        wrong = Some(error);
-                    }
-                }
-                Ok(()) => {}
-            }
-        }
         wrong.map_or(Ok(()), Err)
     }
 
-    /// One column after the other, each with its plane.
+    /// One column after the other, each with its plane unless the next question is near. Gives what went wrong last.
     fn in_turn(
         &mut self,
         question: &Question,
         input: &Input,
         cancel: &CancelToken,
         emit: Emit<'_>,
-    ) -> Result<Vec<(ColumnKey, Result<()>)>> {
-        let mut ended = Vec::new();
+    ) -> Result<Option<Error>> {
+        let mut wrong = None;
         let count = question.side_by_side.len() as f32;
         for (at, ColumnModel { key, model, .. }) in question.side_by_side.iter().enumerate() {
             let interventions = self.interventions(question, (*key, model), cancel)?;
@@ -74,7 +63,7 @@ impl Computer {
                     }
                 })
             });
-            let done = match (done, cloud) {
+            let done = match (done, cloud.filter(|_| !question.brief)) {
                 (Ok(()), Some(cloud)) => self.plane_of(*key, question.plane, &cloud, cancel, emit).map(|plane| {
                     if let Some(plane) = plane {
                         emit(Report::ColumnPlane(*key, plane));
@@ -82,27 +71,26 @@ impl Computer {
                 }),
                 (done, _) => done,
             };
-            cancel.check()?;
-            ended.push((*key, done));
+            wrong = settle(*key, done, emit)?.or(wrong);
         }
-        Ok(ended)
+        Ok(wrong)
     }
 
     /// The first maps of all columns at once: the operations of one alone are too small to keep several cores busy. Columns that
-    /// share a model wait for each other.
+    /// share a model wait for each other. Gives what went wrong last.
     fn at_once(
         &mut self,
         question: &Question,
         input: &Input,
         cancel: &CancelToken,
         emit: Emit<'_>,
-    ) -> Result<Vec<(ColumnKey, Result<()>)>> {
-        let (mut inputs, mut ended) = (Vec::new(), Vec::new());
+    ) -> Result<Option<Error>> {
+        let (mut inputs, mut wrong) = (Vec::new(), None);
         for ColumnModel { key, model, .. } in &question.side_by_side {
             let interventions = self.interventions(question, (*key, model), cancel)?;
             match self.method(model) {
                 Ok(_) => inputs.push((*key, model, Input { interventions, ..input.clone() })),
-                Err(error) => ended.push((*key, Err(error))),
+                Err(error) => wrong = settle(*key, Err(error), emit)?.or(wrong),
             }
         }
         let threads = match self.threads.take() {
@@ -130,13 +118,31 @@ impl Computer {
             for said in receiver {
                 match said {
                     Said::Evidence(key, evidence) => emit(Report::Column(key, evidence)),
-                    Said::Ended(key, done) => ended.push((key, done)),
+                    // What was cancelled is found below, once all have ended.
+                    Said::Ended(key, done) => wrong = settle(key, done, emit).unwrap_or(None).or(wrong.take()),
                 }
             }
         });
         self.threads = Some(threads);
         cancel.check()?;
-        Ok(ended)
+        Ok(wrong)
+    }
+}
+
+/// Says what went wrong in a column, in its place, and gives it where it has to be said of the whole, too.
+///
+/// # Errors
+/// If the work was cancelled.
+fn settle(key: ColumnKey, done: Result<()>, emit: Emit<'_>) -> Result<Option<Error>> {
+    match done {
+        Ok(()) => Ok(None),
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(error) => {
+            emit(Report::ColumnFailed(key, error.to_string()));
+            // A pass that failed may go well elsewhere.
+            let is_of_all = matches!(key, ColumnKey::Own(_)) || matches!(error, Error::Compute(_));
+            Ok(is_of_all.then_some(error))
+        }
     }
 }
 
