@@ -16,6 +16,19 @@ pub struct KeyValue {
     pub values: Tensor,
 }
 
+impl KeyValue {
+    /// Whether a gradient can be asked of these.
+    fn tracked(&self) -> bool {
+        self.keys.track_op() || self.values.track_op()
+    }
+
+    /// These with `newer` behind them.
+    fn with(&self, newer: &Self) -> Result<Self> {
+        let both = |older: &Tensor, newer: &Tensor| Tensor::cat(&[older, newer], 1);
+        Ok(Self { keys: both(&self.keys, &newer.keys)?, values: both(&self.values, &newer.values)? })
+    }
+}
+
 /// The keys and values of all positions that one self-attention has seen; empty before the first.
 #[derive(Clone, Debug, Default)]
 pub struct Cache(Option<Arc<Kept>>);
@@ -44,6 +57,13 @@ impl Cache {
     pub fn extend(&mut self, newer: &KeyValue) -> Result<KeyValue> {
         let (batch, new, width) = newer.keys.dims3()?;
         let positions = self.positions() + new;
+        // What is written into a room has no gradient; while one is wanted, all is put together anew.
+        if newer.tracked() || self.0.as_ref().is_some_and(|kept| kept.room.tracked()) {
+            let older = self.0.take().map(|kept| kept.all()).transpose()?;
+            let room = older.map_or_else(|| Ok(newer.clone()), |older| older.with(newer))?;
+            self.0 = Some(Arc::new(Kept { room: room.clone(), positions }));
+            return Ok(room);
+        }
         let mut kept = match self.0.take() {
             // What was handed out ends before the room; nobody but another cache sees what is written there.
             Some(kept) if Arc::strong_count(&kept) == 1 && positions <= kept.room.keys.dim(1)? => kept,
