@@ -25,7 +25,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// A tensor operation failed; with a checked checkpoint and checked input this is a defect of the program.
-    #[error("the computation failed ({0}); please report it together with the input")]
+    #[error("the computation failed ({}); please report it together with the input", reason(.0))]
     Compute(#[from] candle_core::Error),
 }
 
@@ -61,6 +61,14 @@ impl Error {
     }
 }
 
+/// What a failed tensor operation says, in one line: without the stack that it may carry.
+pub fn reason(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => reason(inner),
+        error => line(&error.to_string()),
+    }
+}
+
 /// The text without line breaks and what else could disturb a sentence or a terminal.
 fn line(text: &str) -> String {
     let words =
@@ -75,4 +83,17 @@ fn line(text: &str) -> String {
 
 fn ending(path: Option<&Path>) -> String {
     path.map(|path| format!(": {}", path.display()).replace(char::is_control, "\u{FFFD}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_operation_is_one_sentence_without_the_stack_it_carries() {
+        let inner = Box::new(candle_core::Error::Msg("no kernel".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = Error::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert_eq!(error.to_string(), "the computation failed (no kernel); please report it together with the input");
+    }
 }

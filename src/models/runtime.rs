@@ -1,11 +1,11 @@
 //! Where models run, and how exactly their weights are held there.
 
 use candle_core::utils::{cuda_is_available, metal_is_available};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::memory::available;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 
 /// How the large matrices of a model are held. What is computed is `f32` with each: a matrix in 16 bits is widened where it is
 /// used.
@@ -172,18 +172,26 @@ fn cuda(ordinal: usize) -> Result<Device> {
             "build it with --features cuda, or use --device cpu",
         ));
     }
-    Device::new_cuda(ordinal).map_err(|error| missing(&format!("NVIDIA GPU {ordinal}"), &error))
+    let device = Device::new_cuda(ordinal).and_then(tried);
+    let newer = "update its driver, build Alignscope with a CUDA that is no newer, or use --device cpu";
+    device.map_err(|error| missing(&format!("NVIDIA GPU {ordinal}"), &error, newer))
 }
 
 fn metal() -> Result<Device> {
     if !metal_is_available() {
         return Err(Error::unusable("this build of Alignscope can't use Apple GPUs", "use --device cpu"));
     }
-    Device::new_metal(0).map_err(|error| missing("Apple GPU", &error))
+    Device::new_metal(0).and_then(tried).map_err(|error| missing("Apple GPU", &error, "use --device cpu"))
 }
 
-fn missing(device: &str, error: &candle_core::Error) -> Error {
-    Error::unusable(format!("no {device} can be used here ({error})"), "use --device cpu")
+/// The device, if it runs what this build has for it: a driver that is too old only says so at the first operation.
+fn tried(device: Device) -> candle_core::Result<Device> {
+    Tensor::ones(1, DType::F32, &device)?.affine(2.0, 1.0)?.to_vec1::<f32>()?;
+    Ok(device)
+}
+
+fn missing(device: &str, error: &candle_core::Error, remedy: &str) -> Error {
+    Error::unusable(format!("no {device} can be used here ({})", reason(error)), remedy)
 }
 
 #[cfg(test)]

@@ -44,10 +44,11 @@ impl Packed {
         if columns == 0 || !columns.is_multiple_of(kind.block_size()) {
             return Err(unusable(format!("a row of {columns} numbers can't be stored as {kind:?}")));
         }
-        let packed = Self { data: Arc::new(data), kind, first: 0, rows, columns };
-        if packed.row_bytes().checked_mul(rows) != Some(packed.data.len()) {
-            return Err(unusable(format!("a matrix of {rows} x {columns} has {} bytes", packed.data.len())));
+        let row = (columns / kind.block_size()).checked_mul(kind.type_size());
+        if row.and_then(|row| row.checked_mul(rows)) != Some(data.len()) {
+            return Err(unusable(format!("a matrix of {rows} x {columns} has {} bytes", data.len())));
         }
+        let packed = Self { data: Arc::new(data), kind, first: 0, rows, columns };
         let finite = (0..rows).into_par_iter().step_by(packed.step()).all(|row| {
             let mut numbers = vec![0f32; packed.step().min(rows - row) * columns];
             packed.widen(row, &mut numbers).is_ok() && numbers.iter().all(|number| number.is_finite())
