@@ -61,8 +61,8 @@ pub struct Train {
     /// checkpoints/blip2-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     blip2: Option<PathBuf>,
-    /// Folder of the language model that Flamingo, LLaVA, blip2-captioning, instructblip and bottleneck take [default:
-    /// checkpoints/lm-seed-<seed>].
+    /// Folder of the language model that Flamingo, LLaVA, blip2-captioning, instructblip and bottleneck take [default: the one
+    /// that comes with the program, which the recipe lm has made].
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
     /// Folder that the recipes flamingo, blip2-captioning and instructblip have written, to learn on from (give it another
@@ -193,7 +193,7 @@ impl Train {
 
     /// The folder of the language model.
     fn language(&self) -> PathBuf {
-        self.language.clone().unwrap_or_else(|| self.trained("lm"))
+        self.language.clone().unwrap_or_else(builtin::language_model)
     }
 
     /// The folder of the tower to start from.

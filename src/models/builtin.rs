@@ -17,6 +17,14 @@ pub fn folder() -> PathBuf {
     named.or_else(|| resources::folder(PLACE)).unwrap_or_else(|| PathBuf::from(PLACE))
 }
 
+/// The folder with the language model that was trained for the built-in checkpoints and has never seen a picture: what
+/// Flamingo, BLIP-2 and LLaVA learn on.
+#[must_use]
+pub fn language_model() -> PathBuf {
+    let name = "assets/language-model";
+    resources::folder(name).unwrap_or_else(|| PathBuf::from(name))
+}
+
 /// The built-in checkpoints: the folders in [`folder`] that hold a `config.json`, by name; empty if there are none.
 #[must_use]
 pub fn list() -> Vec<PathBuf> {
