@@ -30,6 +30,9 @@ const POSITIONS: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
 /// Passes of each size behind a first one.
 const PASSES: usize = 3;
 
+/// One pass.
+type Pass = Box<dyn Fn(&mut Taps<'_>) -> Result<Tensor>>;
+
 /// Any weight that is asked for.
 struct AnyWeights;
 
@@ -73,7 +76,7 @@ fn one(kind: &str, size: usize, recorded: &str) -> Result<()> {
         (_, "all") => "*.pattern",
         _ => "*.blocks.11.self_attn.pattern",
     };
-    let (tokens, pass): (usize, Box<dyn Fn(&mut Taps<'_>) -> Result<Tensor>>) = if kind == "patches" {
+    let (tokens, pass): (usize, Pass) = if kind == "patches" {
         let config = VisionTowerConfig { image_size: 16 * size, patch_size: 16, ..VisionTowerConfig::default() };
         let tower = VisionTower::load(&config, Tail::ClassToken, &scope)?;
         let pixels = Tensor::randn(0f32, 1.0, (1, 3, 16 * size, 16 * size), &Device::Cpu)?;
