@@ -23,22 +23,23 @@ impl GradProbe {
         Self { wanted, probes: BTreeMap::new() }
     }
 
-    /// Activations and the gradients of `score` (one number; for independent rows of a batch, their sum).
+    /// Activations and the gradients of `score` (one number; for independent rows of a batch, their sum). Several scores of one
+    /// pass can be asked for, one after the other.
     ///
     /// # Errors
     /// If the backward pass fails.
-    pub fn backward(self, score: &Tensor) -> Result<Recording> {
+    pub fn backward(&self, score: &Tensor) -> Result<Recording> {
         let gradients = score.backward()?;
         let mut recording = Recording::default();
-        for (site, (activation, probe)) in self.probes {
-            let array = Array::from_tensor(&activation)?;
+        for (site, (activation, probe)) in &self.probes {
+            let array = Array::from_tensor(activation)?;
             let gradient = match gradients.get(probe.as_tensor()) {
                 Some(gradient) => Array::from_tensor(gradient)?,
                 // The score doesn't depend on this site, so its gradient there is zero.
                 None => Array { shape: array.shape.clone(), data: vec![0.0; array.data.len()] },
             };
-            recording.activations.insert(site, array);
-            recording.gradients.insert(site, gradient);
+            recording.activations.insert(*site, array);
+            recording.gradients.insert(*site, gradient);
         }
         Ok(recording)
     }

@@ -1,5 +1,5 @@
-//! Where words look: raw attention in one pass, and attention weighted by gradients in one pass over copies of the text,
-//! each of which is asked about one word.
+//! Where words look: raw attention, and attention weighted by gradients, in one pass each; gradients go back through it once for
+//! each word, or once for the score of a whole text.
 
 use candle_core::{IndexOp, Tensor};
 use std::sync::Arc;
@@ -13,13 +13,11 @@ use crate::models::fusion::Task;
 use crate::models::score::sum_of_logits;
 use crate::taps::{Attn, CancelToken, GradProbe, Recorder, Recording, SitePattern, Taps};
 
-/// Numbers of all patterns in one pass with gradients, at most.
-const PATTERN_NUMBERS: usize = 1 << 23;
 const WORDS_LOOK: &str = "text.*.cross_attn.pattern,decoder.*.cross_attn.pattern";
 /// The same, and where the latents look between words and patches.
 const ALL_LOOK: &str = "text.*.cross_attn.pattern,decoder.*.cross_attn.pattern,resampler.*.cross_attn.pattern";
 
-/// What a pass with gradients explains, for one row.
+/// What gradients explain of one token.
 struct Asked {
     /// The positions whose attention is looked at.
     positions: Vec<usize>,
@@ -48,10 +46,10 @@ impl CrossAttention {
         recording.activations.extend(image.resampler.activations.clone());
         let (mut read, mut predict) = (Vec::new(), Vec::new());
         for at in 0..ids.len() {
-            known.reading.heads = self.heads_into(&recording, 0, &[at], Weight::Raw, &mut read)?;
+            known.reading.heads = self.heads_into(&recording, &[at], Weight::Raw, &mut read)?;
             // The first token is predicted by nothing.
             let before: Vec<usize> = at.checked_sub(1).into_iter().collect();
-            self.heads_into(&recording, 0, &before, Weight::Raw, &mut predict)?;
+            self.heads_into(&recording, &before, Weight::Raw, &mut predict)?;
         }
         let predicts = known.reading.predicts;
         let Some(line) = known.reading.lines.get_mut(line) else { return Ok(()) };
@@ -75,16 +73,14 @@ impl CrossAttention {
     fn heads_into(
         &self,
         recording: &Recording,
-        row: usize,
         positions: &[usize],
         weight: Weight,
         into: &mut Vec<f32>,
     ) -> Result<usize> {
         let look = Look {
             recording,
-            row,
-            // As it is, each row of the batch looks at the same latents; weighted, the latents of a row look on its behalf.
-            picture: if weight == Weight::Raw { 0 } else { row },
+            row: 0,
+            picture: 0,
             tower: self.opened.tower(),
             attention: Attn::CrossAttn,
             layers: self.opened.cross_layers(),
@@ -163,47 +159,49 @@ impl CrossAttention {
             self.asked(ids, place).into_iter().enumerate().filter(|(at, _)| is_wanted(*at)).collect();
         let (rows, columns) = self.opened.grid();
         let of_step = self.opened.cross_layers() * known.reading.heads.max(1) * rows * columns;
-        let keys = image.states.dim(1)?;
-        let of_row = ids.len() * keys * self.opened.cross_layers() * known.reading.heads.max(1);
-        let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
         let mut maps = Vec::with_capacity(ids.len() * of_step);
-        for chunk in asked.chunks(together) {
-            let under = self.under(&known.closed);
-            let mut probe = GradProbe::new(SitePattern::new(ALL_LOOK));
-            let score = {
-                let mut taps = Taps::under(&under).with(&mut probe).cancelled_by(cancel);
-                let rows = vec![ids.to_vec(); chunk.len()];
-                let texts = self.opened.tokenizer.pad(&rows, &self.opened.device)?;
-                let (_, positions, width) = image.seen.dims3()?;
-                let seen = image.seen.broadcast_as((chunk.len(), positions, width))?.contiguous()?;
-                let states = self.opened.resample(&seen, &mut taps)?; // [rows, keys, width]
-                let read = self.opened.read(&texts, &states, &mut taps)?;
-                let question = read.states.map(|states| self.answer_score(known, &states, &mut taps)).transpose()?;
-                match (read.matching, read.logits, question) {
-                    (Some(matching), ..) => matching.i((.., 1))?.sum_all()?,
-                    (_, Some(logits), _) => sum_of_logits(&logits, of_rows(chunk.iter().map(|(_, asked)| asked)))?,
-                    (.., Some(score)) => score,
-                    _ => return Ok(Vec::new()),
+        if asked.is_empty() {
+            maps.resize(ids.len() * of_step, 0.0);
+            return Ok(maps);
+        }
+        let under = self.under(&known.closed);
+        let mut probe = GradProbe::new(SitePattern::new(ALL_LOOK));
+        let (read, answer) = {
+            let mut taps = Taps::under(&under).with(&mut probe).cancelled_by(cancel);
+            let texts = self.opened.tokenizer.pad(&[ids.to_vec()], &self.opened.device)?;
+            let states = self.opened.resample(&image.seen, &mut taps)?; // [1, keys, width]
+            let read = self.opened.read(&texts, &states, &mut taps)?;
+            let answer = read.states.as_ref().map(|states| self.answer_score(known, states, &mut taps)).transpose()?;
+            (read, answer)
+        };
+        // Whether a text fits, and what is answered, is a score of the whole text.
+        let score = match (&read.matching, answer) {
+            (Some(matching), _) => Some(matching.i((.., 1))?.sum_all()?),
+            (None, answer) => answer.filter(|_| read.logits.is_none()),
+        };
+        let of_whole = score.map(|score| probe.backward(&score)).transpose()?;
+        for (at, asked) in asked {
+            cancel.check()?;
+            maps.resize(at * of_step, 0.0);
+            match (&of_whole, &read.logits) {
+                (Some(recording), _) => self.heads_into(recording, &asked.positions, Weight::Gradient, &mut maps)?,
+                (None, Some(logits)) => {
+                    let recording = probe.backward(&asked.score(logits)?)?;
+                    self.heads_into(&recording, &asked.positions, Weight::Gradient, &mut maps)?
                 }
+                (None, None) => return Ok(Vec::new()),
             };
-            let recording = probe.backward(&score)?;
-            for (row, (at, asked)) in chunk.iter().enumerate() {
-                maps.resize(at * of_step, 0.0);
-                self.heads_into(&recording, row, &asked.positions, Weight::Gradient, &mut maps)?;
-            }
         }
         maps.resize(ids.len() * of_step, 0.0);
         Ok(maps)
     }
 
-    /// The logits of the answer that was written, summed over the copies of the question in `states`.
+    /// The logits of the answer that was written to the question in `states`, summed.
     fn answer_score(&self, known: &Known, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
         let written = &known.written;
-        let copies = states.dim(0)?;
-        let answers = self.opened.tokenizer.pad(&vec![written.clone(); copies], &self.opened.device)?;
+        let answers = self.opened.tokenizer.pad(&[written.clone()], &self.opened.device)?;
         let logits = self.opened.answer(&answers.ids, states, None, taps)?;
-        let answer = written.iter().skip(1).enumerate();
-        sum_of_logits(&logits, answer.flat_map(|(at, token)| (0..copies).map(move |row| (row, at, *token))))
+        sum_of_logits(&logits, written.iter().skip(1).enumerate().map(|(at, token)| (0, at, *token)))
     }
 
     /// `[steps, layers, heads, patches]` of an answer: where the question looked on its behalf.
@@ -213,29 +211,28 @@ impl CrossAttention {
         let mut maps = Vec::new();
         let asked = self.asked(answer, Place::Predict);
         let mut probe = GradProbe::new(SitePattern::new("text.*.cross_attn.pattern"));
-        let score = {
+        let logits = {
             let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
-            let copies = asked.len();
-            let states = image.states.broadcast_as((copies, image.states.dim(1)?, image.states.dim(2)?))?;
-            let texts = self.opened.tokenizer.pad(&vec![question.clone(); copies], &self.opened.device)?;
-            let Some(read) = self.opened.read(&texts, &states.contiguous()?, &mut taps)?.states else {
+            let pad = |ids: &Vec<u32>| self.opened.tokenizer.pad(&[ids.clone()], &self.opened.device);
+            let Some(read) = self.opened.read(&pad(question)?, &image.states, &mut taps)?.states else {
                 return Ok(Vec::new());
             };
-            let answers = self.opened.tokenizer.pad(&vec![answer.clone(); copies], &self.opened.device)?;
-            sum_of_logits(&self.opened.answer(&answers.ids, &read, None, &mut taps)?, of_rows(asked.iter()))?
+            self.opened.answer(&pad(answer)?.ids, &read, None, &mut taps)?
         };
-        let recording = probe.backward(&score)?;
-        for row in 0..asked.len() {
+        for (at, asked) in asked.iter().enumerate() {
+            cancel.check()?;
+            let recording = probe.backward(&asked.score(&logits)?)?;
             // What the first token, which starts every answer, would look at nobody asked.
-            let positions: &[usize] = if row == 0 { &[] } else { &everywhere };
-            self.heads_into(&recording, row, positions, Weight::Gradient, &mut maps)?;
+            let positions: &[usize] = if at == 0 { &[] } else { &everywhere };
+            self.heads_into(&recording, positions, Weight::Gradient, &mut maps)?;
         }
         Ok(maps)
     }
 }
 
-/// The logits that each row is asked about, as [`sum_of_logits`] takes them.
-fn of_rows<'a>(asked: impl Iterator<Item = &'a Asked>) -> impl Iterator<Item = (usize, usize, u32)> {
-    let rows = asked.enumerate();
-    rows.flat_map(|(row, asked)| asked.logits.iter().map(move |(at, token)| (row, *at, *token)))
+impl Asked {
+    /// The sum of the logits that are explained, of those of one text, `[1, tokens, vocabulary]`.
+    fn score(&self, logits: &Tensor) -> Result<Tensor> {
+        sum_of_logits(logits, self.logits.iter().map(|(at, token)| (0, *at, *token)))
+    }
 }

@@ -22,8 +22,6 @@ use crate::taps::{
 
 /// The longest text that is written, in tokens.
 const MOST: usize = 40;
-/// Numbers of all patterns in one pass with gradients, at most.
-const PATTERN_NUMBERS: usize = 1 << 23;
 /// Numbers of all states that are kept, 128 MB; of a larger model only those that are looked at are.
 const STATE_NUMBERS: usize = 32 << 20;
 /// The self-attention of the language model.
@@ -288,34 +286,30 @@ impl Projector {
         let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
         let asked: Vec<(usize, usize)> =
             row.words.iter().copied().enumerate().filter(|(step, _)| is_wanted(*step)).collect();
-        let ids = &row.tokens.ids;
-        let end = self.opened.model().language().ends().first().copied();
         let layers = self.opened.depth();
-        let of_row = ids.len() * ids.len() * layers * heads.max(1);
-        let together = (PATTERN_NUMBERS / of_row.max(1)).clamp(1, 32);
         let of_step = layers * heads.max(1) * self.patches();
         let mut maps = Vec::with_capacity(row.words.len() * of_step);
-        for chunk in asked.chunks(together) {
+        if !asked.is_empty() {
+            let end = self.opened.model().language().ends().first().copied();
+            // The pass is the same whatever is asked; each token's gradients go back through it by themselves.
             let mut probe = GradProbe::new(SitePattern::new(LOOKS));
-            let score = {
+            let logits = {
                 let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
-                let logits = self.pass(ids, &image.projected, chunk.len(), &mut taps)?;
-                let asked = chunk.iter().enumerate().flat_map(|(copy, (_, at))| {
-                    explained(row, *at, place, end).into_iter().map(move |(position, token)| (copy, position, token))
-                });
-                sum_of_logits(&logits, asked)?
+                self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
             };
-            let recording = probe.backward(&score)?;
-            for (copy, (step, at)) in chunk.iter().enumerate() {
-                maps.resize(step * of_step, 0.0);
+            for (step, at) in asked {
+                cancel.check()?;
+                let explained = explained(row, at, place, end);
+                let explained = explained.into_iter().map(|(position, token)| (0, position, token));
+                let recording = probe.backward(&sum_of_logits(&logits, explained)?)?;
                 let position = match place {
-                    Place::Read => Some(*at),
+                    Place::Read => Some(at),
                     Place::Predict => at.checked_sub(1),
                 };
                 let positions: Vec<usize> = position.into_iter().collect();
                 let look = Look {
                     recording: &recording,
-                    row: copy,
+                    row: 0,
                     picture: 0,
                     tower: Tower::Decoder,
                     attention: Attn::SelfAttn,
@@ -324,6 +318,7 @@ impl Projector {
                     patches: PatchKeys::At(&row.patches, self.patches()),
                     positions: &positions,
                 };
+                maps.resize(step * of_step, 0.0);
                 maps.extend(look.by_head(Weight::Gradient)?.concat());
             }
         }
