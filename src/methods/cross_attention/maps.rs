@@ -199,7 +199,7 @@ impl CrossAttention {
     /// The logits of the answer that was written to the question in `states`, summed.
     fn answer_score(&self, known: &Known, states: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
         let written = &known.written;
-        let answers = self.opened.tokenizer.pad(&[written.clone()], &self.opened.device)?;
+        let answers = self.opened.tokenizer.pad(std::slice::from_ref(written), &self.opened.device)?;
         let logits = self.opened.answer(&answers.ids, states, None, taps)?;
         sum_of_logits(&logits, written.iter().skip(1).enumerate().map(|(at, token)| (0, at, *token)))
     }
@@ -213,7 +213,7 @@ impl CrossAttention {
         let mut probe = GradProbe::new(SitePattern::new("text.*.cross_attn.pattern"));
         let logits = {
             let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
-            let pad = |ids: &Vec<u32>| self.opened.tokenizer.pad(&[ids.clone()], &self.opened.device);
+            let pad = |ids| self.opened.tokenizer.pad(std::slice::from_ref(ids), &self.opened.device);
             let Some(read) = self.opened.read(&pad(question)?, &image.states, &mut taps)?.states else {
                 return Ok(Vec::new());
             };

@@ -25,7 +25,7 @@ const MOST: usize = 40;
 /// Numbers of all states that are kept, 128 MB; of a larger model only those that are looked at are.
 const STATE_NUMBERS: usize = 32 << 20;
 /// The self-attention of the language model.
-const LOOKS: &str = "decoder.*.self_attn.pattern";
+pub(super) const LOOKS: &str = "decoder.*.self_attn.pattern";
 
 /// What is seen of the self-attention of the language model in a pass over one row. The patterns themselves would be large:
 /// their number grows with the square of the row, most of which are patches.
@@ -44,7 +44,7 @@ impl Observer for RowWatch {
 
     fn observe(&mut self, _site: Site, pattern: Tensor) -> Result<Tensor> {
         let (_, heads, positions, _) = pattern.dims4()?; // [1, heads, row, row]
-        let of_one = pattern.i(0)?;
+        let of_one = pattern.detach().i(0)?;
         let kept = of_one.index_select(&self.queries, 1)?.index_select(&self.keys, 2)?; // [heads, queries, keys]
         let (queries, keys) = (self.queries.dim(0)?, self.keys.dim(0)?);
         self.rows.push(Array::from_tensor(&kept.reshape((heads * queries, keys))?)?);
@@ -87,15 +87,16 @@ impl Projector {
     }
 
     /// A pass over the row of a line: its raw maps at both places, what was expected at each of its tokens and, of the
-    /// person's own row, states and shares of attention. `depth` is that of the states that are looked at.
+    /// person's own row, states and shares of attention. `depth` is that of the states that are looked at. Gives the logits,
+    /// `[1, row, vocabulary]`, of which `probe` can tell the gradients.
     pub(super) fn raw_maps(
         &self,
         image: &Image,
         known: &mut Known,
-        line: usize,
-        depth: usize,
+        (line, depth): (usize, usize),
+        probe: Option<&mut GradProbe>,
         cancel: &CancelToken,
-    ) -> Result<()> {
+    ) -> Result<Tensor> {
         let own = line == 0;
         let row = if own { known.row.clone() } else { known.written.clone() };
         let before = |at: &usize| at.checked_sub(1);
@@ -107,6 +108,9 @@ impl Projector {
             Recorder::new(SitePattern::new(&if own { self.states_of(&row, depth) } else { String::new() }));
         let logits = {
             let mut taps = Taps::under(&self.interventions).with(&mut watch).with(&mut recorder).cancelled_by(cancel);
+            if let Some(probe) = probe {
+                taps = taps.with(probe);
+            }
             self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
         };
         let patches = self.patches();
@@ -134,10 +138,12 @@ impl Projector {
             known.spliced.shares = Some(Arc::new(shares(&watch.shares, row.tokens.ids.len(), heads)));
             self.keep_states(image, known, recorder.finish())?;
         }
-        let Some(line) = known.reading.lines.get_mut(line) else { return Ok(()) };
-        line.maps.push((Place::Read, Weighting::Raw, Arc::new(read)));
-        line.maps.push((Place::Predict, Weighting::Raw, Arc::new(predict)));
-        self.expect(&mut line.steps, &row, &logits.i(0)?)
+        if let Some(line) = known.reading.lines.get_mut(line) {
+            line.maps.push((Place::Read, Weighting::Raw, Arc::new(read)));
+            line.maps.push((Place::Predict, Weighting::Raw, Arc::new(predict)));
+            self.expect(&mut line.steps, &row, &logits.i(0)?)?;
+        }
+        Ok(logits)
     }
 
     /// How many patches there are.
@@ -262,7 +268,7 @@ impl Projector {
                     |line: &Line| line.maps.iter().any(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
                 if !known.reading.lines.get(line).is_some_and(has) {
                     let row = if line == 0 { &known.row } else { &known.written };
-                    let maps = self.weighted(image, row, (place, None), known.reading.heads, cancel)?;
+                    let maps = self.weighted(image, row, place, known.reading.heads, cancel)?;
                     if let Some(line) = known.reading.lines.get_mut(line) {
                         line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
                     }
@@ -274,53 +280,63 @@ impl Projector {
         Ok(())
     }
 
-    /// `[steps, layers, heads, patches]` of a row; where only some steps are `wanted`, the others have zeros.
+    /// `[steps, layers, heads, patches]` of a row, each token with a gradient of its own.
     pub(super) fn weighted(
         &self,
         image: &Image,
+        row: &Row,
+        place: Place,
+        heads: usize,
+        cancel: &CancelToken,
+    ) -> Result<Vec<f32>> {
+        // The pass is the same whatever is asked; the gradients of each token go back through it by themselves.
+        let mut probe = GradProbe::new(SitePattern::new(LOOKS));
+        let logits = {
+            let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
+            self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
+        };
+        self.weigh((&probe, &logits), row, (place, None), heads, cancel)
+    }
+
+    /// The same of a pass that `probe` has seen; where only some steps are `wanted`, the others have zeros.
+    pub(super) fn weigh(
+        &self,
+        (probe, logits): (&GradProbe, &Tensor),
         row: &Row,
         (place, wanted): (Place, Option<&[bool]>),
         heads: usize,
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
-        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
-        let asked: Vec<(usize, usize)> =
-            row.words.iter().copied().enumerate().filter(|(step, _)| is_wanted(*step)).collect();
+        let end = self.opened.model().language().ends().first().copied();
         let layers = self.opened.depth();
         let of_step = layers * heads.max(1) * self.patches();
         let mut maps = Vec::with_capacity(row.words.len() * of_step);
-        if !asked.is_empty() {
-            let end = self.opened.model().language().ends().first().copied();
-            // The pass is the same whatever is asked; each token's gradients go back through it by themselves.
-            let mut probe = GradProbe::new(SitePattern::new(LOOKS));
-            let logits = {
-                let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
-                self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
-            };
-            for (step, at) in asked {
-                cancel.check()?;
-                let explained = explained(row, at, place, end);
-                let explained = explained.into_iter().map(|(position, token)| (0, position, token));
-                let recording = probe.backward(&sum_of_logits(&logits, explained)?)?;
-                let position = match place {
-                    Place::Read => Some(at),
-                    Place::Predict => at.checked_sub(1),
-                };
-                let positions: Vec<usize> = position.into_iter().collect();
-                let look = Look {
-                    recording: &recording,
-                    row: 0,
-                    picture: 0,
-                    tower: Tower::Decoder,
-                    attention: Attn::SelfAttn,
-                    layers,
-                    resampler: 0,
-                    patches: PatchKeys::At(&row.patches, self.patches()),
-                    positions: &positions,
-                };
-                maps.resize(step * of_step, 0.0);
-                maps.extend(look.by_head(Weight::Gradient)?.concat());
+        for (step, at) in row.words.iter().copied().enumerate() {
+            if wanted.is_some_and(|wanted| wanted.get(step) != Some(&true)) {
+                continue;
             }
+            cancel.check()?;
+            let explained = explained(row, at, place, end);
+            let explained = explained.into_iter().map(|(position, token)| (0, position, token));
+            let recording = probe.backward(&sum_of_logits(logits, explained)?)?;
+            let position = match place {
+                Place::Read => Some(at),
+                Place::Predict => at.checked_sub(1),
+            };
+            let positions: Vec<usize> = position.into_iter().collect();
+            let look = Look {
+                recording: &recording,
+                row: 0,
+                picture: 0,
+                tower: Tower::Decoder,
+                attention: Attn::SelfAttn,
+                layers,
+                resampler: 0,
+                patches: PatchKeys::At(&row.patches, self.patches()),
+                positions: &positions,
+            };
+            maps.resize(step * of_step, 0.0);
+            maps.extend(look.by_head(Weight::Gradient)?.concat());
         }
         maps.resize(row.words.len() * of_step, 0.0);
         Ok(maps)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::change::{MOST_ROWS, change};
+use super::look::LOOKS;
 use super::rows::numbers_of;
 use super::{ENTRY, Image, Input, Known, Projector};
 use crate::error::Result;
@@ -15,7 +16,7 @@ use crate::methods::vectors::unit;
 use crate::methods::{Cloud, CloudPoint, News, PointKind, Scores, Stage};
 use crate::models::lens::Near;
 use crate::models::tokenizer::Tokens;
-use crate::taps::{CancelToken, Taps};
+use crate::taps::{CancelToken, GradProbe, SitePattern, Taps};
 
 /// Words that are kept of each patch.
 const KEPT: usize = 10;
@@ -36,7 +37,7 @@ impl Projector {
     ) -> Result<()> {
         let depth = self.depth_of(input);
         if known.reading.lines.first().is_some_and(|line| line.maps.is_empty()) {
-            self.raw_maps(image, known, 0, depth, cancel)?;
+            self.raw_maps(image, known, (0, depth), None, cancel)?;
         }
         self.read_patches(image, known, depth, cancel)?;
         self.show(image, known, input, emit);
@@ -44,7 +45,7 @@ impl Projector {
             return Ok(());
         }
         self.write(image, known, cancel, &mut |known| self.show(image, known, input, emit))?;
-        self.raw_maps(image, known, 1, depth, cancel)?;
+        self.raw_maps(image, known, (1, depth), None, cancel)?;
         self.show(image, known, input, emit);
         known.spliced.cost = Some(self.cost(image, known, cancel)?);
         known.spliced.change = Some(self.changed(image, cancel)?);
@@ -68,10 +69,12 @@ impl Projector {
         emit: &mut dyn FnMut(News),
     ) -> Result<()> {
         let depth = self.depth_of(input);
-        self.raw_maps(image, known, 0, depth, cancel)?;
+        let mut probe = GradProbe::new(SitePattern::new(LOOKS));
+        let logits = self.raw_maps(image, known, (0, depth), Some(&mut probe), cancel)?;
         self.read_patches(image, known, depth, cancel)?;
         let wanted: Vec<bool> = known.row.words.iter().map(|at| input.asks_for(known.row.tokens.spans[*at])).collect();
-        let maps = self.weighted(image, &known.row, (Place::Predict, Some(&wanted)), known.reading.heads, cancel)?;
+        let asked = (Place::Predict, Some(wanted.as_slice()));
+        let maps = self.weigh((&probe, &logits), &known.row, asked, known.reading.heads, cancel)?;
         if let Some(line) = known.reading.lines.first_mut() {
             line.maps.push((Place::Predict, Weighting::Gradient, Arc::new(maps)));
         }
