@@ -39,7 +39,7 @@ for column, (kind, label) in enumerate(KINDS.items()):
             time.loglog(tokens, [took[0] * each / work[0] for each in work], color="#808080", linewidth=1,
                         label="as operations grow")
     for panel in (time, memory):
-        panel.set_xticks(tokens, [f"{each:,}" for each in tokens])
+        panel.set_xticks(tokens, [f"{each:,}" for each in tokens], rotation=40)
         panel.minorticks_off()
         panel.grid(alpha=0.3)
         panel.set_xlabel(label)
