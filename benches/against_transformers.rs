@@ -9,6 +9,8 @@
 //! the milliseconds from its first token to its last, and how many tokens there are; `peak` answers the most memory that the
 //! program has held, in bytes. The first line says how long opening the checkpoint took.
 
+mod memory;
+
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -23,6 +25,7 @@ use alignscope::models::llava::Llava;
 use alignscope::nn::Fusion;
 use alignscope::taps::{Recorder, SitePattern, Taps};
 use candle_core::{Device, Tensor};
+use memory::held;
 
 /// The program's own.
 #[global_allocator]
@@ -57,7 +60,7 @@ fn main() -> Result<()> {
                 let (milliseconds, tokens) = write(&model, &pixels)?;
                 answer(&format!("{milliseconds:.3} {tokens}"));
             }
-            "peak" => answer(&peak().to_string()),
+            "peak" => answer(&held("VmHWM").to_string()),
             _ => break,
         }
     }
@@ -133,12 +136,4 @@ fn row(model: &Llava, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
     let places = vec![model.placeholder(); projected.dim(1)?];
     let all = [places, (0..TOKENS as u32).map(|at| 1000 + at).collect()].concat();
     model.inputs(&Tensor::from_slice(&all, (1, all.len()), &Device::Cpu)?, Some(&projected))
-}
-
-/// The most memory that this process has held, in bytes.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
 }

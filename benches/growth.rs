@@ -6,6 +6,8 @@
 //! python tests/reference/plot_growth.py growth.csv docs/growth.svg
 //! ```
 
+mod memory;
+
 use std::process::Command;
 use std::time::Instant;
 
@@ -18,6 +20,7 @@ use alignscope::nn::{Parameters, Scope};
 use alignscope::taps::{Recorder, SitePattern, Taps};
 use alignscope::{Error, Result};
 use candle_core::{Device, Tensor};
+use memory::held;
 
 /// The program's own.
 #[global_allocator]
@@ -94,7 +97,7 @@ fn one(kind: &str, size: usize, recorded: &str) -> Result<()> {
         let embeds = Tensor::randn(0f32, 1.0, (1, size, 768), &Device::Cpu)?;
         (size, Box::new(move |taps| model.logits(&embeds, None, None, taps)))
     };
-    let at_rest = held("VmRSS:");
+    let at_rest = held("VmRSS");
     let mut times = Vec::new();
     let mut operations = 0;
     for _ in 0..=PASSES {
@@ -113,13 +116,6 @@ fn one(kind: &str, size: usize, recorded: &str) -> Result<()> {
     }
     times.remove(0);
     times.sort_by(f64::total_cmp);
-    println!("{kind},{tokens},{recorded},{:.2},{operations},{at_rest},{}", times[PASSES / 2], held("VmHWM:"));
+    println!("{kind},{tokens},{recorded},{:.2},{operations},{at_rest},{}", times[PASSES / 2], held("VmHWM"));
     Ok(())
-}
-
-/// Memory of this process by the name that the system has for it, in bytes.
-fn held(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
