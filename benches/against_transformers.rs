@@ -2,7 +2,7 @@
 //! transformers in turns with it:
 //!
 //! ```text
-//! cargo bench --bench against_transformers -- FOLDER
+//! cargo bench --bench against_transformers -- FOLDER [bf16]
 //! ```
 //!
 //! Reads `pass` from the standard input, makes one, and answers its milliseconds; `write` writes a text about the picture and answers
@@ -22,6 +22,7 @@ use alignscope::models::blip::BlipHead;
 use alignscope::models::checkpoint::Checkpoint;
 use alignscope::models::generate::Greedy;
 use alignscope::models::llava::Llava;
+use alignscope::models::runtime::{Precision, Runtime};
 use alignscope::nn::Fusion;
 use alignscope::taps::{Recorder, SitePattern, Taps};
 use candle_core::{Device, Tensor};
@@ -38,14 +39,16 @@ const WRITTEN: usize = 33;
 
 fn main() -> Result<()> {
     allocator::keep_freed();
-    let folder = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
-    let Some(folder) = folder else {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let Some(folder) = arguments.next() else {
         println!("name the folder of a checkpoint");
         return Ok(());
     };
     let begin = Instant::now();
     let checkpoint = Checkpoint::open(Path::new(&folder))?;
-    let (model, _) = Model::open(&checkpoint, &Device::Cpu)?;
+    let is_half = arguments.next().is_some_and(|precision| precision == "bf16");
+    let precision = if is_half { Precision::Bf16 } else { Precision::F32 };
+    let (model, _) = Model::open(&checkpoint, Runtime { device: Device::Cpu, precision })?;
     answer(&format!("opened {:.3}", begin.elapsed().as_secs_f64()));
     let side = checkpoint.config["vision_config"]["image_size"].as_u64().unwrap_or(224) as usize;
     let pixels = Tensor::randn(0f32, 1.0, (1, 3, side, side), &Device::Cpu)?;

@@ -8,7 +8,7 @@ use super::memory::available;
 use crate::error::{Error, Result, reason};
 
 /// How the large matrices of a model are held. What is computed is `f32` with each: a matrix in 16 bits is widened where it is
-/// used.
+/// used. Only where a processor has tiles (AMX), `bf16` is multiplied in them, and what it is multiplied with is rounded to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "window", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]

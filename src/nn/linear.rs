@@ -1,9 +1,11 @@
 //! The affine map.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result as CandleResult, Shape, Storage, Tensor};
 use gemm::Parallelism;
+use std::sync::Arc;
 
 use super::kernels::{Matrix, add_rows, matrix, multiply, slice, transposed, with_slice};
+use super::tiles::{self, Left, Onto, Tiled};
 use super::{Scope, Weight, fusable};
 use crate::error::Result;
 
@@ -58,23 +60,31 @@ impl Linear {
         Self { weight: weight.into(), bias }
     }
 
-    /// Lays the weight so that its columns lie in one piece, where it is frozen and on the processor: the product with it, for
-    /// which it is read again and again, is then up to five times faster. It is copied for that; a weight that is also used
-    /// elsewhere, as a table of words, say, better stays where it is.
+    /// Lays the weight as products read it, where it is frozen and on the processor. One in 32 bits is laid so that its columns lie in
+    /// one piece: the product, for which it is read again and again, is then up to five times faster. One held as `bf16` is put in
+    /// tiles, where the processor has them. It is copied for that; a weight that is also used elsewhere, as a table of words, say,
+    /// better stays where it is.
     ///
     /// # Errors
     /// If the weight can't be read.
     pub fn turned(self) -> Result<Self> {
-        let Weight::Full(weight) = &self.weight else { return Ok(self) };
-        let (output, input) = weight.dims2()?;
-        // What is learned keeps its own place, and what takes no memory needs none.
-        let is_frozen = !weight.track_op() && fusable(&[weight]);
-        if !is_frozen || output * input < SMALL || !weight.is_contiguous() {
-            return Ok(self);
-        }
-        let turned = with_slice(weight, |values| Ok(transposed(values, input)))?;
-        let weight = Tensor::from_vec(turned, (input, output), weight.device())?.t()?;
-        Ok(Self { weight: weight.into(), ..self })
+        let (output, input) = self.weight.dims()?;
+        let weight = match &self.weight {
+            _ if output * input < SMALL => return Ok(self),
+            // What is learned keeps its own place, and what takes no memory needs none.
+            Weight::Full(weight) if !weight.track_op() && fusable(&[weight]) && weight.is_contiguous() => {
+                let turned = with_slice(weight, |values| Ok(transposed(values, input)))?;
+                Tensor::from_vec(turned, (input, output), weight.device())?.t()?.into()
+            }
+            Weight::Packed(packed) if packed.half() == Some(DType::BF16) && tiles::available() => {
+                let tiled = with_slice(&packed.widened()?, |numbers| {
+                    Ok(Tiled::new(Matrix::dense(numbers, output, input).t(), false))
+                })?;
+                Weight::Tiled(Arc::new(tiled))
+            }
+            _ => return Ok(self),
+        };
+        Ok(Self { weight, ..self })
     }
 
     /// Maps `x` `[..., in]` to `[..., out]`.
@@ -88,6 +98,10 @@ impl Linear {
             Weight::Full(weight) if fusable(&[x, weight, &self.bias]) => {
                 return Ok(x.contiguous()?.apply_op3(weight, &self.bias, LinearOp)?);
             }
+            Weight::Tiled(weight) => {
+                let operation = TiledLinear { weight: weight.clone(), bias: self.bias.clone() };
+                return Ok(x.contiguous()?.apply_op1(operation)?);
+            }
             Weight::Packed(packed) => return Ok(packed.forward(x)?.broadcast_add(&self.bias)?),
             weight => weight.widened()?,
         };
@@ -99,6 +113,66 @@ impl Linear {
             *last = output;
         }
         Ok(y.reshape(shape)?)
+    }
+}
+
+/// The shape `[..., out]` of what becomes of `[..., in]`.
+fn mapped(x: &Layout, (output, input): (usize, usize)) -> CandleResult<Shape> {
+    let mut dims = x.dims().to_vec();
+    match dims.last_mut() {
+        Some(last) if *last == input => *last = output,
+        _ => candle_core::bail!("a linear layer of {input} inputs got {:?}", x.dims()),
+    }
+    Ok(Shape::from(dims))
+}
+
+/// So many rows, each of them `row`.
+fn repeated(row: &[f32], rows: usize) -> Vec<f32> {
+    let mut all = Vec::with_capacity(rows * row.len());
+    for _ in 0..rows {
+        all.extend_from_slice(row);
+    }
+    all
+}
+
+/// The affine map with a frozen weight in tiles, as `bf16`; what it maps is rounded to that, too.
+struct TiledLinear {
+    weight: Arc<Tiled>, // [in, out]
+    bias: Tensor,       // [out]
+}
+
+impl CustomOp1 for TiledLinear {
+    fn name(&self) -> &'static str {
+        "tiled linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
+        let (input, output) = self.weight.dims();
+        let shape = mapped(layout, (output, input))?;
+        let x = slice(x, layout)?;
+        let rows = x.len() / input;
+        let mut y = vec![0f32; rows * output];
+        if rows > 0 {
+            let x = Left::new(Matrix::dense(x, rows, input), false, true);
+            with_slice(&self.bias, |bias| {
+                tiles::multiply(&mut y, output, Onto::Shifted(bias), &x, &self.weight, true);
+                Ok(())
+            })?;
+        }
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn bwd(&self, x: &Tensor, _result: &Tensor, gradient: &Tensor) -> CandleResult<Option<Tensor>> {
+        let (input, output) = self.weight.dims();
+        let rows = x.elem_count() / input;
+        with_slice(gradient, |gradient| {
+            let mut all = vec![0f32; rows * input];
+            let gradient = Matrix::dense(gradient, rows, output);
+            let weight = self.weight.turned();
+            let weight = Matrix::dense(&weight, output, input);
+            multiply(&mut all, 0.0, 1.0, gradient, weight, Parallelism::Rayon(0));
+            Ok(Some(Tensor::from_vec(all, x.shape(), x.device())?))
+        })
     }
 }
 
@@ -120,22 +194,14 @@ impl CustomOp3 for LinearOp {
         bias_layout: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         let (output, input) = weight_layout.shape().dims2()?;
-        let mut dims = x_layout.dims().to_vec();
-        match dims.last_mut() {
-            Some(last) if *last == input => *last = output,
-            _ => candle_core::bail!("a linear layer of {input} inputs got {:?}", x_layout.dims()),
-        }
+        let shape = mapped(x_layout, (output, input))?;
         let x = slice(x, x_layout)?;
-        let bias = slice(bias, bias_layout)?;
         let rows = x.len() / input;
-        let mut y = Vec::with_capacity(rows * output);
-        for _ in 0..rows {
-            y.extend_from_slice(bias);
-        }
+        let mut y = repeated(slice(bias, bias_layout)?, rows);
         let x = Matrix::dense(x, rows, input);
         let weight = matrix(weight, weight_layout)?;
         multiply(&mut y, 1.0, 1.0, x, weight.t(), Parallelism::Rayon(0));
-        Ok((CpuStorage::F32(y), Shape::from(dims)))
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(
@@ -186,7 +252,8 @@ impl CustomOp3 for LinearOp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
+    use crate::nn::Packed;
+    use candle_core::{Device, Var};
     use std::collections::BTreeMap;
 
     /// A frozen weight that was turned gives what a learned one gives, which isn't; gradients, too.
@@ -220,6 +287,34 @@ mod tests {
         assert_eq!(Linear::from_weight(nothing)?.turned()?.weight.widened()?.stride(), [0, 0]);
         let small = Linear::from_weight(Tensor::zeros((8, 16), DType::F32, device)?)?.turned()?;
         assert!(small.weight.widened()?.is_contiguous());
+        Ok(())
+    }
+
+    /// Held as `bf16`, in tiles where there are any, it gives of numbers that are rounded so, too, what the rounded weight gives in 32
+    /// bits; gradients, too.
+    #[test]
+    fn a_weight_in_tiles_is_the_rounded_weight() -> Result<()> {
+        let (input, output, device) = (1023, 97, &Device::Cpu);
+        let numbers = Tensor::randn(0f32, 1.0, (output, input), device)?;
+        let bias = Tensor::randn(0f32, 1.0, output, device)?;
+        let packed = Packed::halved(&numbers.flatten_all()?.to_vec1::<f32>()?, DType::BF16, (output, input))?;
+        let rounded = Linear::new(packed.widened()?, bias.clone());
+        let held = Linear::new(Weight::Packed(packed), bias).turned()?;
+        assert_eq!(matches!(held.weight, Weight::Tiled(_)), tiles::available());
+        assert_eq!(held.weight.widened()?.to_vec2::<f32>()?, rounded.weight.widened()?.to_vec2::<f32>()?);
+        let x = Tensor::randn(0f32, 1.0, (3, 25, input), device)?.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        let x = Var::from_tensor(&x)?;
+        let numbers = |linear: &Linear| -> Result<[Vec<f32>; 2]> {
+            let y = linear.forward(x.as_tensor())?;
+            let gradients = y.sqr()?.sum_all()?.backward()?;
+            let gradient = gradients.get(x.as_tensor()).expect("a gradient");
+            Ok([y.flatten_all()?.to_vec1()?, gradient.flatten_all()?.to_vec1()?])
+        };
+        for (found, expected) in numbers(&held)?.iter().zip(&numbers(&rounded)?) {
+            let largest = expected.iter().fold(0f32, |most, value| most.max(value.abs()));
+            assert!(largest > 0.0);
+            assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() <= 1e-5 * largest));
+        }
         Ok(())
     }
 }

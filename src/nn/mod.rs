@@ -26,6 +26,7 @@ mod q_former_block;
 mod rms_norm;
 mod rotary;
 mod softmax;
+mod tiles;
 mod weight;
 
 pub use activation::Activation;
@@ -47,6 +48,7 @@ pub use q_former_block::QFormerBlock;
 pub use rms_norm::{Norm, RmsNorm};
 pub use rotary::Rotary;
 pub use softmax::{log_softmax, softmax};
+pub use tiles::Tiled;
 pub use weight::Weight;
 
 use candle_core::{DType, Tensor};

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::kernels::{Matrix, multiply, slice, transposed, with_slice};
+use super::tiles::{self, Left, Onto, PANEL, Tiled, available};
 use crate::error::{Error, Result};
 
 /// So many numbers are widened at once: half a megabyte, which stays in the cache.
@@ -223,16 +224,24 @@ impl CustomOp1 for PackedLinear {
         }
         let x = slice(x, layout)?;
         let rows = x.len() / input;
+        // What many rows are multiplied with is worth to be put in tiles, with 16 digits: more than enough for weights of 8 or fewer.
+        let in_tiles = rows >= 2 * PANEL && self.0.half() != Some(DType::F16) && available();
+        let tiled_x = in_tiles.then(|| Tiled::new(Matrix::dense(x, rows, input).t(), true));
         // Each part's product puts all of `x` in order for itself: column by column it already is.
-        let turned_x = if rows > 1 { Cow::Owned(transposed(x, input)) } else { Cow::Borrowed(x) };
-        let x = Matrix::dense(&turned_x, input, rows);
+        let turned_x = if rows > 1 && tiled_x.is_none() { Cow::Owned(transposed(x, input)) } else { Cow::Borrowed(x) };
         let step = self.0.step();
         let mut turned = vec![0f32; output * rows]; // [out, rows]: what comes of a few rows of weights lies in one piece
         turned.par_chunks_mut((step * rows).max(1)).enumerate().try_for_each(|(part, turned)| {
             let count = turned.len() / rows.max(1);
             let mut weights = vec![0f32; count * input];
             self.0.widen(part * step, &mut weights)?;
-            multiply(turned, 0.0, 1.0, Matrix::dense(&weights, count, input), x, Parallelism::None);
+            let weights = Matrix::dense(&weights, count, input);
+            match &tiled_x {
+                Some(x) => tiles::multiply(turned, rows, Onto::PLAIN, &Left::new(weights, true, false), x, false),
+                None => {
+                    multiply(turned, 0.0, 1.0, weights, Matrix::dense(&turned_x, input, rows), Parallelism::None);
+                }
+            }
             CandleResult::Ok(())
         })?;
         let y = if rows == 1 { turned } else { transposed(&turned, rows) }; // [rows, out]
@@ -294,7 +303,7 @@ mod tests {
             let some = part.gather(&[0, 110, 5])?;
             assert_eq!(some.get(1)?.to_vec1::<f32>()?, widened.get(147)?.to_vec1::<f32>()?);
             assert!(part.gather(&[111]).is_err() && packed.narrow(rows, 1).is_err());
-            for batch in [1, 7] {
+            for batch in [1, 7, 70] {
                 let x = Var::from_tensor(&Tensor::randn(0f32, 1.0, (batch, 1, columns), &Device::Cpu)?)?;
                 let expected = x.matmul(&widened.t()?.broadcast_left(batch)?)?;
                 let found = packed.forward(x.as_tensor())?;

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 
 use super::packed::Packed;
+use super::tiles::Tiled;
 use crate::error::Result;
 
 /// A matrix of weights `[rows, columns]`.
@@ -14,6 +15,8 @@ pub enum Weight {
     Full(Tensor),
     /// As it is stored, in the memory of the processor.
     Packed(Packed),
+    /// As `bf16` in tiles, on a processor that multiplies them: for nothing but products.
+    Tiled(Arc<Tiled>),
     /// On a GPU, in 16 bits.
     Half(Tensor),
     /// On a GPU, quantized.
@@ -52,6 +55,10 @@ impl Weight {
         Ok(match self {
             Self::Full(weight) | Self::Half(weight) => weight.dims2()?,
             Self::Packed(packed) => packed.dims(),
+            Self::Tiled(tiled) => {
+                let (rows, columns) = tiled.dims();
+                (columns, rows)
+            }
             Self::Quantized(weight) => weight.shape().dims2()?,
         })
     }
@@ -61,7 +68,7 @@ impl Weight {
     pub fn computed(&self) -> DType {
         match self {
             Self::Full(weight) => weight.dtype(),
-            Self::Half(_) | Self::Packed(_) | Self::Quantized(_) => DType::F32,
+            Self::Half(_) | Self::Packed(_) | Self::Tiled(_) | Self::Quantized(_) => DType::F32,
         }
     }
 
@@ -70,7 +77,7 @@ impl Weight {
     pub fn device(&self) -> Device {
         match self {
             Self::Full(weight) | Self::Half(weight) => weight.device().clone(),
-            Self::Packed(_) => Device::Cpu,
+            Self::Packed(_) | Self::Tiled(_) => Device::Cpu,
             Self::Quantized(weight) => weight.device(),
         }
     }
@@ -84,7 +91,7 @@ impl Weight {
             Self::Full(weight) => Self::Full(weight.narrow(0, first, count)?),
             Self::Half(weight) => Self::Half(weight.narrow(0, first, count)?),
             Self::Packed(packed) => Self::Packed(packed.narrow(first, count)?),
-            Self::Quantized(_) => Self::Full(self.widened()?.narrow(0, first, count)?),
+            Self::Tiled(_) | Self::Quantized(_) => Self::Full(self.widened()?.narrow(0, first, count)?),
         })
     }
 
@@ -104,7 +111,7 @@ impl Weight {
             Self::Full(weight) => Self::Full(chosen(weight)?),
             Self::Half(weight) => Self::Half(chosen(weight)?),
             Self::Packed(packed) => Self::Packed(packed.select(ids)?),
-            Self::Quantized(_) => Self::Full(chosen(&self.widened()?)?),
+            Self::Tiled(_) | Self::Quantized(_) => Self::Full(chosen(&self.widened()?)?),
         })
     }
 
@@ -117,6 +124,10 @@ impl Weight {
             Self::Full(weight) => weight.clone(),
             Self::Half(weight) => weight.to_dtype(DType::F32)?,
             Self::Packed(packed) => packed.widened()?,
+            Self::Tiled(tiled) => {
+                let (columns, rows) = tiled.dims();
+                Tensor::from_vec(tiled.turned(), (rows, columns), &Device::Cpu)?
+            }
             Self::Quantized(weight) => weight.dequantize(&weight.device())?,
         })
     }
@@ -130,6 +141,7 @@ impl Weight {
             Self::Full(weight) => weight.index_select(ids, 0)?,
             Self::Half(weight) => weight.index_select(ids, 0)?.to_dtype(DType::F32)?,
             Self::Packed(packed) => packed.gather(&ids.to_vec1::<u32>()?)?,
+            Self::Tiled(_) => self.widened()?.index_select(ids, 0)?,
             Self::Quantized(weight) => weight.embedding(ids)?,
         })
     }

@@ -7,7 +7,7 @@
 Each name is one of `published.py`, or `llava-like-1b`. A checkpoint with random weights at its true size is written to a
 temporary folder, and both programs open it. Printed are the medians of interleaved passes, the spread, the peak of the
 memory that each process held, and ratios (Alignscope / transformers: below one, Alignscope is faster or smaller). With
-`--write` both write a text with a cache, and tokens a second are printed (above one, Alignscope is faster).
+`--bf16` both hold the weights in 16 bits, and transformers computes in them, too. With `--write` both write a text with a cache, and tokens a second are printed (above one, Alignscope is faster).
 """
 
 import argparse
@@ -53,7 +53,7 @@ def passes(model):
     """A function that makes one pass and gives how many numbers of attention came out."""
     kind = type(model).__name__
     side = model.config.vision_config.image_size
-    pixels = torch.randn(1, 3, side, side)
+    pixels = torch.randn(1, 3, side, side, dtype=model.dtype)
     ids = torch.arange(1000, 1000 + TOKENS)[None]
 
     def numbers(*groups):
@@ -102,7 +102,7 @@ def writer(model):
             pass
 
     side = model.config.vision_config.image_size
-    pixels, times = torch.randn(1, 3, side, side), Times()
+    pixels, times = torch.randn(1, 3, side, side, dtype=model.dtype), Times()
     ids = torch.arange(1000, 1000 + TOKENS)[None]
     how = dict(max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False, streamer=times, use_cache=True)
 
@@ -124,12 +124,12 @@ def writer(model):
     return write and (lambda: run(write))
 
 
-def serve(folder):
+def serve(folder, dtype):
     """This script as the other side of the turns: the same protocol as the Rust program."""
     begin = time.perf_counter()
     name = Path(folder).name
     kind = llava_like()[0] if name == "llava-like-1b" else PUBLISHED[name]()[0]
-    model = kind.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    model = kind.from_pretrained(folder, attn_implementation="eager", dtype=dtype).eval()
     one = passes(model)
     print(f"opened {time.perf_counter() - begin:.3f}", flush=True)
     with torch.inference_mode():
@@ -173,13 +173,13 @@ class Side:
         self.process.wait()
 
 
-def compare(name, turns, threads, write):
+def compare(name, turns, threads, write, precision):
     program = max(glob.glob(str(ROOT / "target/release/deps/against_transformers-*")), key=os.path.getmtime)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
         build(name).save_pretrained(folder)
-        sides = {"alignscope": Side([program, str(folder)], threads),
-                 "transformers": Side([sys.executable, __file__, "--serve", str(folder)], threads)}
+        sides = {"alignscope": Side([program, str(folder), precision], threads),
+                 "transformers": Side([sys.executable, __file__, "--serve", str(folder), f"--{precision}"], threads)}
         times = {key: [] for key in sides}
         counts = {}
         for turn in range(turns + 1):
@@ -211,18 +211,20 @@ if __name__ == "__main__":
     arguments.add_argument("--turns", type=int, default=9)
     arguments.add_argument("--threads", type=int, default=os.cpu_count())
     arguments.add_argument("--write", action="store_true", help="tokens a second instead of passes")
+    arguments.add_argument("--f32", action="store_const", dest="precision", const="f32", default="f32")
+    arguments.add_argument("--bf16", action="store_const", dest="precision", const="bf16")
     arguments.add_argument("--serve")
     arguments = arguments.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.serve:
-        serve(arguments.serve)
+        serve(arguments.serve, {"f32": torch.float32, "bf16": torch.bfloat16}[arguments.precision])
         raise SystemExit
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {arguments.threads} threads, "
-          f"{arguments.turns} turns\n")
+          f"{arguments.turns} turns, {arguments.precision}\n")
     if arguments.write:
         print("| checkpoint | Alignscope, tokens/s | transformers, tokens/s | ratio |\n|---|---|---|---|")
     else:
         print("| checkpoint | Alignscope, ms | transformers, ms | ratio | memory, GiB | ratio | until ready, s | ratio |")
         print("|---|---|---|---|---|---|---|---|")
     for name in arguments.names:
-        compare(name, arguments.turns, arguments.threads, arguments.write)
+        compare(name, arguments.turns, arguments.threads, arguments.write, arguments.precision)
