@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fusable;
-use super::kernels::{quick_gelu, quick_gelu_gradient, slice, with_slice};
+use super::kernels::{gate, gate_gradient, gelu, gelu_gradient, slice, with_slice};
 use crate::error::Result;
 
 /// `hidden_act` of a config.
@@ -34,34 +34,75 @@ impl Activation {
     /// # Errors
     /// If the tensor isn't of a float type.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if let (true, Some(curve)) = (fusable(&[x]), self.curve()) {
+            return Ok(x.contiguous()?.apply_op1(CurveOp(curve))?);
+        }
         Ok(match self {
             Self::Gelu => x.gelu_erf()?,
             Self::GeluTanh => x.gelu()?,
-            Self::QuickGelu if fusable(&[x]) => x.contiguous()?.apply_op1(QuickGeluOp)?,
-            Self::QuickGelu => (x * sigmoid(&(x * 1.702)?)?)?,
+            Self::QuickGelu => (x * sigmoid(&(x * f64::from(QUICK))?)?)?,
             Self::Relu => x.relu()?,
             Self::Silu => x.silu()?,
         })
     }
+
+    /// How it is computed on the processor, if it is one of those in which much of a pass is spent.
+    fn curve(self) -> Option<Curve> {
+        match self {
+            Self::Gelu => Some(Curve::Gelu),
+            Self::QuickGelu => Some(Curve::Gate(QUICK)),
+            Self::Silu => Some(Curve::Gate(1.0)),
+            Self::GeluTanh | Self::Relu => None,
+        }
+    }
 }
+
+/// The slope of the sigmoid that stands for Φ.
+const QUICK: f32 = 1.702;
 
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x.neg()?.exp()? + 1.0)?.recip()?)
 }
 
-struct QuickGeluOp;
+/// A function of single numbers as a fused operation.
+#[derive(Clone, Copy)]
+enum Curve {
+    /// x Φ(x).
+    Gelu,
+    /// x σ(slope x).
+    Gate(f32),
+}
+
+impl Curve {
+    fn values(self, x: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Gelu => gelu(x, out),
+            Self::Gate(slope) => gate(slope, x, out),
+        }
+    }
+
+    fn gradients(self, x: &[f32], gradient: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Gelu => gelu_gradient(x, gradient, out),
+            Self::Gate(slope) => gate_gradient(slope, x, gradient, out),
+        }
+    }
+}
+
+struct CurveOp(Curve);
 
 const VALUES_PER_TASK: usize = 1 << 15;
 
-impl CustomOp1 for QuickGeluOp {
+impl CustomOp1 for CurveOp {
     fn name(&self) -> &'static str {
-        "quick_gelu"
+        "activation"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
         let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(VALUES_PER_TASK).zip(x.par_chunks(VALUES_PER_TASK)).for_each(|(out, x)| quick_gelu(x, out));
+        let parts = out.par_chunks_mut(VALUES_PER_TASK).zip(x.par_chunks(VALUES_PER_TASK));
+        parts.for_each(|(out, x)| self.0.values(x, out));
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -72,7 +113,7 @@ impl CustomOp1 for QuickGeluOp {
                 out.par_chunks_mut(VALUES_PER_TASK)
                     .zip(x.par_chunks(VALUES_PER_TASK))
                     .zip(gradient.par_chunks(VALUES_PER_TASK))
-                    .for_each(|((out, x), gradient)| quick_gelu_gradient(x, gradient, out));
+                    .for_each(|((out, x), gradient)| self.0.gradients(x, gradient, out));
                 Ok(())
             })
         })?;
