@@ -284,7 +284,7 @@ fn erf(x: f32) -> f32 {
     above = above * square - 2.101_024_1e-6;
     above = above * square - 5.692_506_5e-5;
     above = above * square - 7.349_906_3e-4;
-    above = above * square - 2.954_599_8e-3;
+    above = above * square - 2.954_6e-3;
     above = above * square - 1.609_603_3e-2;
     let mut below = -1.456_607_2e-5;
     below = below * square - 2.133_740_5e-4;
@@ -305,7 +305,7 @@ pub(super) fn gelu(values: &[f32], out: &mut [f32]) {
 /// Gradient of [`gelu`] times `gradient`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 pub(super) fn gelu_gradient(values: &[f32], gradient: &[f32], out: &mut [f32]) {
-    const DENSITY: f32 = 0.398_942_28; // 1 / √(2π), that of the normal distribution at 0
+    const DENSITY: f32 = 0.398_942_3; // 1 / √(2π), that of the normal distribution at 0
     for ((out, value), gradient) in out.iter_mut().zip(values).zip(gradient) {
         let share = 0.5 * (1.0 + erf(value * std::f32::consts::FRAC_1_SQRT_2));
         *out = gradient * (share + value * DENSITY * exp(-0.5 * value * value));
