@@ -5,7 +5,7 @@ use gemm::Parallelism;
 use std::sync::Arc;
 
 use super::kernels::{Matrix, add_rows, matrix, multiply, slice, transposed, with_slice};
-use super::tiles::{self, Left, Onto, Tiled};
+use super::tiles::{self, Left, Tiled};
 use super::{Scope, Weight, fusable};
 use crate::error::Result;
 
@@ -155,7 +155,7 @@ impl CustomOp1 for TiledLinear {
         if rows > 0 {
             let x = Left::new(Matrix::dense(x, rows, input), false, true);
             with_slice(&self.bias, |bias| {
-                tiles::multiply(&mut y, output, Onto::Shifted(bias), &x, &self.weight, true);
+                tiles::multiply(&mut y, Some(bias), &x, &self.weight, true);
                 Ok(())
             })?;
         }

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::kernels::{Matrix, multiply, slice, transposed, with_slice};
-use super::tiles::{self, Left, Onto, PANEL, Tiled, available};
+use super::tiles::{self, Left, PANEL, Tiled, available};
 use crate::error::{Error, Result};
 
 /// So many numbers are widened at once: half a megabyte, which stays in the cache.
@@ -237,7 +237,7 @@ impl CustomOp1 for PackedLinear {
             self.0.widen(part * step, &mut weights)?;
             let weights = Matrix::dense(&weights, count, input);
             match &tiled_x {
-                Some(x) => tiles::multiply(turned, rows, Onto::PLAIN, &Left::new(weights, true, false), x, false),
+                Some(x) => tiles::multiply(turned, None, &Left::new(weights, true, false), x, false),
                 None => {
                     multiply(turned, 0.0, 1.0, weights, Matrix::dense(&turned_x, input, rows), Parallelism::None);
                 }

@@ -59,8 +59,6 @@ pub struct Part<'a> {
 /// Where sums begin.
 #[derive(Clone, Copy)]
 pub enum Begin<'a> {
-    /// At nothing.
-    Zero,
     /// Each row at these.
     Row(&'a [f32; PANEL]),
     /// At what is there.
@@ -114,24 +112,18 @@ impl Tiles {
         unsafe {
             let (upper, lower) = (sums.cast::<u8>(), sums.cast::<u8>().add(height * stride));
             // A row that is its own next one stands for all.
-            let start = match begin {
-                Begin::Zero => None,
-                Begin::Row(row) => Some((row.as_ptr().cast::<u8>(), row.as_ptr().cast::<u8>(), 0)),
-                Begin::Present => Some((upper.cast_const(), lower.cast_const(), stride)),
+            let (first_row, second_row, apart) = match begin {
+                Begin::Row(row) => (row.as_ptr().cast::<u8>(), row.as_ptr().cast::<u8>(), 0),
+                Begin::Present => (upper.cast_const(), lower.cast_const(), stride),
             };
-            match start {
-                None => {
-                    asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-                }
-                Some((upper, lower, stride)) => asm!(
-                    "tileloadd tmm0, [{upper} + {stride}]",
-                    "tileloadd tmm1, [{upper} + {stride} + 64]",
-                    "tileloadd tmm2, [{lower} + {stride}]",
-                    "tileloadd tmm3, [{lower} + {stride} + 64]",
-                    upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) stride,
-                    options(nostack, readonly),
-                ),
-            }
+            asm!(
+                "tileloadd tmm0, [{upper} + {apart}]",
+                "tileloadd tmm1, [{upper} + {apart} + 64]",
+                "tileloadd tmm2, [{lower} + {apart}]",
+                "tileloadd tmm3, [{lower} + {apart} + 64]",
+                upper = in(reg) first_row, lower = in(reg) second_row, apart = in(reg) apart,
+                options(nostack, readonly),
+            );
             if part.split {
                 asm!(
                     "2:",

@@ -21,7 +21,7 @@ use std::ops::{Deref, DerefMut};
 use super::kernels::Matrix;
 
 pub(super) use amx::available;
-pub(super) use product::{Onto, multiply};
+pub(super) use product::multiply;
 
 /// A tile has so many rows at the most.
 const SIDE: usize = 16;
