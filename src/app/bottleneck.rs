@@ -31,9 +31,10 @@ impl Figure {
 /// A measured share with its interval, and with what the best trivial answer would reach, where there is one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// The share.
+    /// The share; of several training seeds, their mean.
     pub value: f64,
-    /// The ends of its interval of 95 % over scenes; the value itself where none was measured.
+    /// The ends of its interval of 95 % over scenes, or the value itself where none was measured; of several training seeds, from
+    /// the lowest end to the highest, since two or three seeds say no more of their spread.
     pub interval: [f64; 2],
     /// What answering without looking would reach.
     pub trivial: Option<f64>,
@@ -46,6 +47,8 @@ pub struct Connector {
     pub family: String,
     /// How many tokens it hands to the language model.
     pub tokens: usize,
+    /// With how many seeds it was trained.
+    pub seeds: usize,
     /// Its figures in English and Chinese, in the order of [`Figure::ALL`].
     pub points: [Vec<Option<Point>>; 2],
 }
@@ -70,12 +73,33 @@ fn read(bytes: &[u8]) -> Result<Vec<Connector>> {
     };
     let file: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
     let all = file["checkpoints"].as_array().ok_or_else(|| wrong("no checkpoints".into()))?;
-    let connector = |one: &Value| {
-        let (family, tokens) = one["connector"].as_str()?.rsplit_once('-')?;
-        let points = Language::ALL.map(|language| Figure::ALL.map(|figure| point(one, figure, language)).to_vec());
-        Some(Connector { family: family.to_owned(), tokens: tokens.parse().ok()?, points })
+    let mut named: Vec<(&str, Vec<&Value>)> = Vec::new();
+    for one in all {
+        let name = one["connector"].as_str().ok_or_else(|| wrong("a connector has no name".into()))?;
+        match named.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, runs)) => runs.push(one),
+            None => named.push((name, vec![one])),
+        }
+    }
+    let connector = |(name, runs): &(&str, Vec<&Value>)| {
+        let (family, tokens) = name.rsplit_once('-')?;
+        let points = Language::ALL.map(|language| {
+            let of = |figure| runs.iter().map(|one| point(one, figure, language)).collect::<Option<Vec<_>>>();
+            Figure::ALL.map(|figure| of(figure).map(|points| over_seeds(&points))).to_vec()
+        });
+        Some(Connector { family: family.to_owned(), tokens: tokens.parse().ok()?, seeds: runs.len(), points })
     };
-    all.iter().map(|one| connector(one).ok_or_else(|| wrong("a connector has no name".into()))).collect()
+    named.iter().map(|one| connector(one).ok_or_else(|| wrong("a connector's name has no number".into()))).collect()
+}
+
+/// One point for what was measured of each training seed.
+fn over_seeds(points: &[Point]) -> Point {
+    let ends = |at: usize| points.iter().map(move |point| point.interval[at]);
+    Point {
+        value: points.iter().map(|point| point.value).sum::<f64>() / points.len() as f64,
+        interval: [ends(0).fold(f64::INFINITY, f64::min), ends(1).fold(f64::NEG_INFINITY, f64::max)],
+        trivial: points[0].trivial,
+    }
 }
 
 fn point(connector: &Value, figure: Figure, language: Language) -> Option<Point> {
@@ -120,5 +144,17 @@ mod tests {
         let projector = all.iter().find(|connector| connector.family == "projector").expect("a projector");
         assert_eq!(projector.tokens, 64);
         assert!(read(b"{}").is_err() && read(b"[").is_err());
+    }
+
+    #[test]
+    fn several_seeds_are_one_connector_with_their_mean_and_their_widest_ends() {
+        let run = |place: f64| serde_json::json!({ "connector": "pool-4", "place": place, "layout": 0.5 });
+        let file = serde_json::json!({ "checkpoints": [run(0.9), run(0.8)] });
+        let all = read(file.to_string().as_bytes()).expect("figures");
+        assert_eq!((all.len(), all[0].seeds, all[0].tokens), (1, 2, 4));
+        let place = all[0].points[0][4].expect("a place");
+        assert!((place.value - 0.85).abs() < 1e-12);
+        assert_eq!(place.interval, [0.8, 0.9]);
+        assert_eq!(all[0].points[0][0], None);
     }
 }
