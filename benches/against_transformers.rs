@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use alignscope::Result;
-use alignscope::cli::allocator;
+use alignscope::cli::process;
 use alignscope::models::Model;
 use alignscope::models::blip::BlipHead;
 use alignscope::models::checkpoint::Checkpoint;
@@ -30,7 +30,7 @@ use memory::held;
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 /// Tokens of the text beside the picture, as in the script.
 const TOKENS: usize = 16;
@@ -38,7 +38,7 @@ const TOKENS: usize = 16;
 const WRITTEN: usize = 33;
 
 fn main() -> Result<()> {
-    allocator::keep_freed();
+    process::begin();
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let Some(folder) = arguments.next() else {
         println!("name the folder of a checkpoint");

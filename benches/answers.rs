@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use alignscope::app::state::{Layer, MethodName};
 use alignscope::app::{App, AppState, Command};
-use alignscope::cli::allocator;
+use alignscope::cli::process;
 use alignscope::methods::METHODS;
 use alignscope::ui::screen::Screen;
 use alignscope::ui::theme;
@@ -23,7 +23,7 @@ use egui::{Context, RawInput, Rect, pos2, vec2};
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 const TIMES: usize = 40;
 const WORDS: [&str; 5] = ["cat", "red ball", "rabbit", "tree", "guitar"];
@@ -69,7 +69,7 @@ impl Window {
 }
 
 fn main() {
-    allocator::keep_freed();
+    process::begin();
     // The test runner asks benchmarks what they are; there is nothing to list.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         return;

@@ -13,18 +13,18 @@ use std::time::Instant;
 use alignscope::app::layout::SIDE_BY_SIDE;
 use alignscope::app::state::MethodName;
 use alignscope::app::{App, AppState, ColumnKey, Command};
-use alignscope::cli::allocator;
+use alignscope::cli::process;
 use alignscope::methods::METHODS;
 use alignscope::world::Scene;
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 const MOVES: usize = 60;
 
 fn main() {
-    allocator::keep_freed();
+    process::begin();
     // The test runner asks benchmarks what they are; there is nothing to list.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         return;

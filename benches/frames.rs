@@ -15,21 +15,21 @@ use std::time::{Duration, Instant};
 use alignscope::app::album::{Album, AlbumPicture, AlbumPlane, Found, THUMBNAIL, Wanted};
 use alignscope::app::state::{MethodName, ReductionName};
 use alignscope::app::{App, AppState, Command, PictureSource};
-use alignscope::cli::allocator;
+use alignscope::cli::process;
 use alignscope::ui::screen::Screen;
 use alignscope::ui::theme;
 use egui::{Context, Event, RawInput, Rect, pos2, vec2};
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 const FRAMES: usize = 900;
 const FRAME: Duration = Duration::from_micros(16_667);
 const SIZE: [f32; 2] = [1600.0, 1000.0];
 
 fn main() {
-    allocator::keep_freed();
+    process::begin();
     // The test runner asks benchmarks what they are; there is nothing to list.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         return;

@@ -11,7 +11,7 @@ mod memory;
 use std::process::Command;
 use std::time::Instant;
 
-use alignscope::cli::allocator;
+use alignscope::cli::process;
 use alignscope::models::language_model::LanguageModel;
 use alignscope::models::llama::{Llama, LlamaConfig};
 use alignscope::models::vision_tower::{Tail, VisionTower, VisionTowerConfig};
@@ -24,7 +24,7 @@ use memory::held;
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 /// Rows of patches of a tower as wide as that of CLIP B, from B/32 at 224 pixels to 672 pixels in patches of 14.
 const ROWS: [usize; 6] = [7, 14, 24, 32, 40, 48];
@@ -73,7 +73,7 @@ fn main() -> Result<()> {
 
 /// Measures one size and prints its line.
 fn one(kind: &str, size: usize, recorded: &str) -> Result<()> {
-    allocator::keep_freed();
+    process::begin();
     let scope = Scope::root(&AnyWeights);
     let wanted = match (kind, recorded) {
         (_, "all") => "*.pattern",

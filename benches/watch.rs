@@ -6,19 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-use alignscope::cli::allocator;
+use alignscope::cli::process;
 use alignscope::models::builtin;
 use alignscope::training::live::{LearnerKind, PAIRS};
 use alignscope::world::Language;
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 const TIME: Duration = Duration::from_secs(20);
 
 fn main() {
-    allocator::keep_freed();
+    process::begin();
     // The test runner asks benchmarks what they are; there is nothing to list.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         return;

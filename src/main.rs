@@ -1,11 +1,11 @@
 //! The program: opens the window, or runs one subcommand.
 
-use alignscope::cli::{self, allocator};
+use alignscope::cli::{self, process};
 
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: process::Allocator = process::Allocator;
 
 fn main() -> std::process::ExitCode {
-    allocator::keep_freed();
+    process::begin();
     cli::main()
 }

@@ -295,6 +295,15 @@ fn encoder_block() {
 #[test]
 fn llama() {
     check("RMS norm", |s| RmsNorm::load(s, 7, 1e-5)?.forward(&s.get("x", &[2, 3, 7])?));
+    same(
+        "RMS norm",
+        |s| RmsNorm::load(s, 37, 1e-5)?.forward(&s.get("x", &[3, 200, 37])?),
+        |s| {
+            let x = get(s, "x", &[3, 200, 37])?;
+            let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?.recip()?;
+            x.broadcast_mul(&scale)?.broadcast_mul(&get(s, "weight", &[37])?)
+        },
+    );
     check("gated feed-forward", |s| GatedMlp::load(s, 5, 9, Activation::Silu)?.forward(&s.get("x", &[2, 3, 5])?));
     let rotary = |rows: &[Vec<u32>]| Rotary::new(rows, 6, 10_000.0, &Device::Cpu);
     let places = [vec![0, 1, 2, 3, 4], vec![1, 1, 0, 1, 2]];

@@ -1,10 +1,10 @@
 //! The command line.
 
-pub mod allocator;
 mod board;
 mod eval;
 mod models;
 mod output;
+pub mod process;
 mod report;
 mod runtime;
 mod scenes;

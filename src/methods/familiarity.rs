@@ -11,7 +11,7 @@
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DMatrix;
 use std::path::Path;
 
 use super::evidence::Familiar;
@@ -129,10 +129,11 @@ impl Familiarity {
             return f32::INFINITY;
         }
         let difference = features.iter().zip(&self.mean).map(|(value, mean)| f64::from(value - mean));
-        let difference = DVector::from_iterator(width, difference);
-        let precision = DMatrix::from_row_iterator(width, width, self.precision.iter().map(|value| f64::from(*value)));
+        let difference: Vec<f64> = difference.collect();
+        let along = |row: &[f32]| row.iter().zip(&difference).map(|(value, by)| f64::from(*value) * by).sum::<f64>();
+        let rows = self.precision.chunks_exact(width);
         #[expect(clippy::cast_possible_truncation, reason = "shown with three digits")]
-        let distance = difference.dot(&(precision * &difference)).max(0.0).sqrt() as f32;
+        let distance = rows.zip(&difference).map(|(row, by)| by * along(row)).sum::<f64>().max(0.0).sqrt() as f32;
         distance
     }
 

@@ -13,7 +13,7 @@ use super::dual_encoder::{DualEncoder, ImageFeatures, TextFeatures};
 use super::text_tower::{TextShape, TextTower};
 use super::vision_tower::{Tail, VisionTower, VisionTowerConfig};
 use crate::error::Result;
-use crate::nn::{Activation, Attention, BlockShape, LayerNorm, Linear, Mlp, Scope, normalise, padding_mask};
+use crate::nn::{Activation, Attention, BlockShape, LayerNorm, Linear, Mlp, Scope, normalise, padding_mask, residual};
 use crate::taps::{Attn, Taps, Tower};
 
 /// `config.json` of a `SiglipModel`.
@@ -152,7 +152,7 @@ impl PoolingHead {
         let place = (Tower::Pooler, 0, Attn::CrossAttn);
         let gathered = self.attention.forward(&probe, states, None, place, taps)?; // [batch, 1, width]
         let added = self.mlp.forward(&self.layernorm.forward(&gathered)?)?;
-        Ok((gathered + added)?.squeeze(1)?)
+        Ok(residual(&gathered, &added)?.squeeze(1)?)
     }
 
     /// Each of `states` `[batch, patches, width]` in the shared space, unit length: what the head would make of a picture that

@@ -1,11 +1,11 @@
 //! The activation functions that published checkpoints name.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fusable;
-use super::kernels::{gate, gate_gradient, gelu, gelu_gradient, slice, with_slice};
+use super::kernels::{gate, gate_gradient, gelu, gelu_gradient, scale_by, slice, with_slice};
 use crate::error::Result;
 
 /// `hidden_act` of a config.
@@ -44,6 +44,17 @@ impl Activation {
             Self::Relu => x.relu()?,
             Self::Silu => x.silu()?,
         })
+    }
+
+    /// Applies the function to each number of `gate`, and multiplies with the number at the same place of `x`.
+    ///
+    /// # Errors
+    /// If the shapes differ, or the tensors aren't of a float type.
+    pub fn gated(self, gate: &Tensor, x: &Tensor) -> Result<Tensor> {
+        if let (true, Some(curve)) = (fusable(&[gate, x]), self.curve()) {
+            return Ok(gate.contiguous()?.apply_op2(&x.contiguous()?, GatedOp(curve))?);
+        }
+        Ok((self.forward(gate)? * x)?)
     }
 
     /// How it is computed on the processor, if it is one of those in which much of a pass is spent.
@@ -118,5 +129,67 @@ impl CustomOp1 for CurveOp {
             })
         })?;
         Ok(Some(Tensor::from_vec(out, x.shape(), x.device())?))
+    }
+}
+
+struct GatedOp(Curve);
+
+impl CustomOp2 for GatedOp {
+    fn name(&self) -> &'static str {
+        "gated activation"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        x: &CpuStorage,
+        layout: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        if gate_layout.shape() != layout.shape() {
+            candle_core::bail!("a gate {:?} doesn't fit {:?}", gate_layout.shape(), layout.shape());
+        }
+        let (gate, x) = (slice(gate, gate_layout)?, slice(x, layout)?);
+        let mut out = vec![0f32; x.len()];
+        out.par_chunks_mut(VALUES_PER_TASK)
+            .zip(gate.par_chunks(VALUES_PER_TASK).zip(x.par_chunks(VALUES_PER_TASK)))
+            .for_each(|(out, (gate, x))| {
+                self.0.values(gate, out);
+                scale_by(out, x);
+            });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        x: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
+        let (mut of_gate, mut of_x) = (vec![0f32; x.elem_count()], vec![0f32; x.elem_count()]);
+        let mut run = |gate: &[f32], x: &[f32], gradient: &[f32]| {
+            let parts = of_gate.par_chunks_mut(VALUES_PER_TASK).zip(of_x.par_chunks_mut(VALUES_PER_TASK));
+            let known = gate.par_chunks(VALUES_PER_TASK).zip(x.par_chunks(VALUES_PER_TASK));
+            parts.zip(known.zip(gradient.par_chunks(VALUES_PER_TASK))).for_each(
+                |((of_gate, of_x), ((gate, x), gradient))| {
+                    of_x.copy_from_slice(gradient);
+                    scale_by(of_x, x);
+                    self.0.gradients(gate, of_x, of_gate);
+                    self.0.values(gate, of_x);
+                    scale_by(of_x, gradient);
+                },
+            );
+        };
+        with_slice(gate, |gate| {
+            with_slice(x, |x| {
+                with_slice(gradient, |gradient| {
+                    run(gate, x, gradient);
+                    Ok(())
+                })
+            })
+        })?;
+        let tensor = |numbers| Tensor::from_vec(numbers, x.shape(), x.device());
+        Ok((Some(tensor(of_gate)?), Some(tensor(of_x)?)))
     }
 }

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::fused_attention::FusedAttention;
-use super::{KeyValue, Linear, Norm, Rotary, Scope, fusable, softmax};
+use super::{KeyValue, Linear, Norm, Rotary, Scope, attention_steps, fusable, softmax};
 use crate::error::{Error, Result};
 use crate::taps::{Attn, MASKED, Point, Site, Taps, Tower};
 
@@ -217,15 +217,13 @@ impl Attention {
             let x = x.reshape((batch, positions, self.heads, width / self.heads))?;
             Ok(x.transpose(1, 2)?.contiguous()?) // [batch, heads, positions, head width]
         };
-        let learned = [q, k, v].into_iter().chain(mask).any(Tensor::track_op);
-        let frozen = !learned && fusable(&[q, k, v]);
+        // The operations know no gradient of the mask.
+        let fused = fusable(&[q, k, v]) && !mask.is_some_and(Tensor::track_op);
+        let frozen = fused && ![q, k, v].into_iter().any(Tensor::track_op);
         if frozen && [values_site, scores_site, z_site].iter().all(|site| !taps.wants(*site)) {
             let (z, pattern) = FusedAttention::with_pattern([q, k, v], self.heads, mask, self.scale)?;
             let seen = taps.tap(pattern_site, pattern.clone())?;
-            if seen.id() == pattern.id() {
-                return Ok(z);
-            }
-            return merged(&gathered(&seen, v, &split)?);
+            return if seen.id() == pattern.id() { Ok(z) } else { attention_steps::gather(&seen, v) };
         }
         let mut values = None;
         if taps.wants(values_site) {
@@ -233,8 +231,8 @@ impl Attention {
             let seen = taps.tap(values_site, given.clone())?; // [batch, heads, keys, head width]
             values = (seen.id() != given.id()).then_some(seen);
         }
-        let scores = if frozen {
-            FusedAttention::scores(q, k, self.heads, mask, self.scale)?
+        let scores = if fused {
+            attention_steps::scores(q, k, self.heads, mask, self.scale)?
         } else {
             let scale = self.scale.unwrap_or_else(|| 1.0 / ((width / self.heads) as f64).sqrt());
             let scores = (split(q)? * scale)?.matmul(&split(k)?.t()?)?; // [batch, heads, queries, keys]
@@ -246,20 +244,18 @@ impl Attention {
         let scores = taps.tap(scores_site, scores)?;
         let pattern = taps.tap(pattern_site, softmax(&scores)?)?;
         let z = match values {
-            Some(values) => pattern.matmul(&values)?,
-            None => gathered(&pattern, v, &split)?,
+            Some(values) => pattern.matmul(&values)?, // [batch, heads, queries, head width]
+            None if fusable(&[&pattern, v]) => {
+                let z = attention_steps::gather(&pattern, v)?;
+                if !taps.wants(z_site) {
+                    return Ok(z);
+                }
+                split(&z)?
+            }
+            None => pattern.matmul(&split(v)?)?,
         };
         merged(&taps.tap(z_site, z)?)
     }
-}
-
-/// What `pattern` `[batch, heads, queries, keys]` gathers of `v` `[batch, keys, heads * head width]`, `[batch, heads, queries,
-/// head width]`; `split` gives each head its own of `v`.
-fn gathered(pattern: &Tensor, v: &Tensor, split: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    if fusable(&[pattern, v]) && !pattern.track_op() && !v.track_op() {
-        return FusedAttention::gather(pattern, v);
-    }
-    Ok(pattern.matmul(&split(v)?)?)
 }
 
 /// Brings `z` `[batch, heads, queries, head width]` together, `[batch, queries, heads * head width]`.

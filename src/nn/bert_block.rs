@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, BlockCache, BlockShape, KeyValue, LayerNorm, Linear, Scope};
+use super::{Activation, Attention, BlockCache, BlockShape, KeyValue, LayerNorm, Linear, Scope, residual};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
@@ -107,7 +107,7 @@ impl BertAttention {
     ) -> Result<Tensor> {
         let queries = self.attention.queries(x, None)?;
         let attended = self.attention.attend(&queries, seen, mask, place, taps)?;
-        self.norm.forward(&(x + attended)?)
+        self.norm.forward(&residual(x, &attended)?)
     }
 }
 
@@ -141,6 +141,6 @@ impl BertFeedForward {
 
     /// The norm of both together.
     pub fn normed(&self, x: &Tensor, added: &Tensor) -> Result<Tensor> {
-        self.norm.forward(&(x + added)?)
+        self.norm.forward(&residual(x, added)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, LayerNorm, Mlp, Scope};
+use super::{Activation, Attention, LayerNorm, Mlp, Scope, residual};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
@@ -80,9 +80,9 @@ impl EncoderBlock {
         let normed = self.layer_norm1.forward(&x)?;
         let place = (tower, layer, Attn::SelfAttn);
         let attended = self.self_attn.forward(&normed, &normed, mask, place, taps)?;
-        let x = (x + attended)?;
+        let x = residual(&x, &attended)?;
         let added = self.mlp.forward(&self.layer_norm2.forward(&x)?)?;
         let added = taps.tap(at(Point::MlpOut), added)?;
-        taps.tap(at(Point::ResidPost), (x + added)?)
+        taps.tap(at(Point::ResidPost), residual(&x, &added)?)
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Queries, keys and values stay in the layout in which the projections write them, `[batch, positions, heads * head
 //! width]`; nothing is transposed. The pattern is kept only for who looks at it, and while training for the backward pass.
-//! In single steps ([`FusedAttention::scores`], [`FusedAttention::gather`]) it gives the same numbers to the bit.
+//! In single steps ([`scores`], [`gather`]) it gives the same numbers to the bit.
+//!
+//! [`scores`]: super::attention_steps::scores
+//! [`gather`]: super::attention_steps::gather
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 use gemm::Parallelism;
@@ -22,40 +25,68 @@ pub(super) struct FusedAttention {
 
 /// The lengths of one call's axes.
 #[derive(Clone, Copy)]
-struct Lengths {
-    batch: usize,
-    heads: usize,
-    queries: usize,
-    keys: usize,
-    head_width: usize,
-    scale: f32, // of the scores
+pub(super) struct Lengths {
+    pub batch: usize,
+    pub heads: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub head_width: usize,
+    pub scale: f32, // of the scores
 }
 
 impl Lengths {
-    fn width(self) -> usize {
+    /// Of queries `[batch, queries, width]` and keys `[batch, keys, width]`; the scores are multiplied with `scale`, by itself
+    /// 1 / √head width.
+    pub fn new(q: &Shape, k: &Shape, heads: usize, scale: Option<f64>) -> CandleResult<Self> {
+        let (batch, queries, width) = q.dims3()?;
+        let (of_keys, keys, key_width) = k.dims3()?;
+        if (of_keys, key_width) != (batch, width) {
+            candle_core::bail!("queries {q:?} can't look at keys {k:?}");
+        }
+        let head_width = width / heads;
+        let scale = scale.map_or_else(|| 1.0 / (head_width as f32).sqrt(), |scale| scale as f32);
+        Ok(Self { batch, heads, queries, keys, head_width, scale })
+    }
+
+    pub fn width(self) -> usize {
         self.heads * self.head_width
     }
 
     /// Numbers of the pattern of one head of one batch entry.
-    fn size(self) -> usize {
+    pub fn size(self) -> usize {
         self.queries * self.keys
     }
 
+    /// The scores of one head of one batch entry, into `scores` `[queries, keys]`.
+    pub fn form_scores(self, unit: usize, q: &[f32], k: &[f32], mask: &[f32], scores: &mut [f32]) {
+        let queries = self.head(q, unit, self.queries);
+        let keys = self.head(k, unit, self.keys);
+        multiply(scores, 0.0, self.scale, queries, keys.t(), Parallelism::None);
+        if !mask.is_empty() {
+            let size = self.size();
+            // One mask for all, one for each batch entry, or one for each of its heads.
+            let start = unit * (mask.len() / size) / (self.batch * self.heads) * size;
+            for (score, mask) in scores.iter_mut().zip(&mask[start..start + size]) {
+                *score += mask;
+            }
+        }
+    }
+
     /// What the pattern of one head of one batch entry gathers of `v`, into `z` `[queries, head width]`.
-    fn gather(self, unit: usize, pattern: &[f32], v: &[f32], z: &mut [f32]) {
+    pub fn gather(self, unit: usize, pattern: &[f32], v: &[f32], z: &mut [f32]) {
         let pattern = Matrix::dense(pattern, self.queries, self.keys);
         multiply(z, 0.0, 1.0, pattern, self.head(v, unit, self.keys), Parallelism::None);
     }
 
     /// The matrix of one head of one batch entry inside `[batch, positions, heads * head width]`.
-    fn head(self, data: &[f32], unit: usize, positions: usize) -> Matrix<'_> {
+    pub fn head(self, data: &[f32], unit: usize, positions: usize) -> Matrix<'_> {
         let (batch, head) = (unit / self.heads, unit % self.heads);
         let start = batch * positions * self.width() + head * self.head_width;
         Matrix::strided(&data[start..], positions, self.head_width, self.width())
     }
 
     /// Brings `[batch, heads, positions, head width]` into `[batch, positions, heads * head width]`.
-    fn merge(self, split: &[f32], positions: usize) -> Vec<f32> {
+    pub fn merge(self, split: &[f32], positions: usize) -> Vec<f32> {
         let mut merged = vec![0f32; split.len()];
         for (unit, rows) in split.chunks_exact(positions * self.head_width).enumerate() {
             let (batch, head) = (unit / self.heads, unit % self.heads);
@@ -104,95 +135,21 @@ impl FusedAttention {
         Ok((Tensor::from_vec(z, q.shape(), q.device())?, Tensor::from_vec(pattern, shape, q.device())?))
     }
 
-    /// The first step alone where nothing is learned: the scores with the mask, `[batch, heads, queries, keys]`.
-    pub fn scores(q: &Tensor, k: &Tensor, heads: usize, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
-        let op = Self::new(heads, mask, scale)?;
-        let lengths = op.lengths(q.shape(), k.shape())?;
-        let mut scores = vec![0f32; lengths.batch * heads * lengths.size()];
-        let mut run = |q: &[f32], k: &[f32], mask: &[f32]| {
-            scores
-                .par_chunks_mut(lengths.size())
-                .enumerate()
-                .for_each(|(unit, scores)| Self::form_scores(lengths, unit, q, k, mask, scores));
-        };
-        op.with_mask(|mask| {
-            with_slice(q, |q| {
-                with_slice(k, |k| {
-                    run(q, k, mask);
-                    Ok(())
-                })
-            })
-        })?;
-        Ok(Tensor::from_vec(scores, (lengths.batch, heads, lengths.queries, lengths.keys), q.device())?)
-    }
-
-    /// The last step alone where nothing is learned: what `pattern` `[batch, heads, queries, keys]` gathers of `v` `[batch, keys,
-    /// width]`, `[batch, heads, queries, head width]`.
-    pub fn gather(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let (batch, heads, queries, keys) = pattern.dims4()?;
-        let head_width = v.dim(2)? / heads;
-        let lengths = Lengths { batch, heads, queries, keys, head_width, scale: 1.0 };
-        let mut z = vec![0f32; batch * queries * lengths.width()];
-        let mut run = |pattern: &[f32], v: &[f32]| {
-            z.par_chunks_mut(queries * head_width)
-                .zip(pattern.par_chunks(lengths.size()))
-                .enumerate()
-                .for_each(|(unit, (z, pattern))| lengths.gather(unit, pattern, v, z));
-        };
-        with_slice(pattern, |pattern| {
-            with_slice(v, |v| {
-                run(pattern, v);
-                Ok(())
-            })
-        })?;
-        Ok(Tensor::from_vec(z, (batch, heads, queries, head_width), v.device())?)
-    }
-
     fn lengths(&self, q: &Shape, k: &Shape) -> CandleResult<Lengths> {
-        let (batch, queries, width) = q.dims3()?;
-        let (of_keys, keys, key_width) = k.dims3()?;
-        if (of_keys, key_width) != (batch, width) {
-            candle_core::bail!("queries {q:?} can't look at keys {k:?}");
-        }
-        let head_width = width / self.heads;
-        let scale = self.scale.map_or_else(|| 1.0 / (head_width as f32).sqrt(), |scale| scale as f32);
-        Ok(Lengths { batch, heads: self.heads, queries, keys, head_width, scale })
-    }
-
-    /// The scores of one head of one batch entry, into `scores` `[queries, keys]`.
-    fn form_scores(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], scores: &mut [f32]) {
-        let queries = lengths.head(q, unit, lengths.queries);
-        let keys = lengths.head(k, unit, lengths.keys);
-        multiply(scores, 0.0, lengths.scale, queries, keys.t(), Parallelism::None);
-        if !mask.is_empty() {
-            let size = lengths.size();
-            // One mask for all, one for each batch entry, or one for each of its heads.
-            let start = unit * (mask.len() / size) / (lengths.batch * lengths.heads) * size;
-            for (score, mask) in scores.iter_mut().zip(&mask[start..start + size]) {
-                *score += mask;
-            }
-        }
+        Lengths::new(q, k, self.heads, self.scale)
     }
 
     /// The pattern of one head of one batch entry, into `pattern` `[queries, keys]`.
     fn form_pattern(lengths: Lengths, unit: usize, q: &[f32], k: &[f32], mask: &[f32], pattern: &mut [f32]) {
-        Self::form_scores(lengths, unit, q, k, mask, pattern);
+        lengths.form_scores(unit, q, k, mask, pattern);
         pattern.chunks_exact_mut(lengths.keys).for_each(softmax_row);
-    }
-
-    /// Runs `work` on the numbers of the mask, none where there is no mask.
-    fn with_mask<R>(&self, mut work: impl FnMut(&[f32]) -> CandleResult<R>) -> CandleResult<R> {
-        match &self.mask {
-            Some(mask) => with_slice(mask, work),
-            None => work(&[]),
-        }
     }
 
     /// All of it; the pattern stays here if it is kept.
     fn run(&self, lengths: Lengths, (q, k, v): (&[f32], &[f32], &[f32])) -> CandleResult<Vec<f32>> {
         let size = lengths.size();
         let mut z = vec![0f32; q.len()]; // [batch, heads, queries, head width]
-        self.with_mask(|mask| {
+        with_mask(self.mask.as_ref(), |mask| {
             let step = |unit: usize, z: &mut [f32], pattern: &mut [f32]| {
                 Self::form_pattern(lengths, unit, q, k, mask, pattern);
                 lengths.gather(unit, pattern, v, z);
@@ -208,6 +165,14 @@ impl FusedAttention {
             Ok(())
         })?;
         Ok(lengths.merge(&z, lengths.queries))
+    }
+}
+
+/// Runs `work` on the numbers of a mask, none where there is no mask.
+pub(super) fn with_mask<R>(mask: Option<&Tensor>, work: impl FnOnce(&[f32]) -> CandleResult<R>) -> CandleResult<R> {
+    match mask {
+        Some(mask) => with_slice(mask, work),
+        None => work(&[]),
     }
 }
 

@@ -3,7 +3,9 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, FeedForward, GatedMlp, KeyValue, LayerNorm, Linear, Mlp, Norm, RmsNorm, Scope};
+use super::{
+    Activation, Attention, FeedForward, GatedMlp, KeyValue, LayerNorm, Linear, Mlp, Norm, RmsNorm, Scope, residual,
+};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
@@ -139,9 +141,9 @@ impl GatedCrossAttention {
         // Where everything is masked the pattern is uniform, so what it gathered has to go.
         let attended = attended.broadcast_mul(&media.sees.to_dtype(x.dtype())?)?;
         let added = attended.broadcast_mul(&self.alpha_cross_attn.tanh()?)?;
-        let x = (x + taps.tap(at(Point::GateAttn), added)?)?;
+        let x = residual(x, &taps.tap(at(Point::GateAttn), added)?)?;
         let added = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
         let added = added.broadcast_mul(&self.alpha_dense.tanh()?)?;
-        Ok((&x + taps.tap(at(Point::GateFfn), added)?)?)
+        residual(&x, &taps.tap(at(Point::GateFfn), added)?)
     }
 }

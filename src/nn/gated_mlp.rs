@@ -37,8 +37,8 @@ impl GatedMlp {
     /// # Errors
     /// If the shape doesn't fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = self.activation.forward(&self.gate_proj.forward(x)?)?;
-        self.down_proj.forward(&(gate * self.up_proj.forward(x)?)?)
+        let inner = self.activation.gated(&self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?; // [..., inner]
+        self.down_proj.forward(&inner)
     }
 }
 

@@ -8,6 +8,8 @@ use gemm::Parallelism;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::target::Target;
+
 /// Sums are kept in this many lanes, as many as the widest vector register holds.
 const LANES: usize = 16;
 
@@ -59,19 +61,43 @@ pub(super) fn multiply(out: &mut [f32], keep: f32, scale: f32, a: Matrix<'_>, b:
         out.iter_mut().for_each(|value| *value *= keep);
         return;
     }
-    assert!(b.rows == inner && a.fits() && b.fits() && out.len() >= rows * columns, "matrix shapes fit");
+    assert!(out.len() >= rows * columns, "matrix shapes fit");
+    let target = Target { first: out.as_mut_ptr(), stride: columns };
+    // SAFETY: the assertion above shows that every element that is written lies within `out`, which is borrowed exclusively.
+    #[expect(unsafe_code, reason = "as of `multiply_on`")]
+    unsafe {
+        multiply_on(target, keep, scale, a, b, threads);
+    }
+}
+
+/// As [`multiply`], on this thread, to where `out` is; neither matrix is empty.
+///
+/// # Safety
+/// There is room for the result, which nobody else touches meanwhile.
+#[expect(unsafe_code, reason = "as of `multiply_on`")]
+pub(super) unsafe fn multiply_at(out: Target, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    // SAFETY: as the caller promises.
+    unsafe { multiply_on(out, keep, scale, a, b, Parallelism::None) }
+}
+
+/// As [`multiply`], to where `out` is.
+///
+/// # Safety
+/// As of [`multiply_at`].
+#[expect(unsafe_code, reason = "gemm takes pointers; the bounds of what is read are checked here")]
+unsafe fn multiply_on(out: Target, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Parallelism) {
+    let (rows, inner, columns) = (a.rows, a.columns, b.columns);
+    assert!(b.rows == inner && a.fits() && b.fits(), "matrix shapes fit");
     #[expect(clippy::cast_possible_wrap, reason = "strides of slices fit in isize")]
-    // SAFETY: the assertion above shows that every element that is read or written lies within its slice, and `out`
-    // is borrowed exclusively.
-    #[expect(unsafe_code, reason = "gemm takes pointers; all bounds are checked above")]
+    // SAFETY: the assertion above shows that every element that is read lies within its slice, and the caller promises the rest.
     unsafe {
         gemm::gemm(
             rows,
             columns,
             inner,
-            out.as_mut_ptr(),
+            out.first,
             1,
-            columns as isize,
+            out.stride as isize,
             keep != 0.0,
             a.data.as_ptr(),
             a.column_stride as isize,
@@ -169,9 +195,9 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { value }
 }
 
-/// Softmax of one row, in place.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-pub(super) fn softmax_row(row: &mut [f32]) {
+/// The highest value of a row.
+#[inline(always)]
+fn highest(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let mut chunks = row.chunks_exact(LANES);
     for chunk in &mut chunks {
@@ -179,11 +205,14 @@ pub(super) fn softmax_row(row: &mut [f32]) {
             lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
         }
     }
-    let highest = chunks
-        .remainder()
-        .iter()
-        .chain(&lanes)
-        .fold(f32::NEG_INFINITY, |high, value| if *value > high { *value } else { high });
+    let higher = |high: f32, value: &f32| if *value > high { *value } else { high };
+    chunks.remainder().iter().chain(&lanes).fold(f32::NEG_INFINITY, higher)
+}
+
+/// Softmax of one row, in place.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn softmax_row(row: &mut [f32]) {
+    let highest = highest(row);
     for value in row.iter_mut() {
         *value = exp(*value - highest);
     }
@@ -257,6 +286,79 @@ pub(super) fn layer_norm_row_gradient(
     }
 }
 
+/// 1 / root of the mean square of a row.
+#[inline(always)]
+fn root_mean_square(row: &[f32], epsilon: f32) -> f32 {
+    1.0 / (dot(row, row) / row.len() as f32 + epsilon).sqrt()
+}
+
+/// Root-mean-square norm of one row.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn rms_norm_row(row: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let scale = root_mean_square(row, epsilon);
+    for ((out, value), weight) in out.iter_mut().zip(row).zip(weight) {
+        *out = value * scale * weight;
+    }
+}
+
+/// Gradients of a row of [`rms_norm_row`]: writes that of the row to `out`, adds that of the weight.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn rms_norm_row_gradient(
+    row: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    gradient: &[f32],
+    out: &mut [f32],
+    weight_gradient: &mut [f32],
+) {
+    let scale = root_mean_square(row, epsilon);
+    for i in 0..row.len() {
+        weight_gradient[i] += gradient[i] * row[i] * scale;
+        out[i] = gradient[i] * weight[i];
+    }
+    let along = dot(out, row) * scale * scale / row.len() as f32;
+    for (out, value) in out.iter_mut().zip(row) {
+        *out = scale * (*out - value * along);
+    }
+}
+
+/// Turns each head of a row: number `i` of a head together with number `i + half`, by the angle with this cosine and sine; the
+/// other way round where `direction` is -1 instead of 1.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn turn_row(row: &[f32], cos: &[f32], sin: &[f32], direction: f32, out: &mut [f32]) {
+    let half = cos.len();
+    for (out, head) in out.chunks_exact_mut(2 * half).zip(row.chunks_exact(2 * half)) {
+        let ((out_left, out_right), (left, right)) = (out.split_at_mut(half), head.split_at(half));
+        for i in 0..half {
+            let sin = direction * sin[i];
+            out_left[i] = left[i] * cos[i] - right[i] * sin;
+            out_right[i] = right[i] * cos[i] + left[i] * sin;
+        }
+    }
+}
+
+/// Logarithm of the softmax of one row.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn log_softmax_row(row: &[f32], out: &mut [f32]) {
+    let highest = highest(row);
+    for (out, value) in out.iter_mut().zip(row) {
+        *out = exp(*value - highest);
+    }
+    let shift = highest + sum(out).ln();
+    for (out, value) in out.iter_mut().zip(row) {
+        *out = value - shift;
+    }
+}
+
+/// Gradient of a row of [`log_softmax_row`], of its `result` and the gradient of that.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn log_softmax_row_gradient(result: &[f32], gradient: &[f32], out: &mut [f32]) {
+    let total = sum(gradient);
+    for ((out, result), gradient) in out.iter_mut().zip(result).zip(gradient) {
+        *out = gradient - exp(*result) * total;
+    }
+}
+
 /// `x * sigmoid(slope x)` for each value.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 pub(super) fn gate(slope: f32, values: &[f32], out: &mut [f32]) {
@@ -278,7 +380,9 @@ pub(super) fn gate_gradient(slope: f32, values: &[f32], gradient: &[f32], out: &
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
-    let square = x * x;
+    // Closer to 0 the fraction doesn't change any more, but its terms get too small to be computed fast.
+    let length = x.abs().max(1e-10);
+    let square = length * length;
     let mut above = -2.726_142_3e-10;
     above = above * square + 2.770_681_4e-8;
     above = above * square - 2.101_024_1e-6;
@@ -312,6 +416,22 @@ pub(super) fn gelu_gradient(values: &[f32], gradient: &[f32], out: &mut [f32]) {
     }
 }
 
+/// The sums of what stands at the same place.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn add(left: &[f32], right: &[f32], sums: &mut [f32]) {
+    for ((sum, left), right) in sums.iter_mut().zip(left).zip(right) {
+        *sum = left + right;
+    }
+}
+
+/// Multiplies each value with the one that stands at its place in `by`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn scale_by(values: &mut [f32], by: &[f32]) {
+    for (value, by) in values.iter_mut().zip(by) {
+        *value *= by;
+    }
+}
+
 /// Adds each row of `rows` to `total`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 pub(super) fn add_rows(rows: &[f32], total: &mut [f32]) {
@@ -328,17 +448,6 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
         None => candle_core::bail!("a fused operation got a tensor that isn't contiguous"),
-    }
-}
-
-/// The numbers of a matrix `[rows, columns]` whose rows, or whose columns, lie in one piece.
-pub(super) fn matrix<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Matrix<'a>> {
-    let (rows, columns) = layout.shape().dims2()?;
-    match *layout.stride() {
-        [1, apart] if apart >= rows => {
-            Ok(Matrix::strided(&storage.as_slice::<f32>()?[layout.start_offset()..], columns, rows, apart).t())
-        }
-        _ => Ok(Matrix::dense(slice(storage, layout)?, rows, columns)),
     }
 }
 

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::{
     Activation, Attention, BlockCache, FeedForward, Fusion, GatedMlp, LayerNorm, Linear, Mlp, Norm, RmsNorm, Rotary,
-    Scope,
+    Scope, residual,
 };
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
@@ -221,20 +221,20 @@ impl LanguageBlock {
             seen = cache.self_attn.extend(&seen)?;
         }
         let attended = self.self_attn.attend(&queries, &seen, sight.mask, (tower, layer, Attn::SelfAttn), taps)?;
-        let mut x = self.behind(&self.self_norm, (x + attended)?)?;
+        let mut x = self.behind(&self.self_norm, residual(&x, &attended)?)?;
         if let (Some((attention, norm)), Some(fusion)) = (&self.cross, sight.fusion) {
             let queries = attention.queries(&self.before(norm, &x)?, None)?;
             let kept = cache.as_deref().and_then(|cache| cache.cross_attn.clone());
             let seen = kept.map_or_else(|| attention.keys(fusion.states, None), Ok)?;
             let attended = attention.attend(&queries, &seen, fusion.mask, (tower, layer, Attn::CrossAttn), taps)?;
-            x = self.behind(norm, (x + attended)?)?;
+            x = self.behind(norm, residual(&x, &attended)?)?;
             if let Some(cache) = cache {
                 cache.cross_attn = Some(seen);
             }
         }
         let added = self.mlp.forward(&self.before(&self.mlp_norm, &x)?)?;
         let added = taps.tap(at(Point::MlpOut), added)?;
-        taps.tap(at(Point::ResidPost), self.behind(&self.mlp_norm, (x + added)?)?)
+        taps.tap(at(Point::ResidPost), self.behind(&self.mlp_norm, residual(&x, &added)?)?)
     }
 
     /// All blocks of a tower, from what enters the first one, `[batch, positions, width]`, to what leaves the last one.

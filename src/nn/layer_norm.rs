@@ -73,7 +73,7 @@ struct LayerNormOp {
 }
 
 /// Rows that one task handles: enough work to outweigh handing it to another thread.
-const ROWS_PER_TASK: usize = 256;
+pub(super) const ROWS_PER_TASK: usize = 256;
 
 impl CustomOp3 for LayerNormOp {
     fn name(&self) -> &'static str {
@@ -155,10 +155,13 @@ impl CustomOp3 for LayerNormOp {
                 bias_gradient[i] += bias_part[i];
             }
         }
+        let learned = |like: &Tensor, gradient: Vec<f32>| {
+            like.track_op().then(|| Tensor::from_vec(gradient, like.shape(), x.device())).transpose()
+        };
         Ok((
             Some(Tensor::from_vec(out, x.shape(), x.device())?),
-            Some(Tensor::from_vec(weight_gradient, weight.shape(), x.device())?),
-            Some(Tensor::from_vec(bias_gradient, bias.shape(), x.device())?),
+            learned(weight, weight_gradient)?,
+            learned(bias, bias_gradient)?,
         ))
     }
 }

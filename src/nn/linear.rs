@@ -1,10 +1,11 @@
 //! The affine map.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result as CandleResult, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result as CandleResult, Shape, Tensor};
 use gemm::Parallelism;
 use std::sync::Arc;
 
-use super::kernels::{Matrix, add_rows, matrix, multiply, slice, transposed, with_slice};
+use super::kernels::{Matrix, add_rows, multiply, slice, with_slice};
+use super::panels::Panels;
 use super::tiles::{self, Left, Tiled};
 use super::{Scope, Weight, fusable};
 use crate::error::Result;
@@ -15,7 +16,7 @@ const SMALL: usize = 1 << 12;
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Weight, // [out, in]; of a frozen layer its columns lie in one piece, not its rows
+    weight: Weight, // [out, in]
     bias: Tensor,   // [out]; zeros where the checkpoint has none
 }
 
@@ -60,8 +61,7 @@ impl Linear {
         Self { weight: weight.into(), bias }
     }
 
-    /// Lays the weight as products read it, where it is frozen and on the processor. One in 32 bits is laid so that its columns lie in
-    /// one piece: the product, for which it is read again and again, is then up to five times faster. One held as `bf16` is put in
+    /// Lays the weight as products read it, where it is frozen and on the processor: one in 32 bits in strips, one held as `bf16` in
     /// tiles, where the processor has them. It is copied for that; a weight that is also used elsewhere, as a table of words, say,
     /// better stays where it is.
     ///
@@ -72,9 +72,13 @@ impl Linear {
         let weight = match &self.weight {
             _ if output * input < SMALL => return Ok(self),
             // What is learned keeps its own place, and what takes no memory needs none.
-            Weight::Full(weight) if !weight.track_op() && fusable(&[weight]) && weight.is_contiguous() => {
-                let turned = with_slice(weight, |values| Ok(transposed(values, input)))?;
-                Tensor::from_vec(turned, (input, output), weight.device())?.t()?.into()
+            Weight::Full(weight)
+                if ![weight, &self.bias].into_iter().any(Tensor::track_op)
+                    && fusable(&[weight, &self.bias])
+                    && weight.is_contiguous() =>
+            {
+                let panels = with_slice(weight, |values| Ok(Panels::new(values, (output, input))))?;
+                Weight::Paneled(Arc::new(panels))
             }
             Weight::Packed(packed) if packed.half() == Some(DType::BF16) && tiles::available() => {
                 let tiled = with_slice(&packed.widened()?, |numbers| {
@@ -98,8 +102,12 @@ impl Linear {
             Weight::Full(weight) if fusable(&[x, weight, &self.bias]) => {
                 return Ok(x.contiguous()?.apply_op3(weight, &self.bias, LinearOp)?);
             }
+            Weight::Paneled(weight) => {
+                let operation = FrozenLinear { weight: Laid::Paneled(weight.clone()), bias: self.bias.clone() };
+                return Ok(x.contiguous()?.apply_op1(operation)?);
+            }
             Weight::Tiled(weight) => {
-                let operation = TiledLinear { weight: weight.clone(), bias: self.bias.clone() };
+                let operation = FrozenLinear { weight: Laid::Tiled(weight.clone()), bias: self.bias.clone() };
                 return Ok(x.contiguous()?.apply_op1(operation)?);
             }
             Weight::Packed(packed) => return Ok(packed.forward(x)?.broadcast_add(&self.bias)?),
@@ -126,53 +134,79 @@ fn mapped(x: &Layout, (output, input): (usize, usize)) -> CandleResult<Shape> {
     Ok(Shape::from(dims))
 }
 
-/// So many rows, each of them `row`.
-fn repeated(row: &[f32], rows: usize) -> Vec<f32> {
-    let mut all = Vec::with_capacity(rows * row.len());
-    for _ in 0..rows {
-        all.extend_from_slice(row);
+/// A frozen weight that lies as products read it.
+enum Laid {
+    /// As `f32`.
+    Paneled(Arc<Panels>), // [in, out]
+    /// As `bf16`; what it maps is rounded to that, too.
+    Tiled(Arc<Tiled>), // [in, out]
+}
+
+impl Laid {
+    /// How long what it maps to is, and what it maps.
+    fn dims(&self) -> (usize, usize) {
+        let (input, output) = match self {
+            Self::Paneled(weight) => weight.dims(),
+            Self::Tiled(weight) => weight.dims(),
+        };
+        (output, input)
     }
-    all
+
+    /// Maps the rows of `x`, and adds `bias` to each.
+    fn product(&self, x: &[f32], bias: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Paneled(weight) => weight.product(x, Some(bias)),
+            Self::Tiled(weight) => {
+                let (output, input) = self.dims();
+                let rows = x.len() / input;
+                let mut y = vec![0f32; rows * output];
+                if rows > 0 {
+                    let x = Left::new(Matrix::dense(x, rows, input), false, true);
+                    tiles::multiply(&mut y, Some(bias), &x, weight, true);
+                }
+                y
+            }
+        }
+    }
+
+    /// The gradient of what was mapped, of the gradient of what came of it.
+    fn back(&self, gradient: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Paneled(weight) => weight.back(gradient),
+            Self::Tiled(weight) => {
+                let (output, input) = self.dims();
+                let rows = gradient.len() / output;
+                let mut all = vec![0f32; rows * input];
+                let (gradient, weight) = (Matrix::dense(gradient, rows, output), weight.turned());
+                let weight = Matrix::dense(&weight, output, input);
+                multiply(&mut all, 0.0, 1.0, gradient, weight, Parallelism::Rayon(0));
+                all
+            }
+        }
+    }
 }
 
-/// The affine map with a frozen weight in tiles, as `bf16`; what it maps is rounded to that, too.
-struct TiledLinear {
-    weight: Arc<Tiled>, // [in, out]
-    bias: Tensor,       // [out]
+/// The affine map with a frozen weight.
+struct FrozenLinear {
+    weight: Laid,
+    bias: Tensor, // [out]
 }
 
-impl CustomOp1 for TiledLinear {
+impl CustomOp1 for FrozenLinear {
     fn name(&self) -> &'static str {
-        "tiled linear"
+        "frozen linear"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let (input, output) = self.weight.dims();
-        let shape = mapped(layout, (output, input))?;
+        let shape = mapped(layout, self.weight.dims())?;
         let x = slice(x, layout)?;
-        let rows = x.len() / input;
-        let mut y = vec![0f32; rows * output];
-        if rows > 0 {
-            let x = Left::new(Matrix::dense(x, rows, input), false, true);
-            with_slice(&self.bias, |bias| {
-                tiles::multiply(&mut y, Some(bias), &x, &self.weight, true);
-                Ok(())
-            })?;
-        }
+        let y = with_slice(&self.bias, |bias| Ok(self.weight.product(x, bias)))?;
         Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, gradient: &Tensor) -> CandleResult<Option<Tensor>> {
-        let (input, output) = self.weight.dims();
-        let rows = x.elem_count() / input;
-        with_slice(gradient, |gradient| {
-            let mut all = vec![0f32; rows * input];
-            let gradient = Matrix::dense(gradient, rows, output);
-            let weight = self.weight.turned();
-            let weight = Matrix::dense(&weight, output, input);
-            multiply(&mut all, 0.0, 1.0, gradient, weight, Parallelism::Rayon(0));
-            Ok(Some(Tensor::from_vec(all, x.shape(), x.device())?))
-        })
+        let gradient = with_slice(gradient, |gradient| Ok(self.weight.back(gradient)))?;
+        Ok(Some(Tensor::from_vec(gradient, x.shape(), x.device())?))
     }
 }
 
@@ -197,9 +231,9 @@ impl CustomOp3 for LinearOp {
         let shape = mapped(x_layout, (output, input))?;
         let x = slice(x, x_layout)?;
         let rows = x.len() / input;
-        let mut y = repeated(slice(bias, bias_layout)?, rows);
+        let mut y = slice(bias, bias_layout)?.repeat(rows);
         let x = Matrix::dense(x, rows, input);
-        let weight = matrix(weight, weight_layout)?;
+        let weight = Matrix::dense(slice(weight, weight_layout)?, output, input);
         multiply(&mut y, 1.0, 1.0, x, weight.t(), Parallelism::Rayon(0));
         Ok((CpuStorage::F32(y), shape))
     }
@@ -219,9 +253,10 @@ impl CustomOp3 for LinearOp {
             let dy = Matrix::dense(gradient, rows, output);
             let x_gradient = if x.track_op() {
                 let mut out = vec![0f32; rows * input];
-                let (storage, layout) = weight.storage_and_layout();
-                let Storage::Cpu(storage) = &*storage else { candle_core::bail!("a weight isn't on the CPU") };
-                multiply(&mut out, 0.0, 1.0, dy, matrix(storage, layout)?, threads);
+                with_slice(weight, |weight| {
+                    multiply(&mut out, 0.0, 1.0, dy, Matrix::dense(weight, output, input), threads);
+                    Ok(())
+                })?;
                 Some(Tensor::from_vec(out, x.shape(), x.device())?)
             } else {
                 None
@@ -264,7 +299,7 @@ mod tests {
         let bias = Tensor::randn(0f32, 1.0, output, device)?;
         let weights = BTreeMap::from([("weight".to_owned(), weight.clone()), ("bias".to_owned(), bias.clone())]);
         let frozen = Linear::load(&Scope::root(&weights), input, output)?;
-        assert!(!frozen.weight.widened()?.is_contiguous() && frozen.weight.dims()? == (output, input));
+        assert!(matches!(frozen.weight, Weight::Paneled(_)) && frozen.weight.dims()? == (output, input));
         assert_eq!(frozen.weight.widened()?.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
         let learned = Linear::new(Var::from_tensor(&weight)?.as_tensor().clone(), bias.clone()).turned()?;
         assert!(learned.weight.widened()?.is_contiguous(), "what is learned stays where it is");

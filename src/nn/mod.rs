@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod attention_steps;
 mod bert_block;
 mod block;
 mod cache;
@@ -20,12 +21,15 @@ mod linear;
 mod mlp;
 pub mod operations;
 mod packed;
+mod panels;
 mod parameters;
 mod perceiver_resampler;
 mod q_former_block;
+mod residual;
 mod rms_norm;
 mod rotary;
 mod softmax;
+mod target;
 mod tiles;
 mod weight;
 
@@ -42,9 +46,11 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use packed::Packed;
+pub use panels::Panels;
 pub use parameters::{Parameters, Scope};
 pub use perceiver_resampler::{PerceiverResampler, PerceiverShape};
 pub use q_former_block::QFormerBlock;
+pub use residual::residual;
 pub use rms_norm::{Norm, RmsNorm};
 pub use rotary::Rotary;
 pub use softmax::{log_softmax, softmax};

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Attention, LayerNorm, Linear, Mlp, Norm, Scope};
+use super::{Activation, Attention, LayerNorm, Linear, Mlp, Norm, Scope, residual};
 use crate::error::Result;
 use crate::taps::{Attn, Point, Site, Taps, Tower};
 
@@ -132,8 +132,8 @@ impl PerceiverBlock {
         let latents = self.latents_layer_norm.forward(x)?;
         let keys = Tensor::cat(&[&self.context_layer_norm.forward(features)?, &latents], 1)?;
         let place = (Tower::Resampler, layer, Attn::CrossAttn);
-        let x = (x + self.attention.forward(&latents, &keys, None, place, taps)?)?;
+        let x = residual(x, &self.attention.forward(&latents, &keys, None, place, taps)?)?;
         let added = self.mlp.forward(&self.ln.forward(&x)?)?;
-        taps.tap(Site::new(Tower::Resampler, layer, Point::ResidPost), (x + added)?)
+        taps.tap(Site::new(Tower::Resampler, layer, Point::ResidPost), residual(&x, &added)?)
     }
 }

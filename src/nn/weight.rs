@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 
 use super::packed::Packed;
+use super::panels::Panels;
 use super::tiles::Tiled;
 use crate::error::Result;
 
@@ -13,6 +14,8 @@ use crate::error::Result;
 pub enum Weight {
     /// As `f32`, which can be learned.
     Full(Tensor),
+    /// As `f32` in strips, in the memory of the processor: for nothing but products, and frozen.
+    Paneled(Arc<Panels>),
     /// As it is stored, in the memory of the processor.
     Packed(Packed),
     /// As `bf16` in tiles, on a processor that multiplies them: for nothing but products.
@@ -59,6 +62,10 @@ impl Weight {
                 let (rows, columns) = tiled.dims();
                 (columns, rows)
             }
+            Self::Paneled(panels) => {
+                let (rows, columns) = panels.dims();
+                (columns, rows)
+            }
             Self::Quantized(weight) => weight.shape().dims2()?,
         })
     }
@@ -68,7 +75,7 @@ impl Weight {
     pub fn computed(&self) -> DType {
         match self {
             Self::Full(weight) => weight.dtype(),
-            Self::Half(_) | Self::Packed(_) | Self::Tiled(_) | Self::Quantized(_) => DType::F32,
+            Self::Half(_) | Self::Packed(_) | Self::Tiled(_) | Self::Paneled(_) | Self::Quantized(_) => DType::F32,
         }
     }
 
@@ -77,7 +84,7 @@ impl Weight {
     pub fn device(&self) -> Device {
         match self {
             Self::Full(weight) | Self::Half(weight) => weight.device().clone(),
-            Self::Packed(_) | Self::Tiled(_) => Device::Cpu,
+            Self::Packed(_) | Self::Tiled(_) | Self::Paneled(_) => Device::Cpu,
             Self::Quantized(weight) => weight.device(),
         }
     }
@@ -91,7 +98,9 @@ impl Weight {
             Self::Full(weight) => Self::Full(weight.narrow(0, first, count)?),
             Self::Half(weight) => Self::Half(weight.narrow(0, first, count)?),
             Self::Packed(packed) => Self::Packed(packed.narrow(first, count)?),
-            Self::Tiled(_) | Self::Quantized(_) => Self::Full(self.widened()?.narrow(0, first, count)?),
+            Self::Tiled(_) | Self::Paneled(_) | Self::Quantized(_) => {
+                Self::Full(self.widened()?.narrow(0, first, count)?)
+            }
         })
     }
 
@@ -111,7 +120,7 @@ impl Weight {
             Self::Full(weight) => Self::Full(chosen(weight)?),
             Self::Half(weight) => Self::Half(chosen(weight)?),
             Self::Packed(packed) => Self::Packed(packed.select(ids)?),
-            Self::Tiled(_) | Self::Quantized(_) => Self::Full(chosen(&self.widened()?)?),
+            Self::Tiled(_) | Self::Paneled(_) | Self::Quantized(_) => Self::Full(chosen(&self.widened()?)?),
         })
     }
 
@@ -128,6 +137,10 @@ impl Weight {
                 let (columns, rows) = tiled.dims();
                 Tensor::from_vec(tiled.turned(), (rows, columns), &Device::Cpu)?
             }
+            Self::Paneled(panels) => {
+                let (columns, rows) = panels.dims();
+                Tensor::from_vec(panels.transposed(), (rows, columns), &Device::Cpu)?
+            }
             Self::Quantized(weight) => weight.dequantize(&weight.device())?,
         })
     }
@@ -141,7 +154,7 @@ impl Weight {
             Self::Full(weight) => weight.index_select(ids, 0)?,
             Self::Half(weight) => weight.index_select(ids, 0)?.to_dtype(DType::F32)?,
             Self::Packed(packed) => packed.gather(&ids.to_vec1::<u32>()?)?,
-            Self::Tiled(_) => self.widened()?.index_select(ids, 0)?,
+            Self::Tiled(_) | Self::Paneled(_) => self.widened()?.index_select(ids, 0)?,
             Self::Quantized(weight) => weight.embedding(ids)?,
         })
     }

@@ -1,6 +1,7 @@
 //! Where words look: at the patches that stand in their own row, at the rest of it, and at sinks.
 
 use candle_core::{IndexOp, Tensor};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 use super::rows::{Row, shown};
@@ -307,39 +308,57 @@ impl Projector {
         heads: usize,
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
-        let end = self.opened.model().language().ends().first().copied();
-        let layers = self.opened.depth();
-        let of_step = layers * heads.max(1) * self.patches();
+        let of_step = self.opened.depth() * heads.max(1) * self.patches();
+        let of = |at| self.weigh_step((probe, logits), row, (place, at), cancel);
         let mut maps = Vec::with_capacity(row.words.len() * of_step);
-        for (step, at) in row.words.iter().copied().enumerate() {
-            if wanted.is_some_and(|wanted| wanted.get(step) != Some(&true)) {
-                continue;
+        let Some(wanted) = wanted else {
+            for at in &row.words {
+                maps.extend(of(*at)?);
             }
-            cancel.check()?;
-            let explained = explained(row, at, place, end);
-            let explained = explained.into_iter().map(|(position, token)| (0, position, token));
-            let recording = probe.backward(&sum_of_logits(logits, explained)?)?;
-            let position = match place {
-                Place::Read => Some(at),
-                Place::Predict => at.checked_sub(1),
-            };
-            let positions: Vec<usize> = position.into_iter().collect();
-            let look = Look {
-                recording: &recording,
-                row: 0,
-                picture: 0,
-                tower: Tower::Decoder,
-                attention: Attn::SelfAttn,
-                layers,
-                resampler: 0,
-                patches: PatchKeys::At(&row.patches, self.patches()),
-                positions: &positions,
-            };
+            return Ok(maps);
+        };
+        // Only small models are asked for some steps alone: their gradients take little memory, and one by one they would leave
+        // cores idle.
+        let steps = row.words.iter().copied().enumerate();
+        let wanted: Vec<(usize, usize)> = steps.filter(|(step, _)| wanted.get(*step) == Some(&true)).collect();
+        let found: Vec<Vec<f32>> = wanted.par_iter().map(|(_, at)| of(*at)).collect::<Result<_>>()?;
+        for ((step, _), found) in wanted.into_iter().zip(found) {
             maps.resize(step * of_step, 0.0);
-            maps.extend(look.by_head(Weight::Gradient)?.concat());
+            maps.extend(found);
         }
         maps.resize(row.words.len() * of_step, 0.0);
         Ok(maps)
+    }
+
+    /// `[layers, heads, patches]` of the text token at `at`.
+    fn weigh_step(
+        &self,
+        (probe, logits): (&GradProbe, &Tensor),
+        row: &Row,
+        (place, at): (Place, usize),
+        cancel: &CancelToken,
+    ) -> Result<Vec<f32>> {
+        cancel.check()?;
+        let end = self.opened.model().language().ends().first().copied();
+        let explained = explained(row, at, place, end).into_iter().map(|(position, token)| (0, position, token));
+        let recording = probe.backward(&sum_of_logits(logits, explained)?)?;
+        let position = match place {
+            Place::Read => Some(at),
+            Place::Predict => at.checked_sub(1),
+        };
+        let positions: Vec<usize> = position.into_iter().collect();
+        let look = Look {
+            recording: &recording,
+            row: 0,
+            picture: 0,
+            tower: Tower::Decoder,
+            attention: Attn::SelfAttn,
+            layers: self.opened.depth(),
+            resampler: 0,
+            patches: PatchKeys::At(&row.patches, self.patches()),
+            positions: &positions,
+        };
+        Ok(look.by_head(Weight::Gradient)?.concat())
     }
 }
 

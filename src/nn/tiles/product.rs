@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::amx::{Begin, Part, Tiles};
 use super::{Left, PANEL, SIDE, Tiled};
+use crate::nn::target::Target;
 
 /// So many steps of the inner axis are taken at once, ...
 const STEPS: usize = 32;
@@ -14,20 +15,6 @@ const PANELS: usize = 4;
 const ROWS: usize = 160;
 /// Fewer products of numbers aren't worth to wake another thread for.
 const ALONE: usize = 1 << 24;
-
-/// Where the result goes, shared by the threads, which write to different columns.
-#[derive(Clone, Copy)]
-struct Target {
-    first: *mut f32,
-    stride: usize,
-}
-
-#[expect(unsafe_code, reason = "threads write to different columns of one matrix, which no slice can say")]
-// SAFETY: each task writes to the columns of its own panels only.
-unsafe impl Send for Target {}
-#[expect(unsafe_code, reason = "as above")]
-// SAFETY: as above.
-unsafe impl Sync for Target {}
 
 /// The product of two matrices, and `shift` in each row, if there is one, into `out`, whatever is there; on all threads if `parallel`.
 ///
@@ -90,7 +77,7 @@ fn run(left: &Left, right: &Tiled, panels: Range<usize>, shift: Option<&[f32]>, 
                     };
                     let first_row = pair * 2 * height;
                     let count = (2 * height).min(left.rows - first_row);
-                    let place = target.first.wrapping_add(first_row * target.stride + column);
+                    let place = target.at(first_row, column);
                     if count == 2 * height && width == PANEL {
                         let begin = if start > 0 { Begin::Present } else { Begin::Row(&row) };
                         #[expect(unsafe_code, reason = "threads write to different columns of one matrix")]
@@ -106,8 +93,7 @@ fn run(left: &Left, right: &Tiled, panels: Range<usize>, shift: Option<&[f32]>, 
                         unsafe {
                             tiles.add(&part(0..steps), Begin::Row(&row), aside.as_mut_ptr(), PANEL);
                             for (row, sums) in aside.chunks_exact(PANEL).take(count).enumerate() {
-                                let out = std::slice::from_raw_parts_mut(place.add(row * target.stride), width);
-                                out.copy_from_slice(&sums[..width]);
+                                target.row(first_row + row, column, width).copy_from_slice(&sums[..width]);
                             }
                         }
                     }
