@@ -8,11 +8,14 @@
 use std::f64::consts::PI;
 
 use image::RgbImage;
+use multiversion::multiversion;
 
 /// Bits after the point in a weight: 32, less 8 for the pixel, less 2 for sums above one and the sign.
 const BITS: u32 = 22;
 /// One half in fixed point: where sums start, so that cutting the bits off rounds.
 const HALF: i32 = 1 << (BITS - 1);
+/// Numbers that are computed together: the three of a pixel, and one more, so that they fill a register.
+const LANES: usize = 4;
 
 /// How pixels are weighted; the names are Pillow's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,19 +112,37 @@ pub fn resample(picture: &RgbImage, filter: Filter, x: Axis, y: Axis) -> RgbImag
 /// Resizes each line of `line` bytes.
 fn along_lines(lines: &[u8], line: usize, columns: &[Taps]) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len() / line * 3 * columns.len());
+    let mut pixels = vec![[0; LANES]; line / 3];
     for line in lines.chunks_exact(line) {
+        for (pixel, bytes) in pixels.iter_mut().zip(line.as_chunks::<3>().0) {
+            pixel[..3].copy_from_slice(&bytes.map(i32::from));
+        }
         for taps in columns {
-            let mut sums = [HALF; 3];
-            let under = line[3 * taps.first..].as_chunks::<3>().0;
-            for (pixel, weight) in under.iter().zip(&taps.weights) {
-                for (sum, &v) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(v) * weight;
-                }
-            }
-            out.extend(sums.map(to_byte));
+            let [red, green, blue, _] = mixed(&pixels[taps.first..], &taps.weights).map(to_byte);
+            out.extend([red, green, blue]);
         }
     }
     out
+}
+
+/// The sum of pixels, each with its weight.
+#[multiversion(targets("x86_64+avx2"))]
+fn mixed(pixels: &[[i32; LANES]], weights: &[i32]) -> [i32; LANES] {
+    let mut sums = [HALF; LANES];
+    for (pixel, weight) in pixels.iter().zip(weights) {
+        for lane in 0..LANES {
+            sums[lane] += pixel[lane] * weight;
+        }
+    }
+    sums
+}
+
+/// Adds a line of bytes with its weight.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn add_line(sums: &mut [i32], line: &[u8], weight: i32) {
+    for (sum, &value) in sums.iter_mut().zip(line) {
+        *sum += i32::from(value) * weight;
+    }
 }
 
 /// Mixes lines of `line` bytes; the first line that is given is number `skipped` of the picture.
@@ -132,9 +153,7 @@ fn down_lines(lines: &[u8], line: usize, rows: &[Taps], skipped: usize) -> Vec<u
         sums.fill(HALF);
         let under = lines[(taps.first - skipped) * line..].chunks_exact(line);
         for (pixels, weight) in under.zip(&taps.weights) {
-            for (sum, &v) in sums.iter_mut().zip(pixels) {
-                *sum += i32::from(v) * weight;
-            }
+            add_line(&mut sums, pixels, *weight);
         }
         out.extend(sums.iter().map(|&sum| to_byte(sum)));
     }

@@ -136,14 +136,15 @@ fn product(
     shift: Option<&[f32]>,
 ) -> Vec<f32> {
     let count = x.len() / rows.max(1);
-    let mut out = vec![0f32; count * columns];
     assert!(
         x.len() == count * rows
             && strips.len() == columns.div_ceil(width) * rows * width
             && shift.is_none_or(|shift| shift.len() == columns),
         "matrix shapes fit"
     );
-    if out.is_empty() {
+    // Each number is written by a task, so that none has to be there before.
+    let mut out: Vec<f32> = Vec::with_capacity(count * columns);
+    if count * columns == 0 {
         return out;
     }
     let target = Target { first: out.as_mut_ptr(), stride: columns };
@@ -160,10 +161,12 @@ fn product(
         let wide = width.min(columns - column);
         if let Some(shift) = shift {
             for row in first..end {
+                let shift = &shift[column..column + wide];
                 #[expect(unsafe_code, reason = "threads write to different columns of one matrix")]
-                // SAFETY: these rows and columns are inside `out`, which this function has for itself, and no other task's.
-                let row = unsafe { target.row(row, column, wide) };
-                row.copy_from_slice(&shift[column..column + wide]);
+                // SAFETY: there is room for these rows and columns, which this function has for itself, and no other task's.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(shift.as_ptr(), target.at(row, column), wide);
+                }
             }
         }
         for start in (0..rows).step_by(steps) {
@@ -182,6 +185,11 @@ fn product(
         (0..all * blocks).into_par_iter().for_each(task);
     } else {
         (0..all * blocks).for_each(task);
+    }
+    #[expect(unsafe_code, reason = "writing zeros first would take a fortieth of a training step")]
+    // SAFETY: there is room for them, and the tasks have written all rows and columns: the shift or, without one, the products.
+    unsafe {
+        out.set_len(count * columns);
     }
     out
 }
