@@ -10,6 +10,7 @@ pub mod evidence;
 mod expected;
 pub mod faithful;
 pub mod familiarity;
+pub mod gradients;
 pub mod grounding;
 pub mod holding;
 pub mod interventions;

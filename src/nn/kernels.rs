@@ -493,5 +493,10 @@ mod tests {
             integral += step / 6.0 * (density(t) + 4.0 * density(t + step / 2.0) + density(t + step));
         }
         assert!((erf(f32::INFINITY) - 1.0).abs() < 3e-7 && erf(f32::NAN).is_nan());
+        // Near 0 it is a straight line.
+        for x in [1e-4f32, 1e-9, 1e-12, 1e-20, 1e-30, -1e-15] {
+            let slope = erf(x) / x;
+            assert!((slope - std::f32::consts::FRAC_2_SQRT_PI).abs() < 1e-6, "erf({x}) has the slope {slope}");
+        }
     }
 }

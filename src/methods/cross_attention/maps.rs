@@ -5,6 +5,7 @@ use candle_core::{IndexOp, Tensor};
 use std::sync::Arc;
 
 use super::super::expected::expect;
+use super::super::gradients::each;
 use super::super::reading::{LineKind, Place, Step, Weighting};
 use super::{CrossAttention, Image, Known};
 use crate::attribution::fusion::{Look, PatchKeys, Weight};
@@ -180,20 +181,33 @@ impl CrossAttention {
             (None, answer) => answer.filter(|_| read.logits.is_none()),
         };
         let of_whole = score.map(|score| probe.backward(&score)).transpose()?;
-        for (at, asked) in asked {
+        if of_whole.is_none() && read.logits.is_none() {
+            return Ok(Vec::new());
+        }
+        let found = each(self.numbers(image, ids.len())?, &asked, |(_, asked)| {
             cancel.check()?;
-            maps.resize(at * of_step, 0.0);
-            match (&of_whole, &read.logits) {
-                (Some(recording), _) => self.heads_into(recording, &asked.positions, Weight::Gradient, &mut maps)?,
-                (None, Some(logits)) => {
-                    let recording = probe.backward(&asked.score(logits)?)?;
-                    self.heads_into(&recording, &asked.positions, Weight::Gradient, &mut maps)?
-                }
-                (None, None) => return Ok(Vec::new()),
+            let of_this = match (&of_whole, &read.logits) {
+                (None, Some(logits)) => Some(probe.backward(&asked.score(logits)?)?),
+                _ => None,
             };
+            let mut maps = Vec::with_capacity(of_step);
+            if let Some(recording) = of_this.as_ref().or(of_whole.as_ref()) {
+                self.heads_into(recording, &asked.positions, Weight::Gradient, &mut maps)?;
+            }
+            Ok(maps)
+        })?;
+        for ((at, _), found) in asked.into_iter().zip(found) {
+            maps.resize(at * of_step, 0.0);
+            maps.extend(found);
         }
         maps.resize(ids.len() * of_step, 0.0);
         Ok(maps)
+    }
+
+    /// Numbers in the states of all blocks of a pass over so many tokens, and in what they look at.
+    fn numbers(&self, image: &Image, tokens: usize) -> Result<usize> {
+        let (_, keys, width) = image.states.dims3()?;
+        Ok(self.opened.cross_layers() * (keys + tokens) * width)
     }
 
     /// The logits of the answer that was written to the question in `states`, summed.
@@ -208,8 +222,6 @@ impl CrossAttention {
     fn weighted_answer(&self, image: &Image, known: &Known, cancel: &CancelToken) -> Result<Vec<f32>> {
         let (question, answer) = (&known.tokens.ids, &known.written);
         let everywhere: Vec<usize> = (0..question.len()).collect();
-        let mut maps = Vec::new();
-        let asked = self.asked(answer, Place::Predict);
         let mut probe = GradProbe::new(SitePattern::new("text.*.cross_attn.pattern"));
         let logits = {
             let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
@@ -219,14 +231,17 @@ impl CrossAttention {
             };
             self.opened.answer(&pad(answer)?.ids, &read, None, &mut taps)?
         };
-        for (at, asked) in asked.iter().enumerate() {
+        let asked: Vec<(usize, Asked)> = self.asked(answer, Place::Predict).into_iter().enumerate().collect();
+        let maps = each(self.numbers(image, question.len())?, &asked, |(at, asked)| {
             cancel.check()?;
             let recording = probe.backward(&asked.score(&logits)?)?;
             // What the first token, which starts every answer, would look at nobody asked.
-            let positions: &[usize] = if at == 0 { &[] } else { &everywhere };
+            let positions: &[usize] = if *at == 0 { &[] } else { &everywhere };
+            let mut maps = Vec::new();
             self.heads_into(&recording, positions, Weight::Gradient, &mut maps)?;
-        }
-        Ok(maps)
+            Ok(maps)
+        })?;
+        Ok(maps.concat())
     }
 }
 

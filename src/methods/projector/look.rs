@@ -1,7 +1,6 @@
 //! Where words look: at the patches that stand in their own row, at the rest of it, and at sinks.
 
 use candle_core::{IndexOp, Tensor};
-use rayon::prelude::*;
 use std::sync::Arc;
 
 use super::rows::{Row, shown};
@@ -10,6 +9,7 @@ use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
 use crate::methods::evidence::outliers;
 use crate::methods::expected::expect;
+use crate::methods::gradients::each;
 use crate::methods::is_question;
 use crate::methods::reading::{Line, LineKind, Place, Step, Weighting};
 use crate::methods::spliced::Share;
@@ -309,20 +309,13 @@ impl Projector {
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
         let of_step = self.opened.depth() * heads.max(1) * self.patches();
-        let of = |at| self.weigh_step((probe, logits), row, (place, at), cancel);
+        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
+        let steps: Vec<(usize, usize)> =
+            row.words.iter().copied().enumerate().filter(|(step, _)| is_wanted(*step)).collect();
+        let numbers = self.opened.depth() * row.tokens.ids.len() * self.opened.model().language().width();
+        let found = each(numbers, &steps, |(_, at)| self.weigh_step((probe, logits), row, (place, *at), cancel))?;
         let mut maps = Vec::with_capacity(row.words.len() * of_step);
-        let Some(wanted) = wanted else {
-            for at in &row.words {
-                maps.extend(of(*at)?);
-            }
-            return Ok(maps);
-        };
-        // Only small models are asked for some steps alone: their gradients take little memory, and one by one they would leave
-        // cores idle.
-        let steps = row.words.iter().copied().enumerate();
-        let wanted: Vec<(usize, usize)> = steps.filter(|(step, _)| wanted.get(*step) == Some(&true)).collect();
-        let found: Vec<Vec<f32>> = wanted.par_iter().map(|(_, at)| of(*at)).collect::<Result<_>>()?;
-        for ((step, _), found) in wanted.into_iter().zip(found) {
+        for ((step, _), found) in steps.into_iter().zip(found) {
             maps.resize(step * of_step, 0.0);
             maps.extend(found);
         }
