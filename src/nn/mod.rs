@@ -1,8 +1,8 @@
 //! Blocks that all models share. Everything here is differentiable.
 //!
-//! On the CPU the blocks that take most of the time (linear, layer norm, softmax, attention, activations) are fused
-//! operations with analytic gradients; elsewhere they are composed of candle's differentiable operations. A test
-//! holds the two against each other and both against finite differences.
+//! On the CPU the blocks that take most of the time (linear, norms, softmax, attention, activations, turns by position, sums) are
+//! fused operations with analytic gradients; elsewhere they are composed of candle's differentiable operations. A test holds the
+//! two against each other and both against finite differences.
 
 mod activation;
 mod attention;
