@@ -47,8 +47,6 @@ pub struct Connector {
     pub family: String,
     /// How many tokens it hands to the language model.
     pub tokens: usize,
-    /// With how many seeds it was trained.
-    pub seeds: usize,
     /// Its figures in English and Chinese, in the order of [`Figure::ALL`].
     pub points: [Vec<Option<Point>>; 2],
 }
@@ -87,7 +85,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Connector>> {
             let of = |figure| runs.iter().map(|one| point(one, figure, language)).collect::<Option<Vec<_>>>();
             Figure::ALL.map(|figure| of(figure).map(|points| over_seeds(&points))).to_vec()
         });
-        Some(Connector { family: family.to_owned(), tokens: tokens.parse().ok()?, seeds: runs.len(), points })
+        Some(Connector { family: family.to_owned(), tokens: tokens.parse().ok()?, points })
     };
     named.iter().map(|one| connector(one).ok_or_else(|| wrong("a connector's name has no number".into()))).collect()
 }
@@ -151,7 +149,7 @@ mod tests {
         let run = |place: f64| serde_json::json!({ "connector": "pool-4", "place": place, "layout": 0.5 });
         let file = serde_json::json!({ "checkpoints": [run(0.9), run(0.8)] });
         let all = read(file.to_string().as_bytes()).expect("figures");
-        assert_eq!((all.len(), all[0].seeds, all[0].tokens), (1, 2, 4));
+        assert_eq!((all.len(), all[0].tokens), (1, 4));
         let place = all[0].points[0][4].expect("a place");
         assert!((place.value - 0.85).abs() < 1e-12);
         assert_eq!(place.interval, [0.8, 0.9]);

@@ -102,7 +102,8 @@ impl Curve {
 
 struct CurveOp(Curve);
 
-const VALUES_PER_TASK: usize = 1 << 15;
+/// Numbers that one task computes.
+pub(super) const VALUES_PER_TASK: usize = 1 << 15;
 
 impl CustomOp1 for CurveOp {
     fn name(&self) -> &'static str {

@@ -70,22 +70,19 @@ pub(super) fn multiply(out: &mut [f32], keep: f32, scale: f32, a: Matrix<'_>, b:
     }
 }
 
-/// As [`multiply`], on this thread, to where `out` is; neither matrix is empty.
+/// As [`multiply`], to where `out` is; neither matrix is empty.
 ///
 /// # Safety
 /// There is room for the result, which nobody else touches meanwhile.
-#[expect(unsafe_code, reason = "as of `multiply_on`")]
-pub(super) unsafe fn multiply_at(out: Target, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
-    // SAFETY: as the caller promises.
-    unsafe { multiply_on(out, keep, scale, a, b, Parallelism::None) }
-}
-
-/// As [`multiply`], to where `out` is.
-///
-/// # Safety
-/// As of [`multiply_at`].
 #[expect(unsafe_code, reason = "gemm takes pointers; the bounds of what is read are checked here")]
-unsafe fn multiply_on(out: Target, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Parallelism) {
+pub(super) unsafe fn multiply_on(
+    out: Target,
+    keep: f32,
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    threads: Parallelism,
+) {
     let (rows, inner, columns) = (a.rows, a.columns, b.columns);
     assert!(b.rows == inner && a.fits() && b.fits(), "matrix shapes fit");
     #[expect(clippy::cast_possible_wrap, reason = "strides of slices fit in isize")]

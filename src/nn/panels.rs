@@ -3,13 +3,14 @@
 //! A product of matrices goes through the weights in strips of as many columns as the registers of the processor hold results for.
 //! `gemm` copies each strip into one piece before, for every product anew, which takes a tenth of a pass over 200 patches and half
 //! of one over 50. Here the strips are laid so once. The sums are formed in the same order, so that the results are the same to
-//! the bit.
+//! the bit, but for single rows and for 64 rows and columns at the most, of which `gemm` takes the steps otherwise.
 
+use gemm::Parallelism;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use super::kernels::{Matrix, multiply_at};
+use super::kernels::{Matrix, multiply_on};
 use super::target::Target;
 
 /// Steps of the inner axis whose sums stay in registers, as in `gemm`; what follows is added to the result.
@@ -177,7 +178,8 @@ fn product(
             #[expect(unsafe_code, reason = "as above")]
             // SAFETY: as above.
             unsafe {
-                multiply_at(Target { first: target.at(first, column), ..target }, keep, 1.0, left, right);
+                let here = Target { first: target.at(first, column), ..target };
+                multiply_on(here, keep, 1.0, left, right, Parallelism::None);
             }
         }
     };
@@ -198,7 +200,6 @@ fn product(
 mod tests {
     use super::*;
     use crate::nn::kernels::multiply;
-    use gemm::Parallelism;
 
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
         (0..count as u32).map(|at| (at.wrapping_mul(seed) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()

@@ -3,12 +3,10 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::activation::VALUES_PER_TASK;
 use super::fusable;
 use super::kernels::{add, slice};
 use crate::error::Result;
-
-/// Numbers that one task adds.
-const VALUES_PER_TASK: usize = 1 << 15;
 
 /// `x` with what a part of the block has `added` to it, of one shape.
 ///
