@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alignscope::Error;
-use alignscope::methods::reading::{LineKind, Place, Weighting};
+use alignscope::methods::reading::{Line, LineKind, Place, Weighting};
 use alignscope::methods::spliced::{PatchReading, Spliced};
 use alignscope::methods::{Evidence, Input, Method, Pair, PointKind, named};
 use alignscope::models::llava::LlavaPrompt;
@@ -175,6 +175,38 @@ fn shares_and_figures_hold_together() {
         assert!(cloud.iter().any(|point| point.kind == PointKind::Patch && point.vector.len() > 1));
         let halves = again.last().expect("evidence").cloud.halves().concat();
         assert!(cloud.iter().map(|point| &point.vector).eq(&halves));
+    }
+}
+
+#[test]
+fn another_text_about_the_picture_is_read_as_by_itself() {
+    for fixture in FIXTURES {
+        let mut method = open(fixture);
+        let first = input("a red ball?");
+        last(method.as_mut(), &first);
+        let second = Input { sentence: SENTENCE.into(), ..first };
+        let (then, alone) = (last(method.as_mut(), &second), last(open(fixture).as_mut(), &second));
+        let readings = [&then, &alone].map(|evidence| evidence.reading.clone().expect("a reading"));
+        assert_eq!(readings[0].lines.len(), readings[1].lines.len());
+        for (then, alone) in readings[0].lines.iter().zip(&readings[1].lines) {
+            let steps = |line: &Line| line.steps.iter().map(|step| step.text.clone()).collect::<Vec<_>>();
+            assert_eq!(steps(then), steps(alone), "{fixture}");
+            let expected = |line: &Line| line.steps.iter().filter_map(|step| step.probability).collect::<Vec<_>>();
+            close(&expected(then), &expected(alone));
+            assert_eq!(then.maps.len(), 4);
+            for ((place, how, then), (other_place, other_how, alone)) in then.maps.iter().zip(&alone.maps) {
+                assert_eq!((place, how), (other_place, other_how));
+                close(then, alone);
+            }
+        }
+        let shares = |evidence: &Evidence| -> Vec<f32> {
+            let shares = spliced(evidence).shares.clone().expect("shares");
+            shares.iter().flat_map(|share| [share.picture, share.sinks, share.text]).collect()
+        };
+        close(&shares(&then), &shares(&alone));
+        assert_eq!(spliced(&then).depths, spliced(&alone).depths, "{fixture}");
+        assert_eq!(spliced(&then).change, spliced(&alone).change);
+        assert_eq!(then.cloud.points.len(), alone.cloud.points.len());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The projector: patches are mapped to where a language model's words are, and spliced into its row (LLaVA).
 
+mod begun;
 mod change;
 mod hold;
 mod look;
@@ -17,7 +18,7 @@ use super::familiarity::{self, Familiarity};
 use super::holding::{About, Claim, Held};
 use super::interventions::{Anatomy, PatchesAt, Route};
 use super::reading::{Line, LineKind, Reading};
-use super::spliced::{Cost, Spliced};
+use super::spliced::{Change, Cost, Spliced};
 use super::vectors::check_finite;
 use super::{Input, Method, MethodEntry, News, is_question};
 use crate::attribution::bimodal_relevancy::Flow;
@@ -27,6 +28,7 @@ use crate::models::projector::{CLASSES, OpenedProjector};
 use crate::models::runtime::Runtime;
 use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Recorder, SitePattern, Taps, Tower};
 use crate::world::Language;
+use begun::ReadPicture;
 use rows::{Row, numbers_of};
 
 /// The method's entry in the registry.
@@ -67,6 +69,9 @@ struct Image {
     norms: Vec<f32>,    // [patches], behind the last block of the vision tower
     familiar: Option<Familiar>,
     seeing: f32, // milliseconds of vision tower and projector
+    read: Option<ReadPicture>,
+    reading: Option<f32>, // milliseconds of the language model over what `read` holds
+    change: Option<Change>,
 }
 
 /// What is known of the present text.
@@ -159,6 +164,9 @@ impl Projector {
             norms,
             familiar: self.familiarity.as_ref().map(|familiarity| familiarity.of(&early)),
             seeing: milliseconds(begin),
+            read: None,
+            reading: None,
+            change: None,
         })
     }
 
@@ -167,7 +175,7 @@ impl Projector {
         let row = self.row(&input.sentence)?;
         let language = self.opened.model().language();
         // Refuses a text that is too long, or speaks of several pictures.
-        self.inputs(&row.tokens.ids, &image.projected, 1)?;
+        self.inputs(&row.tokens.ids, &image.projected)?;
         if row.tokens.ids.len() > language.context() {
             return Err(Error::unusable(
                 format!(
@@ -205,20 +213,21 @@ impl Projector {
     }
 
     /// How long a pass takes with and without the picture, and what is kept of it.
-    fn cost(&self, image: &Image, known: &Known, cancel: &CancelToken) -> Result<Cost> {
+    fn cost(&self, image: &mut Image, known: &Known, cancel: &CancelToken) -> Result<Cost> {
         let model = self.opened.model();
         let language = model.language();
         let text: Vec<u32> = known.row.tokens.ids.iter().copied().filter(|id| *id != model.placeholder()).collect();
         let (picture, of_text) = (self.opened.positions(), text.len());
-        let inputs = self.inputs(&known.row.tokens.ids, &image.projected, 1)?;
         let alone = language.embed(&Tensor::from_slice(&text, (1, of_text), &self.opened.device)?)?;
-        let time = |embeds: &Tensor| -> Result<f32> {
-            let begin = Instant::now();
-            language.logits(embeds, None, None, &mut Taps::under(&self.interventions).cancelled_by(cancel))?;
-            Ok(milliseconds(begin))
-        };
-        let (with_picture, without_picture) = (time(&inputs)?, time(&alone)?);
-        let of_token = 2 * language.depth() * language.key_width() * inputs.dtype().size_in_bytes();
+        let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
+        let of_picture = self.time_of_picture(image, &known.row, cancel)?;
+        let begin = Instant::now();
+        self.read_text(image, &known.row, &mut taps)?;
+        let with_picture = of_picture + milliseconds(begin);
+        let begin = Instant::now();
+        language.logits(&alone, None, None, &mut taps)?;
+        let without_picture = milliseconds(begin);
+        let of_token = 2 * language.depth() * language.key_width() * alone.dtype().size_in_bytes();
         Ok(Cost {
             picture,
             width: language.width(),
@@ -240,14 +249,14 @@ impl Method for Projector {
         }
         self.intervene(input)?;
         self.look_at_compared(input, cancel)?;
-        let image = self.take_image(&input.picture, cancel)?;
+        let mut image = self.take_image(&input.picture, cancel)?;
         let known = self.known.take();
         let known = known.filter(|known| known.sentence == input.sentence && known.language == input.language);
         let done = known.map_or_else(|| self.begin(&image, input), Ok).and_then(|mut known| {
             if input.brief {
-                return self.glance(&image, &mut known, input, cancel, emit);
+                return self.glance(&mut image, &mut known, input, cancel, emit);
             }
-            let done = self.complete(&image, &mut known, input, cancel, emit);
+            let done = self.complete(&mut image, &mut known, input, cancel, emit);
             // Also what was stopped on the way is known as far as it came.
             self.known = Some(known);
             done

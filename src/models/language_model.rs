@@ -91,6 +91,65 @@ pub trait LanguageModel: Send + Sync {
         taps: &mut Taps<'_>,
         on_token: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>>;
+
+    /// Whether a row of so many `positions` can be read in parts, with the same result as in one pass. An encoder can't, nor
+    /// can a decoder that turns every position by the length of the row.
+    fn reads_in_parts(&self, _positions: usize) -> bool {
+        false
+    }
+
+    /// The scores of what follows each of `embeds` `[1, new, width]`, which stand behind what `begun` has read: `[1, new,
+    /// tokens]`. `begun` has then read these, too.
+    ///
+    /// # Errors
+    /// As [`Self::logits`], and if the model reads a row only as a whole.
+    fn read_on(&self, _begun: &mut Begun, _embeds: &Tensor, _taps: &mut Taps<'_>) -> Result<Tensor> {
+        Err(whole())
+    }
+
+    /// [`Self::generate`] after `embeds` that stand behind what `begun` has read.
+    ///
+    /// # Errors
+    /// As [`Self::generate`], and if the model reads a row only as a whole.
+    fn write_behind(
+        &self,
+        _begun: &Begun,
+        _embeds: &Tensor,
+        _how: Manner,
+        _taps: &mut Taps<'_>,
+        _on_token: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<Vec<u32>> {
+        Err(whole())
+    }
+}
+
+/// The beginning of a row that a decoder has read, so that what follows can be read without it. Nothing to begin with.
+#[derive(Clone, Debug, Default)]
+pub struct Begun {
+    positions: usize,
+    caches: Vec<BlockCache>, // one for each block
+}
+
+impl Begun {
+    /// The number of positions that were read.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// What the passes left in each of `depth` blocks.
+    fn caches(&self, depth: usize) -> Vec<BlockCache> {
+        if self.caches.is_empty() { vec![BlockCache::default(); depth] } else { self.caches.clone() }
+    }
+
+    /// The attention mask of a row with `new` more positions, none of them padding.
+    fn attention(&self, new: usize) -> Vec<Vec<u32>> {
+        vec![vec![1; self.positions + new]]
+    }
+}
+
+fn whole() -> Error {
+    Error::unusable("this language model reads a row only as a whole", "let it read picture and text in one pass")
 }
 
 /// `text_config`, by its `model_type`.
@@ -232,21 +291,50 @@ pub(super) fn last(states: &Tensor) -> Result<Tensor> {
     Ok(states.narrow(1, states.dim(1)?.saturating_sub(1), 1)?)
 }
 
-/// Writes on after `first` `[1, positions, width]`. `pass` gets what no pass has seen yet, `[1, new, width]`, how many
-/// positions were seen before, and what their passes left, one for each block; it gives the scores of what follows the
-/// last position, `[1, 1, tokens]`.
+/// Reads `embeds` `[1, new, width]` behind `begun`. `pass` gets the attention mask of the whole row, how many positions were
+/// seen before, and what their passes left, one for each block.
+pub(super) fn read_on(
+    model: &dyn LanguageModel,
+    begun: &mut Begun,
+    embeds: &Tensor,
+    pass: impl FnOnce(&[Vec<u32>], usize, &mut [BlockCache]) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let new = check_behind(model, begun, embeds)?;
+    let mut caches = begun.caches(model.depth());
+    let scores = pass(&begun.attention(new), begun.positions, &mut caches)?;
+    *begun = Begun { positions: begun.positions + new, caches };
+    Ok(scores)
+}
+
+/// Refuses vectors `[1, new, width]` that `model` can't read behind `begun`; gives their number.
+fn check_behind(model: &dyn LanguageModel, begun: &Begun, embeds: &Tensor) -> Result<usize> {
+    let new = embeds.dims3()?.1;
+    fits("input of the language model", embeds.dims(), &[1, new.max(1), model.width()])?;
+    check_length(begun.positions + new, model.context())?;
+    Ok(new)
+}
+
+/// [`check_behind`] for writing; gives the attention mask of the whole row.
+pub(super) fn check_one_behind(model: &dyn LanguageModel, begun: &Begun, embeds: &Tensor) -> Result<Vec<Vec<u32>>> {
+    Ok(begun.attention(check_behind(model, begun, embeds)?))
+}
+
+/// Writes on after `first` `[1, positions, width]`, which stand behind what `begun` has read. `pass` gets what no pass has
+/// seen yet, `[1, new, width]`, how many positions were seen before, and what their passes left, one for each block; it gives
+/// the scores of what follows the last position, `[1, 1, tokens]`.
 pub(super) fn write_on(
     model: &dyn LanguageModel,
+    begun: &Begun,
     first: &Tensor,
     how: Manner,
     on_token: &mut dyn FnMut(u32) -> bool,
-    mut pass: impl FnMut(&Tensor, usize, Option<&mut [BlockCache]>) -> Result<Tensor>,
+    mut pass: impl FnMut(&Tensor, usize, &mut [BlockCache]) -> Result<Tensor>,
 ) -> Result<Vec<u32>> {
-    let given = first.dim(1)?;
+    let given = begun.positions + first.dim(1)?;
     let ends = model.ends();
     let context = model.context().saturating_sub(given);
     let limits = Limits { max_new_tokens: how.max_new_tokens, context, ends: &ends };
-    let mut caches = how.cached.then(|| vec![BlockCache::default(); model.depth()]);
+    let mut caches = begun.caches(model.depth());
     write(Vec::new(), limits, how.choice, on_token, |text| {
         let new = match text {
             [] => first.clone(),
@@ -257,7 +345,10 @@ pub(super) fn write_on(
             }
         };
         let past = given + text.len() - new.dim(1)?;
-        let scores = pass(&new, past, caches.as_deref_mut())?;
+        if !how.cached {
+            caches = begun.caches(model.depth());
+        }
+        let scores = pass(&new, past, &mut caches)?;
         Ok(scores.flatten_all()?.to_dtype(DType::F32)?)
     })
 }

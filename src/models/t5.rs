@@ -10,7 +10,7 @@ use candle_core::Tensor;
 
 use super::causal::{mask, padding};
 use super::generate::{Ends, Manner};
-use super::language_model::{LanguageModel, check, check_length, check_one, last, write_on};
+use super::language_model::{Begun, LanguageModel, check, check_length, check_one, last, write_on};
 use crate::error::{Error, Result};
 use crate::nn::{BlockCache, Embedding, Fusion, Linear, Scope};
 use crate::taps::{Taps, Tower};
@@ -157,8 +157,8 @@ impl LanguageModel for T5 {
         let attention = check_one(self, embeds, attention_mask)?;
         let read = self.read(embeds, attention, taps)?;
         let first = self.embed(&Tensor::new(&[[self.config.start()]], embeds.device())?)?; // [1, 1, width]
-        write_on(self, &first, how, on_token, |new, past, caches| {
-            self.head(&last(&self.states(new, past, &read, caches, taps)?)?)
+        write_on(self, &Begun::default(), &first, how, on_token, |new, past, caches| {
+            self.head(&last(&self.states(new, past, &read, Some(caches), taps)?)?)
         })
     }
 }

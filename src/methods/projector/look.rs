@@ -3,10 +3,11 @@
 use candle_core::{IndexOp, Tensor};
 use std::sync::Arc;
 
+use super::begun::joined;
 use super::rows::{Row, shown};
 use super::{Image, Known, Projector};
 use crate::attribution::fusion::{Look, PatchKeys, Weight};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::methods::evidence::outliers;
 use crate::methods::expected::expect;
 use crate::methods::gradients::each;
@@ -15,7 +16,6 @@ use crate::methods::reading::{Line, LineKind, Place, Step, Weighting};
 use crate::methods::spliced::Share;
 use crate::methods::vectors::length;
 use crate::models::generate::Greedy;
-use crate::models::llava::LlavaPrompt;
 use crate::models::score::sum_of_logits;
 use crate::taps::{
     Array, Attn, CancelToken, GradProbe, Observer, Point, Recorder, Recording, Site, SitePattern, Taps, Tower,
@@ -30,12 +30,12 @@ pub(super) const LOOKS: &str = "decoder.*.self_attn.pattern";
 
 /// What is seen of the self-attention of the language model in a pass over one row. The patterns themselves would be large:
 /// their number grows with the square of the row, most of which are patches.
-struct RowWatch {
-    queries: Tensor,    // the positions whose rows are kept
-    keys: Tensor,       // where patches stand
-    groups: Tensor,     // [row, 3], which keys are picture, sinks, text
-    rows: Vec<Array>,   // by layer, [heads * queries, keys]
-    shares: Vec<Array>, // by layer, [heads, row, 3]
+pub(super) struct RowWatch {
+    queries: Option<Tensor>, // the positions of the pass whose rows are kept
+    keys: Tensor,            // where patches stand
+    groups: Tensor,          // [row, 3], which keys are picture, sinks, text
+    rows: Vec<Array>,        // by layer, [heads * queries, keys]
+    pub shares: Vec<Array>,  // by layer, [heads, positions, 3]
 }
 
 impl Observer for RowWatch {
@@ -44,24 +44,26 @@ impl Observer for RowWatch {
     }
 
     fn observe(&mut self, _site: Site, pattern: Tensor) -> Result<Tensor> {
-        let (_, heads, positions, _) = pattern.dims4()?; // [1, heads, row, row]
-        let of_one = pattern.detach().i(0)?;
-        let kept = of_one.index_select(&self.queries, 1)?.index_select(&self.keys, 2)?; // [heads, queries, keys]
-        let (queries, keys) = (self.queries.dim(0)?, self.keys.dim(0)?);
-        self.rows.push(Array::from_tensor(&kept.reshape((heads * queries, keys))?)?);
-        let shares = of_one.reshape((heads * positions, positions))?.matmul(&self.groups)?; // [heads * row, 3]
+        let (_, heads, positions, row) = pattern.dims4()?;
+        let of_one = pattern.detach().i(0)?; // [heads, positions, row]
+        if let Some(queries) = &self.queries {
+            let kept = of_one.index_select(queries, 1)?.index_select(&self.keys, 2)?; // [heads, queries, keys]
+            let (queries, keys) = (queries.dim(0)?, self.keys.dim(0)?);
+            self.rows.push(Array::from_tensor(&kept.reshape((heads * queries, keys))?)?);
+        }
+        let shares = of_one.reshape((heads * positions, row))?.matmul(&self.groups)?; // [heads * positions, 3]
         self.shares.push(Array::from_tensor(&shares.reshape((heads, positions, 3))?)?);
         Ok(pattern)
     }
 }
 
 impl Projector {
-    /// Watches a pass over a row.
-    fn watch(&self, row: &Row, queries: &[usize], sinks: &[usize]) -> Result<RowWatch> {
+    /// Watches a pass over a row that sees its first `keys` positions; the rows of `queries`, counted in the pass, are kept.
+    pub(super) fn watch(&self, row: &Row, queries: &[usize], sinks: &[usize], keys: usize) -> Result<RowWatch> {
         let device = &self.opened.device;
         let indices = |places: Vec<u32>| Tensor::new(places.as_slice(), device);
-        let mut groups = Vec::with_capacity(3 * row.tokens.ids.len());
-        for at in 0..row.tokens.ids.len() {
+        let mut groups = Vec::with_capacity(3 * keys);
+        for at in 0..keys {
             let group = if sinks.contains(&at) {
                 1
             } else if (row.picture.0..row.picture.1).contains(&at) {
@@ -72,24 +74,28 @@ impl Projector {
             groups.extend((0..3).map(|other| if other == group { 1.0f32 } else { 0.0 }));
         }
         Ok(RowWatch {
-            queries: indices(queries.iter().map(|at| *at as u32).collect())?,
+            queries: match queries {
+                [] => None,
+                some => Some(indices(some.iter().map(|at| *at as u32).collect())?),
+            },
             keys: indices(row.patches.iter().map(|(at, _)| *at as u32).collect())?,
-            groups: Tensor::from_vec(groups, (row.tokens.ids.len(), 3), device)?,
+            groups: Tensor::from_vec(groups, (keys, 3), device)?,
             rows: Vec::new(),
             shares: Vec::new(),
         })
     }
 
     /// The row's first token, and what stands for the picture with an outlying length.
-    fn sinks(image: &Image, row: &Row) -> Vec<usize> {
+    pub(super) fn sinks(image: &Image, row: &Row) -> Vec<usize> {
         let lengths: Vec<f32> = image.vectors[1].iter().map(|vector| length(vector)).collect();
         let of_picture = outliers(&lengths).into_iter().map(|place| row.picture.0 + place);
         std::iter::once(0).chain(of_picture).collect()
     }
 
     /// A pass over the row of a line: its raw maps at both places, what was expected at each of its tokens and, of the
-    /// person's own row, states and shares of attention. `depth` is that of the states that are looked at. Gives the logits,
-    /// `[1, row, vocabulary]`, of which `probe` can tell the gradients.
+    /// person's own row, states and shares of attention. `depth` is that of the states that are looked at. Gives how many
+    /// positions were read before, and the logits of the others, `[1, positions, vocabulary]`, of which `probe` can tell the
+    /// gradients.
     pub(super) fn raw_maps(
         &self,
         image: &Image,
@@ -97,22 +103,25 @@ impl Projector {
         (line, depth): (usize, usize),
         probe: Option<&mut GradProbe>,
         cancel: &CancelToken,
-    ) -> Result<Tensor> {
+    ) -> Result<(usize, Tensor)> {
         let own = line == 0;
         let row = if own { known.row.clone() } else { known.written.clone() };
         let before = |at: &usize| at.checked_sub(1);
-        let mut queries: Vec<usize> = row.words.iter().copied().chain(row.words.iter().filter_map(before)).collect();
+        let past = image.past(&row);
+        // What stands before the picture doesn't see it.
+        let all = row.words.iter().copied().chain(row.words.iter().filter_map(before));
+        let mut queries: Vec<usize> = all.filter_map(|at| at.checked_sub(past)).collect();
         queries.sort_unstable();
         queries.dedup();
-        let mut watch = self.watch(&row, &queries, &Self::sinks(image, &row))?;
+        let mut watch = self.watch(&row, &queries, &Self::sinks(image, &row), row.tokens.ids.len())?;
         let mut recorder =
             Recorder::new(SitePattern::new(&if own { self.states_of(&row, depth) } else { String::new() }));
-        let logits = {
+        let (past, logits) = {
             let mut taps = Taps::under(&self.interventions).with(&mut watch).with(&mut recorder).cancelled_by(cancel);
             if let Some(probe) = probe {
                 taps = taps.with(probe);
             }
-            self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
+            self.read_text(image, &row, &mut taps)?
         };
         let patches = self.patches();
         let heads = watch.shares.first().map_or(0, |shares| shares.shape[0]);
@@ -121,7 +130,7 @@ impl Projector {
         let (mut read, mut predict) = (Vec::new(), Vec::new());
         for at in &row.words {
             for (place, maps) in [(Some(*at), &mut read), (before(at), &mut predict)] {
-                let query = place.and_then(|place| queries.binary_search(&place).ok());
+                let query = place.and_then(|place| queries.binary_search(&place.checked_sub(past)?).ok());
                 for rows in &watch.rows {
                     for head in 0..heads {
                         let mut map = vec![0.0; patches];
@@ -135,16 +144,20 @@ impl Projector {
             }
         }
         if own {
-            known.spliced.row = shown(&row, &self.inputs(&row.tokens.ids, &image.projected, 1)?)?;
-            known.spliced.shares = Some(Arc::new(shares(&watch.shares, row.tokens.ids.len(), heads)));
-            self.keep_states(image, known, recorder.finish())?;
+            known.spliced.row = shown(&row, &self.inputs(&row.tokens.ids, &image.projected)?)?;
+            let all = match &image.read {
+                Some(read) if past > 0 => joined(&read.shares, &watch.shares),
+                _ => watch.shares,
+            };
+            known.spliced.shares = Some(Arc::new(shares(&all, row.tokens.ids.len(), heads)));
+            self.keep_states(image, known, past, recorder.finish())?;
         }
         if let Some(line) = known.reading.lines.get_mut(line) {
             line.maps.push((Place::Read, Weighting::Raw, Arc::new(read)));
             line.maps.push((Place::Predict, Weighting::Raw, Arc::new(predict)));
-            self.expect(&mut line.steps, &row, &logits.i(0)?)?;
+            self.expect(&mut line.steps, &row, image, (past, &logits.i(0)?))?;
         }
-        Ok(logits)
+        Ok((past, logits))
     }
 
     /// How many patches there are.
@@ -154,7 +167,7 @@ impl Projector {
     }
 
     /// The sites of the states that are kept of a pass over a row.
-    fn states_of(&self, row: &Row, depth: usize) -> String {
+    pub(super) fn states_of(&self, row: &Row, depth: usize) -> String {
         let language = self.opened.model().language();
         let numbers = self.opened.depth() * row.tokens.ids.len() * language.width();
         match depth.checked_sub(1) {
@@ -164,40 +177,83 @@ impl Projector {
         }
     }
 
-    /// Keeps the states of the person's row.
-    fn keep_states(&self, image: &Image, known: &mut Known, recording: Recording) -> Result<()> {
-        let inputs = self.inputs(&known.row.tokens.ids, &image.projected, 1)?.squeeze(0)?;
-        known.states.clear();
-        known.states.push((0, Array::from_tensor(&inputs)?));
-        for (site, states) in recording.activations {
-            let shape = states.shape.get(1..).unwrap_or_default().to_vec(); // [row, width]
-            known.states.push((usize::from(site.layer) + 1, Array { shape, data: states.data }));
+    /// The states of a pass by depth, `[positions, width]`, of which `inputs` `[1, positions, width]` are the first.
+    pub(super) fn by_depth(inputs: &Tensor, recording: Recording) -> Result<Vec<(usize, Array)>> {
+        let mut states = vec![(0, Array::from_tensor(&inputs.squeeze(0)?)?)];
+        for (site, of_site) in recording.activations {
+            let shape = of_site.shape.get(1..).unwrap_or_default().to_vec();
+            states.push((usize::from(site.layer) + 1, Array { shape, data: of_site.data }));
         }
+        Ok(states)
+    }
+
+    /// Keeps the states of the person's row, of which the first `past` positions were read before.
+    fn keep_states(&self, image: &Image, known: &mut Known, past: usize, recording: Recording) -> Result<()> {
+        let inputs = self.inputs(&known.row.tokens.ids, &image.projected)?;
+        let new = Self::by_depth(&inputs.narrow(1, past, inputs.dim(1)? - past)?, recording)?;
+        known.states = match &image.read {
+            Some(read) if past > 0 => {
+                let both = |(depth, new): (usize, Array)| {
+                    let (_, first) = read.states.iter().find(|(at, _)| *at == depth)?;
+                    let shape = vec![first.shape[0] + new.shape[0], first.shape[1]];
+                    Some((depth, Array { shape, data: [first.data.as_slice(), &new.data].concat() }))
+                };
+                new.into_iter().filter_map(both).collect()
+            }
+            _ => new,
+        };
         Ok(())
     }
 
-    /// The states of the person's row at `depth`, computed anew where they weren't kept.
-    pub(super) fn states_at(&self, image: &Image, known: &mut Known, depth: usize, cancel: &CancelToken) -> Result<()> {
-        if known.states.iter().any(|(at, _)| *at == depth) {
-            return Ok(());
+    /// The states of the person's row at `depth`, `[row, width]`, computed anew where they weren't kept.
+    pub(super) fn states_at(&self, image: &Image, known: &Known, depth: usize, cancel: &CancelToken) -> Result<Array> {
+        let at_depth = |states: &[(usize, Array)]| states.iter().find(|(at, _)| *at == depth).map(|(_, at)| at.clone());
+        if let Some(states) = at_depth(&known.states) {
+            return Ok(states);
         }
         let mut recorder = Recorder::new(SitePattern::new(&self.states_of(&known.row, depth)));
+        let inputs = self.inputs(&known.row.tokens.ids, &image.projected)?;
         {
             let mut taps = Taps::under(&self.interventions).with(&mut recorder).cancelled_by(cancel);
-            self.pass(&known.row.tokens.ids, &image.projected, 1, &mut taps)?;
+            self.opened.model().language().logits(&inputs, None, None, &mut taps)?;
         }
-        self.keep_states(image, known, recorder.finish())
+        let states = at_depth(&Self::by_depth(&inputs, recorder.finish())?);
+        states.ok_or_else(|| Error::unusable(format!("the model has no block {depth}"), "look at another depth"))
     }
 
-    /// What the model expected at each text token but the first of the row, from `logits` `[row, vocabulary]`.
-    fn expect(&self, steps: &mut [Step], row: &Row, logits: &Tensor) -> Result<()> {
+    /// Keeps the states at the depth that is looked at.
+    pub(super) fn keep_states_at(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        depth: usize,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let states = self.states_at(image, known, depth, cancel)?;
+        known.states.retain(|(at, _)| *at != depth);
+        known.states.push((depth, states));
+        Ok(())
+    }
+
+    /// What the model expected at each text token but the first of the row, from `logits` `[positions, vocabulary]` of those
+    /// behind the first `past`.
+    fn expect(&self, steps: &mut [Step], row: &Row, image: &Image, (past, logits): (usize, &Tensor)) -> Result<()> {
         let predicted: Vec<(usize, usize)> =
             row.words.iter().enumerate().filter_map(|(step, at)| Some((step, at.checked_sub(1)?))).collect();
         let Some((first, _)) = predicted.first() else { return Ok(()) };
-        let before: Vec<u32> = predicted.iter().map(|(_, before)| *before as u32).collect();
+        let early: Vec<u32> = predicted.iter().filter(|(_, at)| *at < past).map(|(_, at)| *at as u32).collect();
+        let late = predicted.iter().filter_map(|(_, at)| at.checked_sub(past)).map(|at| at as u32).collect::<Vec<_>>();
+        let rows = |logits: &Tensor, at: &[u32]| logits.index_select(&Tensor::new(at, &self.opened.device)?, 0);
+        let mut known = Vec::new(); // [steps, vocabulary] in all
+        if let Some(read) = image.read.as_ref().and_then(|read| read.logits.as_ref()).filter(|_| !early.is_empty()) {
+            known.push(rows(read, &early)?);
+        }
+        if !late.is_empty() {
+            known.push(rows(logits, &late)?);
+        }
         let ids: Vec<u32> = predicted.iter().map(|(step, _)| row.tokens.ids[row.words[*step]]).collect();
-        let logits = logits.index_select(&Tensor::new(before.as_slice(), &self.opened.device)?, 0)?; // [steps, vocabulary]
-        expect(steps.get_mut(*first..).unwrap_or_default(), &logits, &ids, &self.opened.tokenizer)
+        let steps = steps.get_mut(*first..).unwrap_or_default();
+        expect(steps, &Tensor::cat(&known, 0)?, &ids, &self.opened.tokenizer)
     }
 
     /// Writes behind the person's question or, where it is none, a caption; `show` is called after each word.
@@ -221,8 +277,7 @@ impl Projector {
         known.reading.lines.truncate(1);
         known.reading.lines.push(Line { kind: LineKind::Written, steps, maps: Vec::new(), of_question: None });
         let ends = model.language().ends();
-        let ids = known.written.tokens.ids.clone();
-        let ids = Tensor::from_slice(&ids, (1, ids.len()), &self.opened.device)?;
+        let given = known.written.clone();
         let mut take = |token: u32| {
             if ends.contains(&token) {
                 return true;
@@ -242,8 +297,7 @@ impl Projector {
             token != model.placeholder()
         };
         let mut taps = Taps::under(&self.interventions).cancelled_by(cancel);
-        let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&image.projected) };
-        model.generate(prompt, Greedy::new(MOST).into(), &mut taps, &mut take)?;
+        self.write_behind(image, &given, Greedy::new(MOST).into(), &mut taps, &mut take)?;
         if known.written.tokens.ids.last() == Some(&model.placeholder()) {
             known.written.tokens.pop();
             known.written.words.pop();
@@ -260,62 +314,58 @@ impl Projector {
         cancel: &CancelToken,
         progress: &mut dyn FnMut(f32),
     ) -> Result<()> {
-        let lines = known.reading.lines.len();
-        let all = 2 * lines;
-        let mut done = 0;
-        for line in 0..lines {
-            for place in [Place::Predict, Place::Read] {
-                let has =
-                    |line: &Line| line.maps.iter().any(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
-                if !known.reading.lines.get(line).is_some_and(has) {
-                    let row = if line == 0 { &known.row } else { &known.written };
-                    let maps = self.weighted(image, row, place, known.reading.heads, cancel)?;
-                    if let Some(line) = known.reading.lines.get_mut(line) {
-                        line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
-                    }
-                }
-                done += 1;
-                progress(done as f32 / all as f32);
+        let all = 2 * known.reading.lines.len();
+        for at in 0..known.reading.lines.len() {
+            let has = |line: &Line| line.maps.iter().any(|(_, how, _)| *how == Weighting::Gradient);
+            if known.reading.lines.get(at).is_some_and(has) {
+                continue;
+            }
+            let row = if at == 0 { &known.row } else { &known.written };
+            // The pass is the same whatever is asked; the gradients of each token go back through it by themselves.
+            let mut probe = GradProbe::new(SitePattern::new(LOOKS));
+            let (past, logits) = {
+                let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
+                self.read_text(image, row, &mut taps)?
+            };
+            let passed = Passed { probe: &probe, past, logits: &logits, heads: known.reading.heads };
+            let mut weighted = Vec::new();
+            for (done, place) in [Place::Predict, Place::Read].into_iter().enumerate() {
+                let maps = self.weigh(&passed, row, (place, None), cancel)?;
+                weighted.push((place, Weighting::Gradient, Arc::new(maps)));
+                progress((2 * at + done + 1) as f32 / all as f32);
+            }
+            if let Some(line) = known.reading.lines.get_mut(at) {
+                line.maps.extend(weighted);
             }
         }
         Ok(())
     }
 
-    /// `[steps, layers, heads, patches]` of a row, each token with a gradient of its own.
-    pub(super) fn weighted(
-        &self,
-        image: &Image,
-        row: &Row,
-        place: Place,
-        heads: usize,
-        cancel: &CancelToken,
-    ) -> Result<Vec<f32>> {
-        // The pass is the same whatever is asked; the gradients of each token go back through it by themselves.
-        let mut probe = GradProbe::new(SitePattern::new(LOOKS));
-        let logits = {
-            let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
-            self.pass(&row.tokens.ids, &image.projected, 1, &mut taps)?
-        };
-        self.weigh((&probe, &logits), row, (place, None), heads, cancel)
-    }
-
-    /// The same of a pass that `probe` has seen; where only some steps are `wanted`, the others have zeros.
+    /// The weighted maps of a row, `[steps, layers, heads, patches]`, each token with a gradient of its own; where only some
+    /// steps are `wanted`, the others have zeros.
     pub(super) fn weigh(
         &self,
-        (probe, logits): (&GradProbe, &Tensor),
+        passed: &Passed<'_>,
         row: &Row,
         (place, wanted): (Place, Option<&[bool]>),
-        heads: usize,
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
-        let of_step = self.opened.depth() * heads.max(1) * self.patches();
+        let of_step = self.opened.depth() * passed.heads.max(1) * self.patches();
         let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
-        let steps: Vec<(usize, usize)> =
-            row.words.iter().copied().enumerate().filter(|(step, _)| is_wanted(*step)).collect();
-        let numbers = self.opened.depth() * row.tokens.ids.len() * self.opened.model().language().width();
-        let found = each(numbers, &steps, |(_, at)| self.weigh_step((probe, logits), row, (place, *at), cancel))?;
+        let position = |at: usize| match place {
+            Place::Read => at.checked_sub(passed.past),
+            Place::Predict => at.checked_sub(passed.past + 1),
+        };
+        // What stands before the picture doesn't see it.
+        let steps: Vec<(usize, usize, usize)> =
+            row.words.iter().enumerate().filter_map(|(step, at)| Some((step, *at, position(*at)?))).collect();
+        let steps: Vec<_> = steps.into_iter().filter(|(step, ..)| is_wanted(*step)).collect();
+        let positions = row.tokens.ids.len() - passed.past;
+        let numbers = self.opened.depth() * positions * self.opened.model().language().width();
+        let found =
+            each(numbers, &steps, |(_, at, position)| self.weigh_step(passed, row, (place, *at, *position), cancel))?;
         let mut maps = Vec::with_capacity(row.words.len() * of_step);
-        for ((step, _), found) in steps.into_iter().zip(found) {
+        for ((step, ..), found) in steps.into_iter().zip(found) {
             maps.resize(step * of_step, 0.0);
             maps.extend(found);
         }
@@ -323,23 +373,20 @@ impl Projector {
         Ok(maps)
     }
 
-    /// `[layers, heads, patches]` of the text token at `at`.
+    /// `[layers, heads, patches]` of the text token at `at`, which looks from the `position` of the pass.
     fn weigh_step(
         &self,
-        (probe, logits): (&GradProbe, &Tensor),
+        passed: &Passed<'_>,
         row: &Row,
-        (place, at): (Place, usize),
+        (place, at, position): (Place, usize, usize),
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
         cancel.check()?;
         let end = self.opened.model().language().ends().first().copied();
-        let explained = explained(row, at, place, end).into_iter().map(|(position, token)| (0, position, token));
-        let recording = probe.backward(&sum_of_logits(logits, explained)?)?;
-        let position = match place {
-            Place::Read => Some(at),
-            Place::Predict => at.checked_sub(1),
-        };
-        let positions: Vec<usize> = position.into_iter().collect();
+        let explained = explained(row, at, place, end).into_iter();
+        let explained = explained.map(|(position, token)| (0, position.saturating_sub(passed.past), token));
+        let recording = passed.probe.backward(&sum_of_logits(passed.logits, explained)?)?;
+        let positions = [position];
         let look = Look {
             recording: &recording,
             row: 0,
@@ -353,6 +400,19 @@ impl Projector {
         };
         Ok(look.by_head(Weight::Gradient)?.concat())
     }
+}
+
+/// A pass whose gradients can be asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Passed<'a> {
+    /// What has seen the patterns.
+    pub probe: &'a GradProbe,
+    /// How many positions of the row were read before.
+    pub past: usize,
+    /// The logits of the others, `[1, positions, vocabulary]`.
+    pub logits: &'a Tensor,
+    /// Heads of each block.
+    pub heads: usize,
 }
 
 /// What is explained of the text token at `at`: at the position before it the token itself; at its own position all text

@@ -8,7 +8,6 @@ use crate::methods::reading::Step;
 use crate::methods::spliced::RowToken;
 use crate::methods::vectors::length;
 use crate::models::tokenizer::Tokens;
-use crate::taps::Taps;
 
 /// A row of the language model.
 #[derive(Clone, Debug, Default)]
@@ -85,19 +84,11 @@ impl Projector {
         Row { tokens, words, patches, picture }
     }
 
-    /// `ids` as the language model gets them, in `copies`, each about the picture `[1, positions, language width]`;
-    /// `[copies, tokens, language width]`.
-    pub(super) fn inputs(&self, ids: &[u32], projected: &Tensor, copies: usize) -> Result<Tensor> {
+    /// `ids` as the language model gets them, about the picture `[1, positions, language width]`; `[1, tokens, language
+    /// width]`.
+    pub(super) fn inputs(&self, ids: &[u32], projected: &Tensor) -> Result<Tensor> {
         let row = Tensor::from_slice(ids, (1, ids.len()), &self.opened.device)?;
-        let inputs = self.opened.model().inputs(&row, Some(projected))?; // [1, tokens, language width]
-        let (_, tokens, width) = inputs.dims3()?;
-        Ok(inputs.broadcast_as((copies, tokens, width))?.contiguous()?)
-    }
-
-    /// What follows each token of `ids`, `[copies, tokens, vocabulary]`.
-    pub(super) fn pass(&self, ids: &[u32], projected: &Tensor, copies: usize, taps: &mut Taps<'_>) -> Result<Tensor> {
-        let inputs = self.inputs(ids, projected, copies)?;
-        self.opened.model().language().logits(&inputs, None, None, taps)
+        self.opened.model().inputs(&row, Some(projected))
     }
 }
 

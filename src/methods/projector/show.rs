@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::change::{MOST_ROWS, change};
-use super::look::LOOKS;
+use super::look::{LOOKS, Passed};
 use super::rows::numbers_of;
 use super::{ENTRY, Image, Input, Known, Projector};
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::methods::vectors::unit;
 use crate::methods::{Cloud, CloudPoint, News, PointKind, Scores, Stage};
 use crate::models::lens::Near;
 use crate::models::tokenizer::Tokens;
-use crate::taps::{CancelToken, GradProbe, SitePattern, Taps};
+use crate::taps::{Array, CancelToken, GradProbe, SitePattern, Taps};
 
 /// Words that are kept of each patch.
 const KEPT: usize = 10;
@@ -29,16 +29,18 @@ impl Projector {
     /// Computes what isn't known yet, the most wanted first, and shows it as it comes.
     pub(super) fn complete(
         &self,
-        image: &Image,
+        image: &mut Image,
         known: &mut Known,
         input: &Input,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(News),
     ) -> Result<()> {
         let depth = self.depth_of(input);
+        self.read_picture(image, &known.row, depth, cancel)?;
         if known.reading.lines.first().is_some_and(|line| line.maps.is_empty()) {
             self.raw_maps(image, known, (0, depth), None, cancel)?;
         }
+        self.keep_states_at(image, known, depth, cancel)?;
         self.read_patches(image, known, depth, cancel)?;
         self.show(image, known, input, emit);
         if known.spliced.complete {
@@ -48,7 +50,10 @@ impl Projector {
         self.raw_maps(image, known, (1, depth), None, cancel)?;
         self.show(image, known, input, emit);
         known.spliced.cost = Some(self.cost(image, known, cancel)?);
-        known.spliced.change = Some(self.changed(image, cancel)?);
+        if image.change.is_none() {
+            image.change = Some(self.changed(image, cancel)?);
+        }
+        known.spliced.change = image.change.clone();
         self.show(image, known, input, emit);
         self.weighted_maps(image, known, cancel, &mut |part| emit(News::Progress(part)))?;
         for depth in 0..=self.opened.depth() {
@@ -62,19 +67,21 @@ impl Projector {
     /// Where the selected words look and which words patches are nearest to, and nothing else. What comes of it isn't kept.
     pub(super) fn glance(
         &self,
-        image: &Image,
+        image: &mut Image,
         known: &mut Known,
         input: &Input,
         cancel: &CancelToken,
         emit: &mut dyn FnMut(News),
     ) -> Result<()> {
         let depth = self.depth_of(input);
+        self.read_picture(image, &known.row, depth, cancel)?;
         let mut probe = GradProbe::new(SitePattern::new(LOOKS));
-        let logits = self.raw_maps(image, known, (0, depth), Some(&mut probe), cancel)?;
+        let (past, logits) = self.raw_maps(image, known, (0, depth), Some(&mut probe), cancel)?;
         self.read_patches(image, known, depth, cancel)?;
         let wanted: Vec<bool> = known.row.words.iter().map(|at| input.asks_for(known.row.tokens.spans[*at])).collect();
         let asked = (Place::Predict, Some(wanted.as_slice()));
-        let maps = self.weigh((&probe, &logits), &known.row, asked, known.reading.heads, cancel)?;
+        let passed = Passed { probe: &probe, past, logits: &logits, heads: known.reading.heads };
+        let maps = self.weigh(&passed, &known.row, asked, cancel)?;
         if let Some(line) = known.reading.lines.first_mut() {
             line.maps.push((Place::Predict, Weighting::Gradient, Arc::new(maps)));
         }
@@ -87,13 +94,19 @@ impl Projector {
     }
 
     /// The words of the patches at `depth`, if they aren't known.
-    fn read_patches(&self, image: &Image, known: &mut Known, depth: usize, cancel: &CancelToken) -> Result<()> {
+    fn read_patches(&self, image: &mut Image, known: &mut Known, depth: usize, cancel: &CancelToken) -> Result<()> {
         if known.spliced.depth(depth).is_some() {
             return Ok(());
         }
-        self.states_at(image, known, depth, cancel)?;
+        // No text behind the picture changes them.
+        let alike = image.past(&known.row) > 0;
+        let of_picture = image.read.as_ref().filter(|_| alike).and_then(|read| read.depth(depth));
+        if let Some(of_picture) = of_picture {
+            return self.keep_depth(known, of_picture.clone());
+        }
+        let states = self.states_at(image, known, depth, cancel)?;
         let language = self.opened.model().language();
-        let Some(states) = self.patches_at(known, depth)? else { return Ok(()) };
+        let states = self.patches_of(known, &states)?;
         let nearest = self.lens.nearest(language, &states, KEPT, cancel)?;
         let lens = self.lens.likeliest(language, &states, KEPT, cancel)?;
         let on_patches = |words: Vec<Vec<Near>>| {
@@ -103,8 +116,16 @@ impl Projector {
             }
             all
         };
-        let at_projector = depth == 0;
         let depth = Depth { layer: depth, nearest: on_patches(nearest), lens: on_patches(lens) };
+        if let Some(read) = image.read.as_mut().filter(|_| alike) {
+            read.depths.push(depth.clone());
+        }
+        self.keep_depth(known, depth)
+    }
+
+    /// Keeps the words of the patches at a depth, and those that matter there.
+    fn keep_depth(&self, known: &mut Known, depth: Depth) -> Result<()> {
+        let at_projector = depth.layer == 0;
         known.spliced.depths.push(depth);
         known.spliced.depths.sort_by_key(|depth| depth.layer);
         if at_projector {
@@ -113,12 +134,11 @@ impl Projector {
         Ok(())
     }
 
-    /// The states of the row's patches at `depth`, `[patches, width]`, if they are kept.
-    fn patches_at(&self, known: &Known, depth: usize) -> Result<Option<Tensor>> {
-        let Some((_, states)) = known.states.iter().find(|(at, _)| *at == depth) else { return Ok(None) };
+    /// Of the row's `states` those of its patches, `[patches, width]`.
+    fn patches_of(&self, known: &Known, states: &Array) -> Result<Tensor> {
         let rows: Vec<f32> = known.row.patches.iter().flat_map(|(at, _)| states.row(*at).to_vec()).collect();
         let width = states.shape.last().copied().unwrap_or(1);
-        Ok(Some(Tensor::from_vec(rows, (known.row.patches.len(), width), &self.opened.device)?))
+        Ok(Tensor::from_vec(rows, (known.row.patches.len(), width), &self.opened.device)?)
     }
 
     /// What the projector does to neighbourhoods, measured with the patches of the pictures to compare with.
@@ -148,11 +168,18 @@ impl Projector {
     pub(super) fn look_at_compared(&mut self, input: &Input, cancel: &CancelToken) -> Result<()> {
         let pictures = input.comparison.iter().map(|pair| &pair.picture);
         let pictures: Vec<_> = pictures.take(MOST_ROWS / self.opened.positions().max(1)).cloned().collect();
+        let before = self.compared.len();
         self.compared.retain(|(known, _)| pictures.iter().any(|picture| Arc::ptr_eq(known, picture)));
+        if let Some(image) = self.image.as_mut().filter(|_| before != pictures.len()) {
+            image.change = None;
+        }
         for picture in pictures {
             cancel.check()?;
             if self.compared.iter().any(|(known, _)| Arc::ptr_eq(known, &picture)) {
                 continue;
+            }
+            if let Some(image) = &mut self.image {
+                image.change = None;
             }
             let (_, vectors) = self.see(&picture, &mut Taps::under(&self.interventions).cancelled_by(cancel))?;
             self.compared.push((picture, vectors));
