@@ -24,7 +24,7 @@ use crate::training::blip_2::Blip2Recipe;
 use crate::training::blip_answers::BlipAnswersRecipe;
 use crate::training::bottleneck::BottleneckRecipe;
 use crate::training::clip::ClipRecipe;
-use crate::training::flamingo::FlamingoRecipe;
+use crate::training::flamingo::{FlamingoRecipe, FlamingoStage};
 use crate::training::live::Watched;
 use crate::training::llava::{LlavaRecipe, LlavaStage};
 use crate::training::lm::LmRecipe;
@@ -66,15 +66,17 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     language: Option<PathBuf>,
     /// Folder that the recipes flamingo, blip2-captioning and instructblip have written, to learn on from (give it another
-    /// seed, for other scenes); or of LLaVA's first stage, which the second goes on from, or of its second [default there:
-    /// checkpoints/llava-stage1-seed-<seed>].
+    /// seed, for other scenes); or of the first stage of Flamingo or LLaVA, which the second goes on from, or of its second
+    /// [default there: checkpoints/<recipe>-stage1-seed-<seed>].
     #[arg(long, value_name = "DIR")]
     start: Option<PathBuf>,
     /// What stands between tower and language model in the bottleneck experiment: projector-64, pool-16, pool-4, pool-1,
     /// shuffle-16, shuffle-4, queries-16, queries-8, queries-4, queries-2 or queries-1.
     #[arg(long, default_value = "projector-64", value_name = "NAME")]
     connector: Connector,
-    /// Stage of LLaVA: 1 the projector alone, from captions; 2 projector and language model, from captions and answers.
+    /// Stage of LLaVA: 1 the projector alone, from captions; 2 projector and language model, from captions and answers. Stage
+    /// of Flamingo: 1 the resampler alone, what lies where; 2 all that connects tower and language model, from captions and
+    /// answers.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     stage: u8,
     /// Where to compute: auto, cpu, cuda:N or metal. A seed gives the same weights on every processor; on a GPU, sums are
@@ -102,7 +104,8 @@ enum RecipeName {
     BlipAnswers,
     /// The small language model under Flamingo, BLIP-2, InstructBLIP and LLaVA, which never sees a picture.
     Lm,
-    /// Flamingo: resampler and gated cross-attention between the frozen tower of CLIP and the frozen language model.
+    /// Flamingo, one stage after the other: resampler and gated cross-attention between the frozen tower of CLIP and the
+    /// frozen language model.
     Flamingo,
     /// The first stage of BLIP-2: queries on the frozen tower of BLIP, by contrast, matching and writing.
     #[value(name = "blip2")]
@@ -155,8 +158,13 @@ impl Train {
             RecipeName::Lm => self.train(&LmRecipe::new(seed, steps, batch)?),
             RecipeName::Flamingo => {
                 let frozen = (self.tower(), self.language());
-                let start = self.start.as_deref();
-                self.train(&FlamingoRecipe::new(seed, steps, batch, (&frozen.0, &frozen.1), start)?)
+                let (stage, start) = match (self.stage, &self.start) {
+                    (1, start) => (FlamingoStage::Resampler, start.clone()),
+                    (_, None) => (FlamingoStage::Together, Some(self.trained("flamingo-stage1"))),
+                    (_, start) => (FlamingoStage::Together, start.clone()),
+                };
+                let frozen = (frozen.0.as_path(), frozen.1.as_path());
+                self.train(&FlamingoRecipe::new(stage, seed, steps, batch, frozen, start.as_deref())?)
             }
             RecipeName::Llava if self.stage == 1 => {
                 let (tower, language) = (self.tower(), self.language());

@@ -1,8 +1,8 @@
 //! The recipe of the built-in Flamingo: a frozen vision tower, a frozen language model, and what connects them.
 //!
-//! The tower is that of `clip-grounded` and the language model that of `lm`; the resampler, the gated cross-attention and
-//! the tokens that stand for a picture are learned, from captions and answers. Of each text only what follows the question
-//! is learned.
+//! The tower is that of `clip-grounded` and the language model that of `lm`. In the first stage the resampler alone learns
+//! what lies where (`surroundings.rs`), without any text; in the second also the gated cross-attention and the tokens that
+//! stand for a picture, from captions and answers. Of each text only what follows the question is learned.
 
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
@@ -18,7 +18,8 @@ use super::lm::{CONTEXT, initialise, lm_config};
 use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Batch, Plan, Recipe};
-use super::texts::{Lines, conversation};
+use super::surroundings::{SURROUNDINGS_HEAD, Surroundings, surroundings_head};
+use super::texts::{Lines, Row, conversation};
 use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
 use super::tower::pixels;
 use super::variables::Variables;
@@ -45,9 +46,22 @@ const SAMPLE: u64 = 64;
 /// Prefix of the resampler's weights.
 const RESAMPLER: &str = "model.perceiver_resampler.";
 
+/// How much it counts in the second stage what lies where, beside the next words.
+const SURROUNDINGS: f64 = 0.1;
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlamingoStage {
+    /// The resampler alone, what lies where.
+    Resampler,
+    /// All that isn't frozen, captions and answers.
+    Together,
+}
+
 /// The recipe.
 pub struct FlamingoRecipe {
     config: IdeficsConfig,
+    stage: FlamingoStage,
     plan: Plan,
     processor: ImageProcessor,
     tokenizer: TextTokenizer,
@@ -57,7 +71,13 @@ pub struct FlamingoRecipe {
 
 /// One step's pictures and texts.
 pub struct FlamingoBatch {
-    pixels: Tensor,   // [pictures, 1, 3, size, size]
+    pixels: Tensor, // [pictures, 1, 3, size, size]
+    surroundings: Surroundings,
+    texts: Option<Texts>,
+}
+
+/// What is said about a step's pictures.
+struct Texts {
     pictures: Tensor, // the picture of each text, [texts]
     lines: Lines,
     image_mask: Tensor, // [texts, tokens, 1]
@@ -65,22 +85,24 @@ pub struct FlamingoBatch {
 
 impl Batch for FlamingoBatch {
     fn to(self, device: &Device) -> Result<Self> {
-        Ok(Self {
-            pixels: self.pixels.to_device(device)?,
-            pictures: self.pictures.to_device(device)?,
-            lines: self.lines.to(device)?,
-            image_mask: self.image_mask.to_device(device)?,
-        })
+        let (pixels, surroundings) = (self.pixels.to_device(device)?, self.surroundings.to(device)?);
+        let texts = self.texts.map(|Texts { pictures, lines, image_mask }| -> Result<Texts> {
+            let (pictures, image_mask) = (pictures.to_device(device)?, image_mask.to_device(device)?);
+            Ok(Texts { pictures, lines: lines.to(device)?, image_mask })
+        });
+        Ok(Self { pixels, surroundings, texts: texts.transpose()? })
     }
 }
 
 impl FlamingoRecipe {
-    /// The recipe `flamingo` over the tower of the CLIP checkpoint in `tower` and the language model in `language`. What is
-    /// learned starts by chance, or as it is in the Flamingo in `start`, which then learns on from other scenes.
+    /// A stage of the recipe `flamingo` over the tower of the CLIP checkpoint in `tower` and the language model in
+    /// `language`. What is learned starts by chance, or as it is in the Flamingo in `start`, which then learns on from other
+    /// scenes.
     ///
     /// # Errors
     /// If one of them can't be read.
     pub fn new(
+        stage: FlamingoStage,
         seed: u64,
         steps: usize,
         batch: usize,
@@ -123,14 +145,18 @@ impl FlamingoRecipe {
                 qk_layer_norms_perceiver: true,
             },
         };
+        let (name, measure) = match stage {
+            FlamingoStage::Resampler => ("flamingo-stage1", "neighbours right"),
+            FlamingoStage::Together => ("flamingo", "next words right"),
+        };
         let plan = Plan {
-            name: "flamingo",
+            name,
             steps,
             batch,
             rate: 1e-3,
             optimizer: AdamWConfig { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 },
             seed,
-            measure: "next words right",
+            measure,
         };
         let mut frozen = BTreeMap::new();
         let tower = Weights::open(tower, &Device::Cpu)?;
@@ -148,11 +174,24 @@ impl FlamingoRecipe {
             Some(folder) => learned_in(folder, &frozen)?,
             None => latents_on_patches(&config, &processor, &frozen)?,
         };
-        Ok(Self { config, plan, processor, tokenizer, frozen, start })
+        Ok(Self { config, stage, plan, processor, tokenizer, frozen, start })
     }
 
     fn model(&self, variables: &Variables) -> Result<Idefics> {
         Idefics::load(self.config.clone(), &Scope::root(variables))
+    }
+
+    fn surroundings_head(&self, variables: &Variables) -> Result<Tensor> {
+        surroundings_head(variables, self.config.vision_config.embed_dim)
+    }
+
+    /// Conversations, each about the picture at its place among `pictures`.
+    fn texts(&self, rows: &[Row], pictures: Vec<u32>) -> Result<Texts> {
+        let image = u32::try_from(words().len() + 1).unwrap_or(u32::MAX);
+        let lines = Lines::new(rows)?;
+        let masks = lines.ids.to_vec2::<u32>()?;
+        let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
+        Ok(Texts { pictures: Tensor::new(pictures, &Device::Cpu)?, lines, image_mask: Tensor::cat(&masks, 0)? })
     }
 }
 
@@ -189,54 +228,53 @@ impl Recipe for FlamingoRecipe {
         let variables = Variables::new(initialise, self.plan.seed, device);
         let variables = variables.starting_as(self.start.clone()).beside(&self.frozen)?;
         self.model(&variables)?;
+        self.surroundings_head(&variables)?;
         Ok(variables)
     }
 
     fn decays(name: &str) -> bool {
-        !["norm", "embed", "ln.", "bias", "latents", "alpha"].iter().any(|part| name.contains(part))
+        !["norm", "embed", "ln.", "bias", "latents", "alpha", SURROUNDINGS_HEAD].iter().any(|part| name.contains(part))
     }
 
     fn batch(&self, step: usize) -> Result<FlamingoBatch> {
-        let first = (self.plan.seed << 40) + (step * self.plan.batch) as u64;
-        let image = u32::try_from(words().len() + 1).unwrap_or(u32::MAX);
+        let stage = u64::from(self.stage == FlamingoStage::Resampler);
+        let first = (self.plan.seed << 40) + (stage << 36) + (step * self.plan.batch) as u64;
         let mut picture = self.tokenizer.encode(IDEFICS_PLACE)?.ids;
         picture.retain(|id| *id != END.1);
+        let texts = if self.stage == FlamingoStage::Resampler { 0 } else { TEXTS };
         let made = (0..self.plan.batch as u64)
             .into_par_iter()
             .map(|at| {
                 let scene = Scene::random(Split::Training, first + at);
-                let pixels = self.processor.normalise(&self.processor.pixels(&scene.draw())?);
                 let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x666c_616d);
-                let mut rows = Vec::new();
-                for _ in 0..TEXTS {
-                    rows.push(conversation(&self.tokenizer, &scene, picture.clone(), CONTEXT, &mut rng)?);
-                }
-                Ok((pixels, rows))
+                let mut row = || conversation(&self.tokenizer, &scene, picture.clone(), CONTEXT, &mut rng);
+                let rows = (0..texts).map(|_| row()).collect::<Result<Vec<_>>>()?;
+                Ok((scene, rows))
             })
             .collect::<Result<Vec<_>>>()?;
-        let (mut pixels, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (of_picture, of_texts)) in made.into_iter().enumerate() {
-            pixels.extend(of_picture);
-            pictures.extend(of_texts.iter().map(|_| at as u32));
-            rows.extend(of_texts);
+        let (mut scenes, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (scene, of_scene)) in made.into_iter().enumerate() {
+            scenes.push(scene);
+            pictures.extend(of_scene.iter().map(|_| at as u32));
+            rows.extend(of_scene);
         }
-        let shape = (self.plan.batch, 1, 3, IMAGE_SIZE, IMAGE_SIZE);
-        let lines = Lines::new(&rows)?;
-        let masks = lines.ids.to_vec2::<u32>()?;
-        let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
         Ok(FlamingoBatch {
-            pixels: Tensor::from_vec(pixels, shape, &Device::Cpu)?,
-            pictures: Tensor::new(pictures, &Device::Cpu)?,
-            lines,
-            image_mask: Tensor::cat(&masks, 0)?,
+            pixels: pixels(&self.processor, &scenes)?.unsqueeze(1)?,
+            surroundings: Surroundings::new(&scenes, IMAGE_SIZE / PATCH_SIZE)?,
+            texts: (texts > 0).then(|| self.texts(&rows, pictures)).transpose()?,
         })
     }
 
     fn loss(&self, batch: &FlamingoBatch, variables: &Variables) -> Result<(Tensor, f64)> {
         let model = self.model(variables)?;
         let states = model.see(&batch.pixels, &mut Taps::none())?; // [pictures, 1, latents, width]
-        let states = states.index_select(&batch.pictures, 0)?;
-        next_token(&model.read(&batch.lines.ids, &states, &batch.image_mask, &mut Taps::none())?, &batch.lines)
+        let head = self.surroundings_head(variables)?;
+        // The latents start on the patches, one on each (`latents.rs`), and are asked there.
+        let (of_places, found) = batch.surroundings.loss(&states.squeeze(1)?, &head)?;
+        let Some(Texts { pictures, lines, image_mask }) = &batch.texts else { return Ok((of_places, found)) };
+        let states = states.index_select(pictures, 0)?;
+        let (of_words, right) = next_token(&model.read(&lines.ids, &states, image_mask, &mut Taps::none())?, lines)?;
+        Ok(((of_words + (of_places * SURROUNDINGS)?)?, right))
     }
 
     fn write(&self, variables: &Variables, folder: &Path) -> Result<Vec<PathBuf>> {
@@ -248,7 +286,10 @@ impl Recipe for FlamingoRecipe {
             config.insert(key.into(), json!(id));
         }
         let mut weights = self.frozen.clone();
-        weights.extend(variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone())));
+        // The second stage goes on with the matrix of the first; nothing else needs it.
+        let first = self.stage == FlamingoStage::Resampler;
+        let kept = variables.all().into_iter().filter(|(name, _)| first || !name.starts_with(SURROUNDINGS_HEAD));
+        weights.extend(kept.map(|(name, variable)| (name, variable.as_tensor().clone())));
         write_checkpoint(folder, &Value::Object(config), &weights, DType::F16, CONTEXT, Some(&self.processor))?;
         write_tokenizer(folder, &tokenizer(), CONTEXT)?;
         Ok(vec![folder.to_owned()])

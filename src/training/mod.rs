@@ -24,6 +24,7 @@ pub mod recorded;
 pub mod run;
 mod sentences;
 mod shown;
+mod surroundings;
 mod texts;
 pub mod tokenizer;
 mod tower;

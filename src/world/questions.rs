@@ -111,6 +111,17 @@ impl Scene {
         questions
     }
 
+    /// Which objects lie in each direction of [`Direction::ALL`] from one; none where any of them is neither beside nor above
+    /// nor below it, since it could pass for lying in any.
+    pub fn around(&self, index: usize) -> Option<[Vec<usize>; 4]> {
+        let mut around: [Vec<usize>; 4] = Default::default();
+        for other in (0..self.objects.len()).filter(|&other| other != index) {
+            let direction = Direction::between(&self.objects[index], &self.objects[other])?;
+            around[direction as usize].push(other);
+        }
+        Some(around)
+    }
+
     fn where_questions(&self, language: Language) -> Vec<Question> {
         let mut questions = Vec::new();
         if self.objects.len() < 3 {
@@ -120,20 +131,8 @@ impl Scene {
             if self.objects_that_are(object.thing).len() != 1 {
                 continue;
             }
-            let others: Vec<usize> = (0..self.objects.len()).filter(|&other| other != index).collect();
-            let directions: Vec<_> =
-                others.iter().map(|&other| Direction::between(object, &self.objects[other])).collect();
-            // An object that is neither beside nor above could pass for an answer.
-            if directions.contains(&None) {
-                continue;
-            }
-            for direction in Direction::ALL {
-                let found: Vec<usize> = others
-                    .iter()
-                    .zip(&directions)
-                    .filter(|&(_, &there)| there == Some(direction))
-                    .map(|(&other, _)| other)
-                    .collect();
+            let Some(around) = self.around(index) else { continue };
+            for (direction, found) in Direction::ALL.into_iter().zip(around) {
                 if let [answer] = found[..] {
                     let thing = object.thing.phrase(language);
                     let words = direction_words(direction, language);
