@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use alignscope::Error;
 use alignscope::models::blip_2_retrieval::Blip2Retrieval;
 use alignscope::models::generate::Greedy;
+use alignscope::models::language_model::Begun;
 use alignscope::models::q_former::{QFormerInput, QFormerMask, QFormerText};
 use alignscope::models::querying_writer::{QueryingPrompt, QueryingWriter};
 use alignscope::taps::{Array, CancelToken, Recorder, SitePattern, Taps};
@@ -241,6 +242,48 @@ fn the_cache_hides_nothing() {
             }
         }
     }
+}
+
+/// Decoders alone read a row in parts as they read it in one pass, and write on from there.
+#[test]
+fn a_row_read_in_parts_is_the_row() {
+    let (mut decoders, mut encoders) = (0, 0);
+    for (reference, model) in writers() {
+        let (language, say) = (model.language(), reference.folder.display());
+        for text in written(&reference, &model) {
+            let embeds = Tensor::cat(&[&text.projected, &text.projected], 1).expect("vectors");
+            let tokens = embeds.dim(1).expect("tokens");
+            let mut begun = Begun::default();
+            if !language.reads_in_parts(tokens) {
+                encoders += 1;
+                assert!(language.read_on(&mut begun, &embeds, &mut Taps::none()).is_err(), "{say}");
+                continue;
+            }
+            decoders += 1;
+            let none = &mut Taps::none();
+            let whole = language.logits(&embeds, None, None, none).expect("logits");
+            let part = |from: usize, to: usize| embeds.narrow(1, from, to - from).expect("a part");
+            let mut parts = Vec::new();
+            for (from, to) in [(0, 1), (1, tokens - 2), (tokens - 2, tokens)] {
+                assert_eq!(begun.positions(), from);
+                parts.push(language.read_on(&mut begun, &part(from, to), none).expect("logits"));
+            }
+            let together = Tensor::cat(&parts, 1).expect("logits");
+            let off = (whole - together).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>()).expect("a number");
+            assert!(off <= TOLERANCE, "{say} is off by {off}");
+
+            let mut begun = Begun::default();
+            language.read_on(&mut begun, &part(0, tokens - 2), none).expect("logits");
+            let rest = part(tokens - 2, tokens);
+            for cached in [true, false] {
+                let how = Greedy { cached, ..Greedy::new(NEW_TOKENS) }.into();
+                let behind = language.write_behind(&begun, &rest, how, none, &mut |_| true).expect("a text");
+                let alone = language.generate(&embeds, None, how, none, &mut |_| true).expect("a text");
+                assert_eq!(behind, alone, "{say}: cached: {cached}");
+            }
+        }
+    }
+    assert!(decoders >= 4 && encoders >= 1, "{decoders} decoders and {encoders} encoders");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alignscope::Error;
 use alignscope::methods::reading::{Line, LineKind, Place, Weighting};
 use alignscope::methods::spliced::{PatchReading, Spliced};
-use alignscope::methods::{Evidence, Input, Method, Pair, PointKind, named};
+use alignscope::methods::{Evidence, Input, MapKind, Method, Pair, PointKind, named};
 use alignscope::models::llava::LlavaPrompt;
 use alignscope::models::projector::OpenedProjector;
 use alignscope::taps::{CancelToken, GradProbe, Recording, Site, SitePattern, Taps, Tower};
@@ -176,6 +176,28 @@ fn shares_and_figures_hold_together() {
         let halves = again.last().expect("evidence").cloud.halves().concat();
         assert!(cloud.iter().map(|point| &point.vector).eq(&halves));
     }
+}
+
+#[test]
+fn what_is_asked_for_is_explained_first() {
+    let asked = Input { selection: Some((2, 5)), ..input(SENTENCE) };
+    assert_eq!(&SENTENCE[2..5], "the");
+    let said = all(open(FIXTURES[0]).as_mut(), &asked).expect("evidence");
+    let (first, last) = (said.first().expect("evidence"), said.last().expect("evidence"));
+    let map = |evidence: &Evidence, span| {
+        evidence.map_of(MapKind::Attention(Weighting::Gradient, Place::Predict), span, None)
+    };
+    close(&map(first, (2, 5)).expect("a map"), &map(last, (2, 5)).expect("a map"));
+    assert!(map(first, (6, 9)).is_none() && map(last, (6, 9)).is_some());
+    assert!(!first.maps.contains_key("cat") && last.maps.contains_key("cat"));
+    // Another word is asked for before all is there.
+    let mut method = open(FIXTURES[0]);
+    let cancel = CancelToken::default();
+    let stopped = method.evidence(&asked, &cancel, &mut |_| cancel.cancel());
+    assert!(matches!(stopped, Err(Error::Cancelled)));
+    let then = all(method.as_mut(), &Input { selection: Some((6, 9)), ..asked }).expect("evidence");
+    close(&map(&then[0], (6, 9)).expect("a map"), &map(last, (6, 9)).expect("a map"));
+    close(&map(&then[0], (2, 5)).expect("a map"), &map(last, (2, 5)).expect("a map"));
 }
 
 #[test]

@@ -61,6 +61,9 @@ pub struct Reading {
     pub depth: usize,
 }
 
+/// Stands in maps of tokens that aren't explained yet.
+pub const UNKNOWN: f32 = f32::NAN;
+
 /// A text, word by word.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -68,7 +71,8 @@ pub struct Line {
     pub kind: LineKind,
     /// Its tokens.
     pub steps: Vec<Step>,
-    /// Where its tokens look, `[steps, layers, heads, patches]` each; absent while they are being computed.
+    /// Where its tokens look, `[steps, layers, heads, patches]` each; absent while they are being computed, and [`UNKNOWN`]
+    /// of tokens whose maps follow.
     pub maps: Vec<(Place, Weighting, Arc<Vec<f32>>)>,
     /// What each token of an answer sees of each token of the question, `[steps, question tokens]`; of a model whose answer
     /// looks at the question.
@@ -132,14 +136,27 @@ impl Reading {
 }
 
 impl Line {
-    /// The maps at `place`, by layer and head; where a text isn't predicted, those of the reading positions.
+    /// The maps of a step at `place`, by layer and head, `[layers, heads, patches]`; where a text isn't predicted, those of the
+    /// reading positions.
     #[must_use]
-    pub fn maps_at(&self, place: Place, weighting: Weighting) -> Option<&[f32]> {
-        let with = |wanted: Place| {
-            let found = self.maps.iter().find(|(place, how, _)| *place == wanted && *how == weighting);
-            found.map(|(_, _, maps)| maps.as_slice())
-        };
-        with(place).or_else(|| with(Place::Read)).or_else(|| with(Place::Predict))
+    pub fn maps_at(&self, step: usize, place: Place, weighting: Weighting) -> Option<&[f32]> {
+        let with = |place: Place| self.maps_of((place, weighting));
+        self.part_of(with(place).or_else(|| with(Place::Read)).or_else(|| with(Place::Predict))?, step)
+    }
+
+    /// The maps of all steps, `[steps, layers, heads, patches]`.
+    #[must_use]
+    pub fn maps_of(&self, (place, weighting): (Place, Weighting)) -> Option<&[f32]> {
+        let found = self.maps.iter().find(|(at, how, _)| (*at, *how) == (place, weighting));
+        found.map(|(_, _, maps)| maps.as_slice())
+    }
+
+    /// What of `maps`, which are those of all steps, belongs to one, if it is known.
+    #[must_use]
+    pub fn part_of<'a>(&self, maps: &'a [f32], step: usize) -> Option<&'a [f32]> {
+        let size = maps.len() / self.steps.len().max(1);
+        let part = maps.get(step * size..(step + 1) * size)?;
+        (!part.first().is_some_and(|value| value.is_nan())).then_some(part)
     }
 
     /// The map of a step: of one head, or the mean over all of them.
@@ -151,10 +168,8 @@ impl Line {
         head: Option<(usize, usize)>,
         (layers, heads): (usize, usize),
     ) -> Option<Vec<f32>> {
-        let maps = self.maps_at(place, weighting)?;
-        let size = maps.len() / self.steps.len().max(1);
-        let of_step = maps.get(step * size..(step + 1) * size)?;
-        let patches = size / (layers * heads).max(1);
+        let of_step = self.maps_at(step, place, weighting)?;
+        let patches = of_step.len() / (layers * heads).max(1);
         if let Some((layer, head)) = head {
             let at = (layer * heads + head) * patches;
             return of_step.get(at..at + patches).map(<[f32]>::to_vec);

@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::folder::{config_head, learned_in, write_checkpoint, write_tokenizer};
@@ -19,11 +19,12 @@ use super::losses::next_token;
 use super::optimizer::AdamWConfig;
 use super::run::{Batch, Plan, Recipe};
 use super::surroundings::{SURROUNDINGS_HEAD, Surroundings, surroundings_head};
-use super::texts::{Lines, Row, conversation};
+use super::texts::{Lines, Row, any_language, conversation, take_question, turn};
 use super::tokenizer::{BEGIN, END, PAD, tokenizer_json_with, words};
 use super::tower::pixels;
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::models::flamingo::{AROUND, IDEFICS_PLACE, IMAGE};
 use crate::models::idefics::{
     AlphaType, Ends, Idefics, IdeficsConfig, IdeficsPerceiverConfig, IdeficsVisionConfig, image_mask,
@@ -33,19 +34,25 @@ use crate::models::tokenizer::TextTokenizer;
 use crate::models::weights::Weights;
 use crate::nn::{Activation, Parameters, Scope};
 use crate::taps::Taps;
-use crate::world::{Scene, Split};
+use crate::world::{Language, QuestionKind, Scene, Split};
 
 /// Side of the pictures that the model sees, in pixels.
 const IMAGE_SIZE: usize = 64;
 /// Side of a patch, in pixels.
 const PATCH_SIZE: usize = 8;
 /// Conversations about each picture in a step.
-const TEXTS: usize = 2;
+const CONVERSATIONS: usize = 2;
+/// Questions where something is about each picture in a step that asks nothing else.
+const QUESTIONS: usize = 4;
+/// How many scenes are tried until there is one in which that can be asked.
+const TRIED: u64 = 64;
 /// Scenes on which it is found out where the latents start.
 const SAMPLE: u64 = 64;
 /// Prefix of the resampler's weights.
 const RESAMPLER: &str = "model.perceiver_resampler.";
 
+/// Folder within a checkpoint for what its training needs and the model doesn't.
+const BESIDE: &str = "surroundings";
 /// How much it counts in the second stage what lies where, beside the next words.
 const SURROUNDINGS: f64 = 0.1;
 
@@ -54,7 +61,8 @@ const SURROUNDINGS: f64 = 0.1;
 pub enum FlamingoStage {
     /// The resampler alone, what lies where.
     Resampler,
-    /// All that isn't frozen, captions and answers.
+    /// All that isn't frozen, captions and answers. Every other step asks where things are, and nothing else: the question and
+    /// the direction have to be found together, and among other questions neither is.
     Together,
 }
 
@@ -81,6 +89,17 @@ struct Texts {
     pictures: Tensor, // the picture of each text, [texts]
     lines: Lines,
     image_mask: Tensor, // [texts, tokens, 1]
+}
+
+impl Texts {
+    /// Texts, each about the picture at its place among `pictures`.
+    fn new(rows: &[Row], pictures: Vec<u32>) -> Result<Self> {
+        let image = u32::try_from(words().len() + 1).unwrap_or(u32::MAX);
+        let lines = Lines::new(rows)?;
+        let masks = lines.ids.to_vec2::<u32>()?;
+        let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { pictures: Tensor::new(pictures, &Device::Cpu)?, lines, image_mask: Tensor::cat(&masks, 0)? })
+    }
 }
 
 impl Batch for FlamingoBatch {
@@ -171,7 +190,14 @@ impl FlamingoRecipe {
         let tokenizer = TextTokenizer::from_json(&tokenizer(), CONTEXT)?;
         let processor = ImageProcessor::new(Class::Clip, IMAGE_SIZE as u32);
         let start = match start {
-            Some(folder) => learned_in(folder, &frozen)?,
+            Some(folder) => {
+                let mut start = learned_in(folder, &frozen)?;
+                let beside = folder.join(BESIDE);
+                if beside.is_dir() {
+                    start.extend(learned_in(&beside, &BTreeMap::new())?);
+                }
+                start
+            }
             None => latents_on_patches(&config, &processor, &frozen)?,
         };
         Ok(Self { config, stage, plan, processor, tokenizer, frozen, start })
@@ -185,13 +211,39 @@ impl FlamingoRecipe {
         surroundings_head(variables, self.config.vision_config.embed_dim)
     }
 
-    /// Conversations, each about the picture at its place among `pictures`.
-    fn texts(&self, rows: &[Row], pictures: Vec<u32>) -> Result<Texts> {
-        let image = u32::try_from(words().len() + 1).unwrap_or(u32::MAX);
-        let lines = Lines::new(rows)?;
-        let masks = lines.ids.to_vec2::<u32>()?;
-        let masks = masks.iter().map(|ids| image_mask(ids, image, 1, &Device::Cpu)).collect::<Result<Vec<_>>>()?;
-        Ok(Texts { pictures: Tensor::new(pictures, &Device::Cpu)?, lines, image_mask: Tensor::cat(&masks, 0)? })
+    /// The scene of this number and what is said about it.
+    fn said(&self, number: u64, step: usize, picture: &[u32]) -> Result<(Scene, Vec<Row>)> {
+        let mut rng = ChaCha8Rng::seed_from_u64(number ^ 0x666c_616d);
+        let scene = Scene::random(Split::Training, number);
+        if self.stage == FlamingoStage::Resampler {
+            return Ok((scene, Vec::new()));
+        }
+        if !step.is_multiple_of(2) {
+            let mut row = |_| conversation(&self.tokenizer, &scene, picture.to_vec(), CONTEXT, &mut rng);
+            let rows = (0..CONVERSATIONS).map(&mut row).collect::<Result<Vec<_>>>()?;
+            return Ok((scene, rows));
+        }
+        let is_asked = |scene: &Scene| {
+            let questions = scene.questions(Language::English);
+            questions.iter().any(|question| question.kind == QuestionKind::Where)
+        };
+        let mut others = (1..TRIED).map(|again| Scene::random(Split::Training, number + (again << 30)));
+        let scene = Some(scene).filter(is_asked).or_else(|| others.find(is_asked));
+        let scene = scene.unwrap_or_else(|| Scene::random(Split::Training, number));
+        let mut rows = Vec::new();
+        for _ in 0..QUESTIONS {
+            let mut questions = scene.questions(any_language(&mut rng));
+            questions.retain(|question| question.kind == QuestionKind::Where);
+            let mut row = Row::default();
+            row.read(picture.to_vec());
+            if let Some(question) = take_question(&mut questions, &[], &mut rng) {
+                let [given, written] = turn(&self.tokenizer, &question.text, &question.answer)?;
+                row.read(given);
+                row.write(&written);
+            }
+            rows.push(row);
+        }
+        Ok((scene, rows))
     }
 }
 
@@ -241,16 +293,9 @@ impl Recipe for FlamingoRecipe {
         let first = (self.plan.seed << 40) + (stage << 36) + (step * self.plan.batch) as u64;
         let mut picture = self.tokenizer.encode(IDEFICS_PLACE)?.ids;
         picture.retain(|id| *id != END.1);
-        let texts = if self.stage == FlamingoStage::Resampler { 0 } else { TEXTS };
         let made = (0..self.plan.batch as u64)
             .into_par_iter()
-            .map(|at| {
-                let scene = Scene::random(Split::Training, first + at);
-                let mut rng = ChaCha8Rng::seed_from_u64((first + at) ^ 0x666c_616d);
-                let mut row = || conversation(&self.tokenizer, &scene, picture.clone(), CONTEXT, &mut rng);
-                let rows = (0..texts).map(|_| row()).collect::<Result<Vec<_>>>()?;
-                Ok((scene, rows))
-            })
+            .map(|at| self.said(first + at, step, &picture))
             .collect::<Result<Vec<_>>>()?;
         let (mut scenes, mut pictures, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (scene, of_scene)) in made.into_iter().enumerate() {
@@ -261,7 +306,7 @@ impl Recipe for FlamingoRecipe {
         Ok(FlamingoBatch {
             pixels: pixels(&self.processor, &scenes)?.unsqueeze(1)?,
             surroundings: Surroundings::new(&scenes, IMAGE_SIZE / PATCH_SIZE)?,
-            texts: (texts > 0).then(|| self.texts(&rows, pictures)).transpose()?,
+            texts: (!rows.is_empty()).then(|| Texts::new(&rows, pictures)).transpose()?,
         })
     }
 
@@ -286,10 +331,13 @@ impl Recipe for FlamingoRecipe {
             config.insert(key.into(), json!(id));
         }
         let mut weights = self.frozen.clone();
-        // The second stage goes on with the matrix of the first; nothing else needs it.
-        let first = self.stage == FlamingoStage::Resampler;
-        let kept = variables.all().into_iter().filter(|(name, _)| first || !name.starts_with(SURROUNDINGS_HEAD));
-        weights.extend(kept.map(|(name, variable)| (name, variable.as_tensor().clone())));
+        let learned = variables.all().into_iter().map(|(name, variable)| (name, variable.as_tensor().clone()));
+        let (beside, learned): (BTreeMap<_, _>, _) = learned.partition(|(name, _)| name.starts_with(SURROUNDINGS_HEAD));
+        weights.extend::<BTreeMap<_, _>>(learned);
+        // What learns on from here goes on with that matrix; nothing else needs it.
+        let beside = beside.into_iter().map(|(name, weight)| Ok((name, weight.to_device(&Device::Cpu)?)));
+        let beside = beside.collect::<Result<BTreeMap<_, _>>>()?;
+        files::write_safetensors(&folder.join(BESIDE).join("model.safetensors"), &beside, HashMap::new())?;
         write_checkpoint(folder, &Value::Object(config), &weights, DType::F16, CONTEXT, Some(&self.processor))?;
         write_tokenizer(folder, &tokenizer(), CONTEXT)?;
         Ok(vec![folder.to_owned()])

@@ -12,7 +12,7 @@ use crate::methods::evidence::outliers;
 use crate::methods::expected::expect;
 use crate::methods::gradients::each;
 use crate::methods::is_question;
-use crate::methods::reading::{Line, LineKind, Place, Step, Weighting};
+use crate::methods::reading::{Line, LineKind, Place, Step, UNKNOWN, Weighting};
 use crate::methods::spliced::Share;
 use crate::methods::vectors::length;
 use crate::models::generate::Greedy;
@@ -314,63 +314,72 @@ impl Projector {
         cancel: &CancelToken,
         progress: &mut dyn FnMut(f32),
     ) -> Result<()> {
-        let all = 2 * known.reading.lines.len();
-        for at in 0..known.reading.lines.len() {
-            let has = |line: &Line| line.maps.iter().any(|(_, how, _)| *how == Weighting::Gradient);
-            if known.reading.lines.get(at).is_some_and(has) {
+        let Known { row, written, reading, .. } = known;
+        let (all, heads) = (2 * reading.lines.len(), reading.heads);
+        for (at, line) in reading.lines.iter_mut().enumerate() {
+            if line.maps.iter().any(|(place, how, _)| (*place, *how) == (Place::Read, Weighting::Gradient)) {
                 continue;
             }
-            let row = if at == 0 { &known.row } else { &known.written };
+            let row = if at == 0 { &*row } else { &*written };
             // The pass is the same whatever is asked; the gradients of each token go back through it by themselves.
             let mut probe = GradProbe::new(SitePattern::new(LOOKS));
             let (past, logits) = {
                 let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
                 self.read_text(image, row, &mut taps)?
             };
-            let passed = Passed { probe: &probe, past, logits: &logits, heads: known.reading.heads };
-            let mut weighted = Vec::new();
+            let passed = Passed { probe: &probe, past, logits: &logits, heads };
             for (done, place) in [Place::Predict, Place::Read].into_iter().enumerate() {
-                let maps = self.weigh(&passed, row, (place, None), cancel)?;
-                weighted.push((place, Weighting::Gradient, Arc::new(maps)));
+                self.weigh(&passed, row, (place, None), line, cancel)?;
                 progress((2 * at + done + 1) as f32 / all as f32);
-            }
-            if let Some(line) = known.reading.lines.get_mut(at) {
-                line.maps.extend(weighted);
             }
         }
         Ok(())
     }
 
-    /// The weighted maps of a row, `[steps, layers, heads, patches]`, each token with a gradient of its own; where only some
-    /// steps are `wanted`, the others have zeros.
+    /// Puts the weighted maps of a row among those of its `line`, each token with a gradient of its own: of the steps that are
+    /// `wanted`, or all, as far as they aren't known.
     pub(super) fn weigh(
         &self,
         passed: &Passed<'_>,
         row: &Row,
         (place, wanted): (Place, Option<&[bool]>),
+        line: &mut Line,
         cancel: &CancelToken,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<()> {
         let of_step = self.opened.depth() * passed.heads.max(1) * self.patches();
-        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
+        let before = line.maps.iter().position(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
+        let mut maps = match before {
+            Some(before) => line.maps[before].2.to_vec(),
+            None => vec![UNKNOWN; row.words.len() * of_step],
+        };
         let position = |at: usize| match place {
             Place::Read => at.checked_sub(passed.past),
             Place::Predict => at.checked_sub(passed.past + 1),
         };
-        // What stands before the picture doesn't see it.
-        let steps: Vec<(usize, usize, usize)> =
-            row.words.iter().enumerate().filter_map(|(step, at)| Some((step, *at, position(*at)?))).collect();
-        let steps: Vec<_> = steps.into_iter().filter(|(step, ..)| is_wanted(*step)).collect();
-        let positions = row.tokens.ids.len() - passed.past;
-        let numbers = self.opened.depth() * positions * self.opened.model().language().width();
+        let mut steps = Vec::new();
+        for (step, (at, map)) in row.words.iter().zip(maps.chunks_exact_mut(of_step.max(1))).enumerate() {
+            let is_wanted = wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
+            if !is_wanted || !map[0].is_nan() {
+                continue;
+            }
+            match position(*at) {
+                Some(position) => steps.push((step, *at, position)),
+                None => map.fill(0.0), // what stands before the picture doesn't see it
+            }
+        }
+        let numbers =
+            self.opened.depth() * (row.tokens.ids.len() - passed.past) * self.opened.model().language().width();
         let found =
             each(numbers, &steps, |(_, at, position)| self.weigh_step(passed, row, (place, *at, *position), cancel))?;
-        let mut maps = Vec::with_capacity(row.words.len() * of_step);
         for ((step, ..), found) in steps.into_iter().zip(found) {
-            maps.resize(step * of_step, 0.0);
-            maps.extend(found);
+            maps[step * of_step..(step + 1) * of_step].copy_from_slice(&found);
         }
-        maps.resize(row.words.len() * of_step, 0.0);
-        Ok(maps)
+        let weighted = (place, Weighting::Gradient, Arc::new(maps));
+        match before {
+            Some(before) => line.maps[before] = weighted,
+            None => line.maps.push(weighted),
+        }
+        Ok(())
     }
 
     /// `[layers, heads, patches]` of the text token at `at`, which looks from the `position` of the pass.

@@ -36,13 +36,7 @@ impl Projector {
         emit: &mut dyn FnMut(News),
     ) -> Result<()> {
         let depth = self.depth_of(input);
-        self.read_picture(image, &known.row, depth, cancel)?;
-        if known.reading.lines.first().is_some_and(|line| line.maps.is_empty()) {
-            self.raw_maps(image, known, (0, depth), None, cancel)?;
-        }
-        self.keep_states_at(image, known, depth, cancel)?;
-        self.read_patches(image, known, depth, cancel)?;
-        self.show(image, known, input, emit);
+        self.glance(image, known, input, cancel, emit)?;
         if known.spliced.complete {
             return Ok(());
         }
@@ -64,7 +58,7 @@ impl Projector {
         Ok(())
     }
 
-    /// Where the selected words look and which words patches are nearest to, and nothing else. What comes of it isn't kept.
+    /// Where the selected words look and which words patches are nearest to: what is wanted most.
     pub(super) fn glance(
         &self,
         image: &mut Image,
@@ -75,16 +69,28 @@ impl Projector {
     ) -> Result<()> {
         let depth = self.depth_of(input);
         self.read_picture(image, &known.row, depth, cancel)?;
-        let mut probe = GradProbe::new(SitePattern::new(LOOKS));
-        let (past, logits) = self.raw_maps(image, known, (0, depth), Some(&mut probe), cancel)?;
-        self.read_patches(image, known, depth, cancel)?;
         let wanted: Vec<bool> = known.row.words.iter().map(|at| input.asks_for(known.row.tokens.spans[*at])).collect();
-        let asked = (Place::Predict, Some(wanted.as_slice()));
-        let passed = Passed { probe: &probe, past, logits: &logits, heads: known.reading.heads };
-        let maps = self.weigh(&passed, &known.row, asked, cancel)?;
-        if let Some(line) = known.reading.lines.first_mut() {
-            line.maps.push((Place::Predict, Weighting::Gradient, Arc::new(maps)));
+        let steps = || wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(step, _)| step);
+        let weighted = (Place::Predict, Weighting::Gradient);
+        let is_known = |line: &Line| {
+            let known = line.maps_of(weighted);
+            known.is_some_and(|maps| steps().all(|step| line.part_of(maps, step).is_some()))
+        };
+        if !known.reading.lines.first().is_some_and(is_known) {
+            let mut probe = GradProbe::new(SitePattern::new(LOOKS));
+            let (past, logits) = if known.reading.lines.first().is_some_and(|line| line.maps.is_empty()) {
+                self.raw_maps(image, known, (0, depth), Some(&mut probe), cancel)?
+            } else {
+                let mut taps = Taps::under(&self.interventions).with(&mut probe).cancelled_by(cancel);
+                self.read_text(image, &known.row, &mut taps)?
+            };
+            let passed = Passed { probe: &probe, past, logits: &logits, heads: known.reading.heads };
+            if let Some(line) = known.reading.lines.first_mut() {
+                self.weigh(&passed, &known.row, (Place::Predict, Some(&wanted)), line, cancel)?;
+            }
         }
+        self.keep_states_at(image, known, depth, cancel)?;
+        self.read_patches(image, known, depth, cancel)?;
         self.show(image, known, input, emit);
         Ok(())
     }

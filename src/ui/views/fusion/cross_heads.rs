@@ -57,13 +57,11 @@ impl View for CrossHeadsView {
             arrays.push(Numbers::new("grounding", heads(), grounding.to_vec()));
         }
         if let Some((line, at, _)) = shown(app, reading)
-            && let Some(maps) = line.maps_at(place(app, line), app.state.fusion.weighting)
+            && let Some(maps) = line.maps_at(at, place(app, line), app.state.fusion.weighting)
         {
-            let size = maps.len() / line.steps.len().max(1);
-            let patches = size / (reading.layers * reading.heads).max(1);
             let mut axes = heads();
-            axes.push(Axis::numbered("patch", patches));
-            arrays.push(Numbers::new("maps", axes, maps[at * size..(at + 1) * size].to_vec()));
+            axes.push(Axis::numbered("patch", maps.len() / (reading.layers * reading.heads).max(1)));
+            arrays.push(Numbers::new("maps", axes, maps.to_vec()));
         }
         arrays
     }
