@@ -70,7 +70,6 @@ struct Image {
     familiar: Option<Familiar>,
     seeing: f32, // milliseconds of vision tower and projector
     read: Option<ReadPicture>,
-    reading: Option<f32>, // milliseconds of the language model over what `read` holds
     change: Option<Change>,
 }
 
@@ -165,7 +164,6 @@ impl Projector {
             familiar: self.familiarity.as_ref().map(|familiarity| familiarity.of(&early)),
             seeing: milliseconds(begin),
             read: None,
-            reading: None,
             change: None,
         })
     }

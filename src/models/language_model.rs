@@ -98,13 +98,36 @@ pub trait LanguageModel: Send + Sync {
         false
     }
 
+    /// The states behind the last block, `[batch, new, width]`, of `embeds` `[batch, new, width]`, the last positions of rows
+    /// whose attention mask is `attention`, 1 for a position and 0 for padding. The first `past` were seen in earlier passes,
+    /// which left `caches`, one for each block; these then hold the new ones, too.
+    ///
+    /// # Errors
+    /// As [`Self::logits`], and if the model reads a row only as a whole.
+    fn states_behind(
+        &self,
+        _embeds: &Tensor,
+        (_attention, _past): (&[Vec<u32>], usize),
+        _caches: &mut [BlockCache],
+        _taps: &mut Taps<'_>,
+    ) -> Result<Tensor> {
+        Err(Error::unusable(
+            "this language model reads a row only as a whole",
+            "let it read picture and text in one pass",
+        ))
+    }
+
     /// The scores of what follows each of `embeds` `[1, new, width]`, which stand behind what `begun` has read: `[1, new,
     /// tokens]`. `begun` has then read these, too.
     ///
     /// # Errors
-    /// As [`Self::logits`], and if the model reads a row only as a whole.
-    fn read_on(&self, _begun: &mut Begun, _embeds: &Tensor, _taps: &mut Taps<'_>) -> Result<Tensor> {
-        Err(whole())
+    /// As [`Self::states_behind`].
+    fn read_on(&self, begun: &mut Begun, embeds: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
+        let attention = check_behind(self, begun, embeds)?;
+        let mut caches = begun.caches(self.depth());
+        let states = self.states_behind(embeds, (&attention, begun.positions), &mut caches, taps)?;
+        *begun = Begun { positions: begun.positions + embeds.dim(1)?, caches };
+        self.lens(&states)
     }
 
     /// [`Self::generate`] after `embeds` that stand behind what `begun` has read.
@@ -113,13 +136,14 @@ pub trait LanguageModel: Send + Sync {
     /// As [`Self::generate`], and if the model reads a row only as a whole.
     fn write_behind(
         &self,
-        _begun: &Begun,
-        _embeds: &Tensor,
-        _how: Manner,
-        _taps: &mut Taps<'_>,
-        _on_token: &mut dyn FnMut(u32) -> bool,
+        begun: &Begun,
+        embeds: &Tensor,
+        how: Manner,
+        taps: &mut Taps<'_>,
+        on_token: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>> {
-        Err(whole())
+        let attention = check_behind(self, begun, embeds)?;
+        write_alone(self, (begun, &attention), embeds, how, taps, on_token)
     }
 }
 
@@ -141,15 +165,6 @@ impl Begun {
     fn caches(&self, depth: usize) -> Vec<BlockCache> {
         if self.caches.is_empty() { vec![BlockCache::default(); depth] } else { self.caches.clone() }
     }
-
-    /// The attention mask of a row with `new` more positions, none of them padding.
-    fn attention(&self, new: usize) -> Vec<Vec<u32>> {
-        vec![vec![1; self.positions + new]]
-    }
-}
-
-fn whole() -> Error {
-    Error::unusable("this language model reads a row only as a whole", "let it read picture and text in one pass")
 }
 
 /// `text_config`, by its `model_type`.
@@ -281,7 +296,7 @@ pub(super) fn check_one(
 }
 
 /// The attention mask of texts that have grown to `tokens`, none of the new ones padding.
-pub(super) fn grown(mut attention: Vec<Vec<u32>>, tokens: usize) -> Vec<Vec<u32>> {
+fn grown(mut attention: Vec<Vec<u32>>, tokens: usize) -> Vec<Vec<u32>> {
     attention.iter_mut().for_each(|row| row.resize(tokens, 1));
     attention
 }
@@ -291,39 +306,36 @@ pub(super) fn last(states: &Tensor) -> Result<Tensor> {
     Ok(states.narrow(1, states.dim(1)?.saturating_sub(1), 1)?)
 }
 
-/// Reads `embeds` `[1, new, width]` behind `begun`. `pass` gets the attention mask of the whole row, how many positions were
-/// seen before, and what their passes left, one for each block.
-pub(super) fn read_on(
-    model: &dyn LanguageModel,
-    begun: &mut Begun,
-    embeds: &Tensor,
-    pass: impl FnOnce(&[Vec<u32>], usize, &mut [BlockCache]) -> Result<Tensor>,
-) -> Result<Tensor> {
-    let new = check_behind(model, begun, embeds)?;
-    let mut caches = begun.caches(model.depth());
-    let scores = pass(&begun.attention(new), begun.positions, &mut caches)?;
-    *begun = Begun { positions: begun.positions + new, caches };
-    Ok(scores)
-}
-
-/// Refuses vectors `[1, new, width]` that `model` can't read behind `begun`; gives their number.
-fn check_behind(model: &dyn LanguageModel, begun: &Begun, embeds: &Tensor) -> Result<usize> {
+/// Refuses vectors `[1, new, width]` that `model` can't read behind `begun`; gives the attention mask of the whole row, in which
+/// nothing is padding.
+fn check_behind(model: &(impl LanguageModel + ?Sized), begun: &Begun, embeds: &Tensor) -> Result<Vec<Vec<u32>>> {
     let new = embeds.dims3()?.1;
     fits("input of the language model", embeds.dims(), &[1, new.max(1), model.width()])?;
     check_length(begun.positions + new, model.context())?;
-    Ok(new)
+    Ok(vec![vec![1; begun.positions + new]])
 }
 
-/// [`check_behind`] for writing; gives the attention mask of the whole row.
-pub(super) fn check_one_behind(model: &dyn LanguageModel, begun: &Begun, embeds: &Tensor) -> Result<Vec<Vec<u32>>> {
-    Ok(begun.attention(check_behind(model, begun, embeds)?))
+/// Lets a decoder alone write on after `embeds` `[1, positions, width]` behind what `begun` has read; `attention` is the mask of
+/// all of it.
+pub(super) fn write_alone(
+    model: &(impl LanguageModel + ?Sized),
+    (begun, attention): (&Begun, &[Vec<u32>]),
+    embeds: &Tensor,
+    how: Manner,
+    taps: &mut Taps<'_>,
+    on_token: &mut dyn FnMut(u32) -> bool,
+) -> Result<Vec<u32>> {
+    write_on(model, begun, embeds, how, on_token, |new, past, caches| {
+        let attention = grown(attention.to_vec(), past + new.dim(1)?);
+        model.lens(&last(&model.states_behind(new, (&attention, past), caches, taps)?)?)
+    })
 }
 
 /// Writes on after `first` `[1, positions, width]`, which stand behind what `begun` has read. `pass` gets what no pass has
 /// seen yet, `[1, new, width]`, how many positions were seen before, and what their passes left, one for each block; it gives
 /// the scores of what follows the last position, `[1, 1, tokens]`.
 pub(super) fn write_on(
-    model: &dyn LanguageModel,
+    model: &(impl LanguageModel + ?Sized),
     begun: &Begun,
     first: &Tensor,
     how: Manner,

@@ -13,9 +13,7 @@ use candle_core::{Device, Tensor};
 
 use super::causal::{View, mask_within, positions, positions_in_order};
 use super::generate::{Ends, Manner};
-use super::language_model::{
-    Begun, LanguageModel, check_alone, check_one, check_one_behind, grown, last, read_on, write_on,
-};
+use super::language_model::{Begun, LanguageModel, check_alone, check_one, write_alone};
 use crate::error::Result;
 use crate::nn::{BlockCache, Embedding, LanguageBlock, Linear, RmsNorm, Rotary, Scope};
 use crate::taps::{Taps, Tower};
@@ -75,22 +73,6 @@ impl Llama {
         taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         LanguageBlock::through(&self.layers, embeds.clone(), view.sight(), caches, Tower::Decoder, taps)
-    }
-
-    /// Writes on after `embeds` behind what `begun` has read; `attention` is the mask of all of it.
-    fn write(
-        &self,
-        (begun, attention): (&Begun, Vec<Vec<u32>>),
-        embeds: &Tensor,
-        how: Manner,
-        taps: &mut Taps<'_>,
-        on_token: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Vec<u32>> {
-        write_on(self, begun, embeds, how, on_token, |new, past, caches| {
-            let attention = grown(attention.clone(), past + new.dim(1)?);
-            let view = self.view(&attention, &positions(&attention, past), past, new.device())?;
-            self.head(&last(&self.states(new, &view, Some(caches), taps)?)?)
-        })
     }
 
     /// From states `[batch, positions, width]` to scores `[batch, positions, tokens]`.
@@ -158,29 +140,21 @@ impl LanguageModel for Llama {
         on_token: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>> {
         let attention = check_one(self, embeds, attention_mask)?;
-        self.write((&Begun::default(), attention), embeds, how, taps, on_token)
+        write_alone(self, (&Begun::default(), &attention), embeds, how, taps, on_token)
     }
 
     fn reads_in_parts(&self, positions: usize) -> bool {
         self.config.speeds(positions) == self.config.speeds(1)
     }
 
-    fn read_on(&self, begun: &mut Begun, embeds: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        read_on(self, begun, embeds, |attention, past, caches| {
-            let view = self.view(attention, &positions(attention, past), past, embeds.device())?;
-            self.head(&self.states(embeds, &view, Some(caches), taps)?)
-        })
-    }
-
-    fn write_behind(
+    fn states_behind(
         &self,
-        begun: &Begun,
         embeds: &Tensor,
-        how: Manner,
+        (attention, past): (&[Vec<u32>], usize),
+        caches: &mut [BlockCache],
         taps: &mut Taps<'_>,
-        on_token: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Vec<u32>> {
-        let attention = check_one_behind(self, begun, embeds)?;
-        self.write((begun, attention), embeds, how, taps, on_token)
+    ) -> Result<Tensor> {
+        let view = self.view(attention, &positions(attention, past), past, embeds.device())?;
+        self.states(embeds, &view, Some(caches), taps)
     }
 }

@@ -8,9 +8,7 @@ use serde_json::Value;
 use super::causal::{mask, places};
 use super::checkpoint::Checkpoint;
 use super::generate::{Ends, Manner};
-use super::language_model::{
-    Begun, LanguageModel, check_alone, check_one, check_one_behind, grown, last, read_on, said, write_on,
-};
+use super::language_model::{Begun, LanguageModel, check_alone, check_one, said, write_alone};
 use crate::error::Result;
 use crate::nn::{
     Activation, Attention, BlockCache, Embedding, FeedForward, LanguageBlock, LayerNorm, Linear, Mlp, Norm, Scope,
@@ -219,21 +217,6 @@ impl Opt {
         LanguageBlock::through(&self.layers, x, sight, caches, Tower::Decoder, taps)
     }
 
-    /// Writes on after `embeds` behind what `begun` has read; `attention` is the mask of all of it.
-    fn write(
-        &self,
-        (begun, attention): (&Begun, Vec<Vec<u32>>),
-        embeds: &Tensor,
-        how: Manner,
-        taps: &mut Taps<'_>,
-        on_token: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Vec<u32>> {
-        write_on(self, begun, embeds, how, on_token, |new, past, caches| {
-            let attention = grown(attention.clone(), past + new.dim(1)?);
-            self.head(&last(&self.states(new, &attention, past, Some(caches), taps)?)?)
-        })
-    }
-
     /// From states `[batch, positions, hidden_size]` to scores `[batch, positions, tokens]`.
     fn head(&self, states: &Tensor) -> Result<Tensor> {
         let mut x = states.clone();
@@ -300,28 +283,20 @@ impl LanguageModel for Opt {
         on_token: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>> {
         let attention = check_one(self, embeds, attention_mask)?;
-        self.write((&Begun::default(), attention), embeds, how, taps, on_token)
+        write_alone(self, (&Begun::default(), &attention), embeds, how, taps, on_token)
     }
 
     fn reads_in_parts(&self, _positions: usize) -> bool {
         true
     }
 
-    fn read_on(&self, begun: &mut Begun, embeds: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
-        read_on(self, begun, embeds, |attention, past, caches| {
-            self.head(&self.states(embeds, attention, past, Some(caches), taps)?)
-        })
-    }
-
-    fn write_behind(
+    fn states_behind(
         &self,
-        begun: &Begun,
         embeds: &Tensor,
-        how: Manner,
+        (attention, past): (&[Vec<u32>], usize),
+        caches: &mut [BlockCache],
         taps: &mut Taps<'_>,
-        on_token: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Vec<u32>> {
-        let attention = check_one_behind(self, begun, embeds)?;
-        self.write((begun, attention), embeds, how, taps, on_token)
+    ) -> Result<Tensor> {
+        self.states(embeds, attention, past, Some(caches), taps)
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct ReadPicture {
     pub states: Vec<(usize, Array)>,
     /// The words of the picture's patches, at the depths where they were read.
     pub depths: Vec<Depth>,
+    /// Milliseconds of a pass over them that nobody watches, once it was measured.
+    time: Option<f32>,
 }
 
 impl ReadPicture {
@@ -64,8 +66,8 @@ impl Projector {
             shares: watch.shares,
             states: Self::by_depth(&inputs, recorder.finish())?,
             depths: Vec::new(),
+            time: None,
         });
-        image.reading = None;
         Ok(())
     }
 
@@ -85,17 +87,15 @@ impl Projector {
     /// itself.
     pub(super) fn time_of_picture(&self, image: &mut Image, row: &Row, cancel: &CancelToken) -> Result<f32> {
         let past = image.past(row);
-        if past == 0 {
-            return Ok(0.0);
-        }
-        if let Some(time) = image.reading {
+        let Some(read) = image.read.as_mut().filter(|_| past > 0) else { return Ok(0.0) };
+        if let Some(time) = read.time {
             return Ok(time);
         }
         let inputs = self.inputs(&row.tokens.ids, &image.projected)?.narrow(1, 0, past)?.contiguous()?;
         let begin = Instant::now();
         let mut taps = Taps::none().cancelled_by(cancel);
         self.opened.model().language().read_on(&mut Begun::default(), &inputs, &mut taps)?;
-        Ok(*image.reading.insert(milliseconds(begin)))
+        Ok(*read.time.insert(milliseconds(begin)))
     }
 
     /// Writes behind `row`, a token after the other.

@@ -1,6 +1,7 @@
 //! From what is known of a row to evidence.
 
 use candle_core::Tensor;
+use image::RgbImage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -174,18 +175,16 @@ impl Projector {
     pub(super) fn look_at_compared(&mut self, input: &Input, cancel: &CancelToken) -> Result<()> {
         let pictures = input.comparison.iter().map(|pair| &pair.picture);
         let pictures: Vec<_> = pictures.take(MOST_ROWS / self.opened.positions().max(1)).cloned().collect();
-        let before = self.compared.len();
-        self.compared.retain(|(known, _)| pictures.iter().any(|picture| Arc::ptr_eq(known, picture)));
-        if let Some(image) = self.image.as_mut().filter(|_| before != pictures.len()) {
+        let is_known = |picture: &Arc<RgbImage>| self.compared.iter().any(|(known, _)| Arc::ptr_eq(known, picture));
+        let same = self.compared.len() == pictures.len() && pictures.iter().all(is_known);
+        if let Some(image) = self.image.as_mut().filter(|_| !same) {
             image.change = None;
         }
+        self.compared.retain(|(known, _)| pictures.iter().any(|picture| Arc::ptr_eq(known, picture)));
         for picture in pictures {
             cancel.check()?;
             if self.compared.iter().any(|(known, _)| Arc::ptr_eq(known, &picture)) {
                 continue;
-            }
-            if let Some(image) = &mut self.image {
-                image.change = None;
             }
             let (_, vectors) = self.see(&picture, &mut Taps::under(&self.interventions).cancelled_by(cancel))?;
             self.compared.push((picture, vectors));
