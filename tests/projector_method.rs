@@ -190,6 +190,11 @@ fn what_is_asked_for_is_explained_first() {
     close(&map(first, (2, 5)).expect("a map"), &map(last, (2, 5)).expect("a map"));
     assert!(map(first, (6, 9)).is_none() && map(last, (6, 9)).is_some());
     assert!(!first.maps.contains_key("cat") && last.maps.contains_key("cat"));
+    // Where the text is read follows; until then it isn't shown where it is predicted.
+    let read = |evidence: &Evidence| {
+        evidence.map_of(MapKind::Attention(Weighting::Gradient, Place::Read), (2, 5), None).is_some()
+    };
+    assert!(!read(first) && read(last));
     // Another word is asked for before all is there.
     let mut method = open(FIXTURES[0]);
     let cancel = CancelToken::default();

@@ -140,8 +140,10 @@ impl Line {
     /// reading positions.
     #[must_use]
     pub fn maps_at(&self, step: usize, place: Place, weighting: Weighting) -> Option<&[f32]> {
-        let with = |place: Place| self.maps_of((place, weighting));
-        self.part_of(with(place).or_else(|| with(Place::Read)).or_else(|| with(Place::Predict))?, step)
+        // A place whose maps are still being computed isn't another place.
+        let looks = |place: Place| self.maps.iter().any(|(at, ..)| *at == place);
+        let place = [place, Place::Read, Place::Predict].into_iter().find(|place| looks(*place))?;
+        self.part_of(self.maps_of((place, weighting))?, step)
     }
 
     /// The maps of all steps, `[steps, layers, heads, patches]`.
