@@ -40,10 +40,10 @@ use crate::world::{Language, QuestionKind, Scene, Split};
 const IMAGE_SIZE: usize = 64;
 /// Side of a patch, in pixels.
 const PATCH_SIZE: usize = 8;
-/// Conversations about each picture in a step.
-const CONVERSATIONS: usize = 2;
-/// Questions where something is about each picture in a step that asks nothing else.
-const QUESTIONS: usize = 4;
+/// What is said about each picture in a step, where that is long.
+const LONG: usize = 2;
+/// Questions about each picture in a step that asks one kind alone.
+const SHORT: usize = 4;
 /// How many scenes are tried until there is one in which that can be asked.
 const TRIED: u64 = 64;
 /// Scenes on which it is found out where the latents start.
@@ -61,10 +61,25 @@ const SURROUNDINGS: f64 = 0.1;
 pub enum FlamingoStage {
     /// The resampler alone, what lies where.
     Resampler,
-    /// All that isn't frozen, captions and answers. Every other step asks where things are, and nothing else: the question and
-    /// the direction have to be found together, and among other questions neither is.
+    /// All that isn't frozen, captions and answers. Most steps ask for one thing alone: where something is, since the question
+    /// and the direction have to be found together, and among other questions neither is; colours; all that is there.
     Together,
 }
+
+/// What is said in a step of the second stage.
+#[derive(Clone, Copy)]
+enum Told {
+    /// Conversations, of as many turns as fit.
+    Conversation,
+    /// Questions of one kind.
+    Answer(QuestionKind),
+    /// What is there.
+    List,
+}
+
+/// What the steps of the second stage say, in turn.
+const TOLD: [Told; 5] =
+    [Told::Answer(QuestionKind::Where), Told::List, Told::Conversation, Told::Answer(QuestionKind::Colour), Told::List];
 
 /// The recipe.
 pub struct FlamingoRecipe {
@@ -215,35 +230,50 @@ impl FlamingoRecipe {
     fn said(&self, number: u64, step: usize, picture: &[u32]) -> Result<(Scene, Vec<Row>)> {
         let mut rng = ChaCha8Rng::seed_from_u64(number ^ 0x666c_616d);
         let scene = Scene::random(Split::Training, number);
-        if self.stage == FlamingoStage::Resampler {
-            return Ok((scene, Vec::new()));
-        }
-        if !step.is_multiple_of(2) {
-            let mut row = |_| conversation(&self.tokenizer, &scene, picture.to_vec(), CONTEXT, &mut rng);
-            let rows = (0..CONVERSATIONS).map(&mut row).collect::<Result<Vec<_>>>()?;
-            return Ok((scene, rows));
-        }
-        let is_asked = |scene: &Scene| {
-            let questions = scene.questions(Language::English);
-            questions.iter().any(|question| question.kind == QuestionKind::Where)
+        let said = match (self.stage, TOLD[step % TOLD.len()]) {
+            (FlamingoStage::Resampler, _) => return Ok((scene, Vec::new())),
+            (FlamingoStage::Together, said) => said,
         };
+        let kind = match said {
+            Told::Conversation => {
+                let mut row = |_| conversation(&self.tokenizer, &scene, picture.to_vec(), CONTEXT, &mut rng);
+                let rows = (0..LONG).map(&mut row).collect::<Result<Vec<_>>>()?;
+                return Ok((scene, rows));
+            }
+            Told::List => {
+                let mut row = |_| {
+                    let language = any_language(&mut rng);
+                    let list = scene.list(language, &mut rng).text;
+                    self.short(picture, language.caption_prompt(), &list)
+                };
+                let rows = (0..LONG).map(&mut row).collect::<Result<Vec<_>>>()?;
+                return Ok((scene, rows));
+            }
+            Told::Answer(kind) => kind,
+        };
+        let is_asked = |scene: &Scene| scene.questions(Language::English).iter().any(|question| question.kind == kind);
         let mut others = (1..TRIED).map(|again| Scene::random(Split::Training, number + (again << 30)));
         let scene = Some(scene).filter(is_asked).or_else(|| others.find(is_asked));
         let scene = scene.unwrap_or_else(|| Scene::random(Split::Training, number));
         let mut rows = Vec::new();
-        for _ in 0..QUESTIONS {
+        for _ in 0..SHORT {
             let mut questions = scene.questions(any_language(&mut rng));
-            questions.retain(|question| question.kind == QuestionKind::Where);
-            let mut row = Row::default();
-            row.read(picture.to_vec());
+            questions.retain(|question| question.kind == kind);
             if let Some(question) = take_question(&mut questions, &[], &mut rng) {
-                let [given, written] = turn(&self.tokenizer, &question.text, &question.answer)?;
-                row.read(given);
-                row.write(&written);
+                rows.push(self.short(picture, &question.text, &question.answer)?);
             }
-            rows.push(row);
         }
         Ok((scene, rows))
+    }
+
+    /// The picture, a question and its answer.
+    fn short(&self, picture: &[u32], question: &str, answer: &str) -> Result<Row> {
+        let [given, written] = turn(&self.tokenizer, question, answer)?;
+        let mut row = Row::default();
+        row.read(picture.iter().copied());
+        row.read(given);
+        row.write(&written);
+        Ok(row)
     }
 }
 
