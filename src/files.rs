@@ -89,6 +89,27 @@ fn write_by(path: &Path, fill: impl FnOnce(&mut File, &Path) -> Result<()>) -> R
     Ok(())
 }
 
+/// Fills `bytes` with those of `file` from `start` on; several threads may do so at once.
+///
+/// # Errors
+/// If the file can't be read, or ends before; then as [`std::io::ErrorKind::UnexpectedEof`].
+pub fn read_exact_at(file: &File, start: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, start);
+    #[cfg(windows)]
+    {
+        let (mut start, mut bytes) = (start, bytes);
+        while !bytes.is_empty() {
+            let read = std::os::windows::fs::FileExt::seek_read(file, bytes, start)?;
+            if read == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            (start, bytes) = (start + read as u64, &mut bytes[read..]);
+        }
+        Ok(())
+    }
+}
+
 /// Writes tensors with `metadata` as a safetensors file, one after the other.
 ///
 /// # Errors

@@ -5,19 +5,16 @@
 //! the folders `language_model` and `vision_encoder` beside it, and their tensors get the name of the folder in front. So
 //! do those of the vision tower that LLaVA's own config names.
 
+mod file;
 mod gguf;
 mod header;
 mod pickle;
 mod torch;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::{DType, Device, Storage, Tensor};
-use rayon::prelude::*;
+use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::gguf::Pair;
 use super::llava::{TOWER, tower_beside};
@@ -25,9 +22,7 @@ use super::memory::available;
 use super::runtime::{Precision, Runtime};
 use crate::error::{Error, Result};
 use crate::nn::{Packed, Parameters, Weight};
-use gguf::Gguf;
-use header::Header;
-use torch::Torch;
+use file::{Content, Kind, WeightFile, widened};
 
 /// Files with weights and what lists them where there are several; the first that is there counts.
 pub(super) const NAMES: [(&str, &str); 2] =
@@ -45,29 +40,6 @@ const SMALL: usize = 1 << 12;
 pub struct Weights {
     files: Vec<WeightFile>,
     runtime: Runtime,
-}
-
-struct WeightFile {
-    part: &'static str, // the frozen part that the file belongs to, or nothing
-    path: PathBuf,
-    content: Content,
-    file: Mutex<File>,
-}
-
-/// What a file holds, known without reading its weights.
-enum Content {
-    Safetensors(Header),
-    Torch(Torch),
-    Gguf(Gguf),
-}
-
-/// How numbers are stored.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// One by one.
-    Plain(DType),
-    /// As llama.cpp has them, mostly in blocks that share what they have in common.
-    Blocks(GgmlDType),
 }
 
 /// What a checkpoint holds, known without reading its weights.
@@ -144,7 +116,8 @@ impl Weights {
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let mut found = BTreeMap::new();
         for file in &self.files {
-            found.extend(file.content.shapes().into_iter().map(|(name, shape)| (file.outer(name), shape)));
+            found
+                .extend(file.content.shapes().into_iter().map(|(name, shape)| (file.outer(&name).into_owned(), shape)));
         }
         found
     }
@@ -218,18 +191,14 @@ impl Parameters for Weights {
         }
         let (file, inner, kind) = self.place(name, shape)?;
         let numbers = match kind {
-            Kind::Plain(DType::F32) => Tensor::from_vec(file.numbers(inner)?, shape, &Device::Cpu)?,
-            Kind::Plain(dtype) => Tensor::from_vec(widened(&file.data(inner)?, dtype), shape, &Device::Cpu)?,
+            Kind::Plain(dtype) => Tensor::from_vec(file.numbers(inner, dtype)?, shape, &Device::Cpu)?,
             Kind::Blocks(kind) => {
                 let bytes = file.data(inner)?;
                 let columns = shape.last().copied().unwrap_or(1);
                 let packed = Packed::new(bytes, kind, (shape.iter().product::<usize>() / columns.max(1), columns));
-                packed.map_err(|_| not_finite(name).at(&file.path))?.widened()?.reshape(shape)?
+                packed.map_err(|_| file.not_finite(inner))?.widened()?.reshape(shape)?
             }
         };
-        if !finite(&numbers)? {
-            return Err(not_finite(name).at(&file.path));
-        }
         Ok(numbers.to_device(&self.runtime.device)?)
     }
 
@@ -252,7 +221,20 @@ impl Parameters for Weights {
                 Packed::halved(&numbers, half.unwrap_or(DType::F16), (rows, columns))
             }
         };
-        Weight::packed(packed.map_err(|_| not_finite(name).at(&file.path))?, &self.runtime.device)
+        Weight::packed(packed.map_err(|_| file.not_finite(inner))?, &self.runtime.device)
+    }
+
+    fn for_products(&self, name: &str, shape: (usize, usize)) -> Result<Weight> {
+        let Runtime { device, precision } = &self.runtime;
+        let (rows, columns) = shape;
+        if device.is_cpu() && precision.half().is_none() && rows.saturating_mul(columns) >= SMALL {
+            let (file, inner, kind) = self.place(name, &[rows, columns])?;
+            if let (Kind::Plain(dtype), Some(start)) = (kind, file.start(inner)) {
+                let row = columns * dtype.size_in_bytes();
+                return Weight::read(shape, |first, some| file.fill(inner, dtype, start + first * row, some));
+            }
+        }
+        self.matrix(name, shape)?.laid()
     }
 
     fn contains(&self, name: &str) -> bool {
@@ -276,155 +258,6 @@ fn check_memory(name: &str, shape: &[usize]) -> Result<()> {
         return Err(Error::unusable(problem, "close other programs or choose a smaller checkpoint"));
     }
     Ok(())
-}
-
-fn not_finite(name: &str) -> Error {
-    Error::unusable(
-        format!("the tensor '{name}' holds numbers that aren't finite"),
-        "fetch or train the checkpoint again, or hold it as f32 if it is held in 16 bits",
-    )
-}
-
-/// Whether all numbers are.
-fn finite(numbers: &Tensor) -> Result<bool> {
-    let (storage, _) = numbers.storage_and_layout();
-    let numbers = match &*storage {
-        Storage::Cpu(storage) => storage.as_slice::<f32>()?,
-        _ => &[],
-    };
-    Ok(numbers.par_chunks(1 << 16).all(|some| some.iter().all(|number| number.is_finite())))
-}
-
-/// Stored numbers, the lowest byte first, as `f32`.
-fn widened(bytes: &[u8], dtype: DType) -> Vec<f32> {
-    fn each<const SIZE: usize>(bytes: &[u8], widen: impl Fn([u8; SIZE]) -> f32 + Sync) -> Vec<f32> {
-        bytes.as_chunks::<SIZE>().0.par_iter().with_min_len(1 << 12).map(|bytes| widen(*bytes)).collect()
-    }
-    match dtype {
-        DType::F16 => each(bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
-        DType::BF16 => each(bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-        DType::F64 => each(bytes, |bytes| f64::from_le_bytes(bytes) as f32),
-        _ => each(bytes, f32::from_le_bytes),
-    }
-}
-
-impl WeightFile {
-    fn open((part, path): (&'static str, PathBuf)) -> Result<Self> {
-        let content = Content::read(&path)?;
-        let file = Mutex::new(File::open(&path).map_err(|error| Error::io("read", &path, &error))?);
-        Ok(Self { part, path, content, file })
-    }
-
-    /// The name in the file of what is called `name` in the checkpoint, if it could be here.
-    fn inner<'a>(&self, name: &'a str) -> Option<&'a str> {
-        if self.part.is_empty() { Some(name) } else { name.strip_prefix(self.part)?.strip_prefix('.') }
-    }
-
-    /// The name in the checkpoint of what is called `name` in the file.
-    fn outer(&self, name: String) -> String {
-        if self.part.is_empty() { name } else { format!("{}.{name}", self.part) }
-    }
-
-    /// The bytes of a tensor that is here.
-    fn data(&self, name: &str) -> Result<Vec<u8>> {
-        match &self.content {
-            Content::Safetensors(header) => {
-                let (start, end) = header.metadata.info(name).map_or((0, 0), |info| info.data_offsets);
-                let mut bytes = vec![0; end - start];
-                self.fill(header.start + start, &mut bytes)?;
-                Ok(bytes)
-            }
-            Content::Torch(torch) => torch.bytes(&self.path, name),
-            Content::Gguf(gguf) => gguf.bytes(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), name),
-        }
-    }
-}
-
-impl WeightFile {
-    /// The numbers of a tensor that is here as `f32`. They are read to where they stay; what is read as bytes takes memory twice.
-    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
-        match &self.content {
-            Content::Safetensors(header) if cfg!(target_endian = "little") => {
-                let (start, end) = header.metadata.info(name).map_or((0, 0), |info| info.data_offsets);
-                let mut numbers = vec![0f32; (end - start) / size_of::<f32>()];
-                self.fill(header.start + start, bytemuck::cast_slice_mut(&mut numbers))?;
-                Ok(numbers)
-            }
-            _ => Ok(widened(&self.data(name)?, DType::F32)),
-        }
-    }
-
-    /// Fills `bytes` with those of the file from `start` on.
-    fn fill(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(start as u64)).and_then(|_| file.read_exact(bytes)).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::UnexpectedEof {
-                return Error::unusable("the file changed while it was read", "try again").at(&self.path);
-            }
-            Error::io("read", &self.path, &error)
-        })
-    }
-}
-
-impl Content {
-    /// Looks at a file: as torch's if its name says so, else as safetensors.
-    fn read(path: &Path) -> Result<Self> {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        Ok(match ending.as_deref() {
-            Some("pt" | "bin") => Self::Torch(Torch::read(path)?),
-            Some("gguf") => Self::Gguf(Gguf::read(path)?),
-            _ => Self::Safetensors(Header::read(path)?),
-        })
-    }
-
-    fn length(&self) -> u64 {
-        match self {
-            Self::Safetensors(header) => header.length,
-            Self::Torch(torch) => torch.length,
-            Self::Gguf(gguf) => gguf.length,
-        }
-    }
-
-    fn parameter_count(&self) -> usize {
-        let count = |shape: &[usize]| shape.iter().fold(1, |count: usize, axis| count.saturating_mul(*axis));
-        match self {
-            Self::Safetensors(header) => header.parameter_count(),
-            Self::Torch(torch) => torch.shapes().map(|(_, shape)| count(shape)).fold(0, usize::saturating_add),
-            Self::Gguf(gguf) => gguf.shapes().map(|(_, shape)| count(shape)).fold(0, usize::saturating_add),
-        }
-    }
-
-    fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        match self {
-            Self::Safetensors(header) => {
-                header.metadata.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
-            }
-            Self::Torch(torch) => torch.shapes().map(|(name, shape)| (name.clone(), shape.clone())).collect(),
-            Self::Gguf(gguf) => gguf.shapes().map(|(name, shape)| (name.clone(), shape.clone())).collect(),
-        }
-    }
-
-    /// Shape and type of a tensor, if it is here; the type's own name where no weight may have it.
-    fn info(&self, name: &str) -> Option<(&[usize], std::result::Result<Kind, String>)> {
-        match self {
-            Self::Safetensors(header) => {
-                let info = header.metadata.info(name)?;
-                let dtype = match info.dtype {
-                    safetensors::Dtype::F32 => Ok(DType::F32),
-                    safetensors::Dtype::F16 => Ok(DType::F16),
-                    safetensors::Dtype::BF16 => Ok(DType::BF16),
-                    safetensors::Dtype::F64 => Ok(DType::F64),
-                    other => Err(format!("{other:?}")),
-                };
-                Some((info.shape.as_slice(), dtype.map(Kind::Plain)))
-            }
-            Self::Torch(torch) => {
-                let (shape, dtype) = torch.info(name)?;
-                Some((shape, dtype.map(Kind::Plain).map_err(str::to_owned)))
-            }
-            Self::Gguf(gguf) => gguf.info(name).map(|(shape, kind)| (shape, Ok(kind))),
-        }
-    }
 }
 
 /// How many bytes of weights there are in `folder`.

@@ -1,6 +1,6 @@
 //! The affine map.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result as CandleResult, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 use gemm::Parallelism;
 use std::sync::Arc;
 
@@ -9,9 +9,6 @@ use super::panels::Panels;
 use super::tiles::{self, Left, Tiled};
 use super::{Scope, Weight, fusable};
 use crate::error::Result;
-
-/// Smaller weights fit into the cache, however they lie there.
-const SMALL: usize = 1 << 12;
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
@@ -26,7 +23,10 @@ impl Linear {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, input: usize, output: usize) -> Result<Self> {
-        Self::new(scope.matrix("weight", (output, input))?, scope.get("bias", &[output])?).turned()
+        let bias = scope.get("bias", &[output])?;
+        let shape = (output, input);
+        let weight = if bias.track_op() { scope.matrix("weight", shape) } else { scope.for_products("weight", shape) };
+        Ok(Self::new(weight?, bias))
     }
 
     /// Reads `weight` of a layer without bias.
@@ -34,7 +34,7 @@ impl Linear {
     /// # Errors
     /// If the weight is missing or has another shape.
     pub fn load_without_bias(scope: &Scope<'_>, input: usize, output: usize) -> Result<Self> {
-        Self::from_weight(scope.matrix("weight", (output, input))?)?.turned()
+        Self::from_weight(scope.for_products("weight", (output, input))?)
     }
 
     /// Reads `weight`, and `bias` if the config says that there is one.
@@ -61,33 +61,13 @@ impl Linear {
         Self { weight: weight.into(), bias }
     }
 
-    /// Lays the weight as products read it, where it is frozen and on the processor: one in 32 bits in strips, one held as `bf16` in
-    /// tiles, where the processor has them. It is copied for that; a weight that is also used elsewhere, as a table of words, say,
-    /// better stays where it is.
+    /// Lays the weight as products read it ([`Weight::laid`]), unless anything here is learned. It is copied for that; a weight that
+    /// is also used elsewhere, as a table of words, say, better stays where it is.
     ///
     /// # Errors
     /// If the weight can't be read.
     pub fn turned(self) -> Result<Self> {
-        let (output, input) = self.weight.dims()?;
-        let weight = match &self.weight {
-            _ if output * input < SMALL => return Ok(self),
-            // What is learned keeps its own place, and what takes no memory needs none.
-            Weight::Full(weight)
-                if ![weight, &self.bias].into_iter().any(Tensor::track_op)
-                    && fusable(&[weight, &self.bias])
-                    && weight.is_contiguous() =>
-            {
-                let panels = with_slice(weight, |values| Ok(Panels::new(values, (output, input))))?;
-                Weight::Paneled(Arc::new(panels))
-            }
-            Weight::Packed(packed) if packed.half() == Some(DType::BF16) && tiles::available() => {
-                let tiled = with_slice(&packed.widened()?, |numbers| {
-                    Ok(Tiled::new(Matrix::dense(numbers, output, input).t(), false))
-                })?;
-                Weight::Tiled(Arc::new(tiled))
-            }
-            _ => return Ok(self),
-        };
+        let weight = if self.bias.track_op() { self.weight } else { self.weight.laid()? };
         Ok(Self { weight, ..self })
     }
 
@@ -288,7 +268,7 @@ impl CustomOp3 for LinearOp {
 mod tests {
     use super::*;
     use crate::nn::Packed;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use std::collections::BTreeMap;
 
     /// A frozen weight that was turned gives what a learned one gives, which isn't; gradients, too.

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use super::kernels::{Matrix, multiply_on};
 use super::target::Target;
+use crate::error::Result;
 
 /// Steps of the inner axis whose sums stay in registers, as in `gemm`; what follows is added to the result.
 const STEPS: usize = 512;
@@ -47,20 +48,35 @@ impl Panels {
     /// The transposed matrix of `weight` `[columns, rows]`, laid so.
     #[must_use]
     pub(super) fn new(weight: &[f32], (columns, rows): (usize, usize)) -> Self {
+        let mut panels = Self::empty((columns, rows));
+        let (width, strip) = (panels.width, (rows * panels.width).max(1));
+        let strips = panels.numbers.par_chunks_mut(strip).zip(weight.par_chunks(strip));
+        strips.for_each(|(numbers, weight)| lay(weight, rows, numbers, width));
+        panels
+    }
+
+    /// The same of a weight of which `fill` puts some rows, from a first one on, where they are asked for. Each strip's come into the
+    /// cache by themselves.
+    pub(super) fn read(
+        (columns, rows): (usize, usize),
+        fill: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
+    ) -> Result<Self> {
+        let mut panels = Self::empty((columns, rows));
+        let width = panels.width;
+        let strips = panels.numbers.par_chunks_mut((rows * width).max(1)).enumerate();
+        strips.try_for_each_init(Vec::new, |weight, (strip, numbers)| {
+            let first = strip * width;
+            weight.resize(width.min(columns - first) * rows, 0.0);
+            fill(first, weight)?;
+            lay(weight, rows, numbers, width);
+            Result::Ok(())
+        })?;
+        Ok(panels)
+    }
+
+    fn empty((columns, rows): (usize, usize)) -> Self {
         let width = strip_width();
-        let mut numbers = vec![0f32; columns.div_ceil(width) * rows * width];
-        let strips = numbers.par_chunks_mut((rows * width).max(1)).zip(weight.par_chunks((width * rows).max(1)));
-        strips.for_each(|(numbers, weight)| {
-            // What is read and written together is in whole lines of the cache.
-            for (block, lines) in numbers.chunks_mut(LINE * width).enumerate() {
-                for (column, weight) in weight.chunks_exact(rows).enumerate() {
-                    let weight = &weight[LINE * block..rows.min(LINE * (block + 1))];
-                    for (line, value) in lines.chunks_exact_mut(width).zip(weight) {
-                        line[column] = *value;
-                    }
-                }
-            }
-        });
+        let numbers = vec![0f32; columns.div_ceil(width) * rows * width];
         Self { rows, columns, width, numbers, turned: OnceLock::new() }
     }
 
@@ -126,6 +142,19 @@ impl Panels {
             }
         });
         turned
+    }
+}
+
+/// Lays rows of a weight `[columns, rows]` as a strip of so many columns of the transposed matrix.
+fn lay(weight: &[f32], rows: usize, strip: &mut [f32], width: usize) {
+    // What is read and written together is in whole lines of the cache.
+    for (block, lines) in strip.chunks_mut(LINE * width).enumerate() {
+        for (column, weight) in weight.chunks_exact(rows).enumerate() {
+            let weight = &weight[LINE * block..rows.min(LINE * (block + 1))];
+            for (line, value) in lines.chunks_exact_mut(width).zip(weight) {
+                line[column] = *value;
+            }
+        }
     }
 }
 
@@ -217,6 +246,11 @@ mod tests {
             let panels = Panels::new(&weight, (columns, rows));
             assert_eq!(panels.dims(), (rows, columns));
             assert_eq!(panels.transposed(), weight);
+            let read = Panels::read((columns, rows), |first, some| {
+                some.copy_from_slice(&weight[first * rows..][..some.len()]);
+                Ok(())
+            });
+            assert_eq!(read.expect("it is there").numbers, panels.numbers);
             let mut expected: Vec<f32> = shift.repeat(count);
             multiply(&mut expected, 1.0, 1.0, Matrix::dense(&x, count, rows), matrix.t(), Parallelism::None);
             let near = |found: &[f32], expected: &[f32]| {

@@ -21,6 +21,13 @@ pub trait Parameters {
     fn matrix(&self, name: &str, (rows, columns): (usize, usize)) -> Result<Weight> {
         self.get(name, &[rows, columns]).map(Weight::Full)
     }
+    /// The same of a matrix that is for nothing but products: laid as these read it, where it is frozen.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn for_products(&self, name: &str, shape: (usize, usize)) -> Result<Weight> {
+        self.matrix(name, shape)?.laid()
+    }
     /// Whether there is a weight called `name`.
     fn contains(&self, name: &str) -> bool;
     /// Where the weights live.
@@ -86,6 +93,14 @@ impl<'a> Scope<'a> {
     /// As [`Parameters::get`].
     pub fn matrix(&self, name: &str, shape: (usize, usize)) -> Result<Weight> {
         self.parameters.matrix(&self.full(name), shape)
+    }
+
+    /// The matrix called `name` here, which is for nothing but products.
+    ///
+    /// # Errors
+    /// As [`Parameters::get`].
+    pub fn for_products(&self, name: &str, shape: (usize, usize)) -> Result<Weight> {
+        self.parameters.for_products(&self.full(name), shape)
     }
 
     /// Whether there is a weight called `name` here.

@@ -4,10 +4,15 @@ use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 
+use super::fusable;
+use super::kernels::{Matrix, with_slice};
 use super::packed::Packed;
 use super::panels::Panels;
-use super::tiles::Tiled;
+use super::tiles::{self, Tiled};
 use crate::error::Result;
+
+/// Smaller matrices fit into the cache, however they lie there.
+const SMALL: usize = 1 << 12;
 
 /// A matrix of weights `[rows, columns]`.
 #[derive(Clone, Debug)]
@@ -33,6 +38,39 @@ impl From<Tensor> for Weight {
 }
 
 impl Weight {
+    /// A frozen matrix `[rows, columns]` as `f32` on the processor, for nothing but products. `fill` puts some of its rows, from a
+    /// first one on, where they are asked for, by several threads at once.
+    ///
+    /// # Errors
+    /// If `fill` fails.
+    pub fn read(shape: (usize, usize), fill: impl Fn(usize, &mut [f32]) -> Result<()> + Sync) -> Result<Self> {
+        Ok(Self::Paneled(Arc::new(Panels::read(shape, fill)?)))
+    }
+
+    /// Laid as products read it, where it is frozen and on the processor: one in 32 bits in strips, one held as `bf16` in tiles, where
+    /// the processor has them.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn laid(self) -> Result<Self> {
+        let (output, input) = self.dims()?;
+        Ok(match &self {
+            _ if output * input < SMALL => self,
+            // What is learned keeps its own place, and what takes no memory needs none.
+            Self::Full(weight) if !weight.track_op() && fusable(&[weight]) && weight.is_contiguous() => {
+                let panels = with_slice(weight, |values| Ok(Panels::new(values, (output, input))))?;
+                Self::Paneled(Arc::new(panels))
+            }
+            Self::Packed(packed) if packed.half() == Some(DType::BF16) && tiles::available() => {
+                let tiled = with_slice(&packed.widened()?, |numbers| {
+                    Ok(Tiled::new(Matrix::dense(numbers, output, input).t(), false))
+                })?;
+                Self::Tiled(Arc::new(tiled))
+            }
+            _ => self,
+        })
+    }
+
     /// A packed matrix where it is to be used.
     ///
     /// # Errors

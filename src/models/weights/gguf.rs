@@ -4,11 +4,12 @@ use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::Kind;
+use super::file::Kind;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::models::gguf::{Header, Named, named};
 
 /// Which tensors a file holds, and where.
@@ -50,18 +51,16 @@ impl Gguf {
     ///
     /// # Errors
     /// If there is no such tensor, its rows are no heads, or the file can't be read.
-    pub fn bytes(&self, file: &mut File, name: &str) -> Result<Vec<u8>> {
+    pub fn bytes(&self, file: &File, name: &str) -> Result<Vec<u8>> {
         let broken = |problem: &str| {
             Error::unusable(format!("of the tensor '{name}' {problem}"), "fetch the file again").at(&self.path)
         };
         let Named { stored, turned, .. } = self.tensors.get(name).ok_or_else(|| broken("there is nothing"))?;
-        let mut bytes = Vec::with_capacity(stored.length);
-        file.seek(SeekFrom::Start(stored.start))
-            .and_then(|_| file.take(stored.length as u64).read_to_end(&mut bytes))
-            .map_err(|error| Error::io("read", &self.path, &error))?;
-        if bytes.len() < stored.length {
-            return Err(broken("the file holds only a part"));
-        }
+        let mut bytes = vec![0; stored.length];
+        files::read_exact_at(file, stored.start, &mut bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => broken("the file holds only a part"),
+            _ => Error::io("read", &self.path, &error),
+        })?;
         let Some(heads) = turned else { return Ok(bytes) };
         let rows = stored.shape.first().copied().unwrap_or(0);
         if *heads == 0 || rows == 0 || !rows.is_multiple_of(2 * heads) {
