@@ -1,8 +1,8 @@
 //! All pictures in the plane: small pictures where there is room, points elsewhere. Only what is in sight is drawn.
 
 use egui::{
-    Align2, Color32, Id, Painter, Pos2, Rect, Response, Role, Stroke, StrokeKind, Ui, Vec2, Vec2b, WidgetInfo, pos2,
-    vec2,
+    Align2, Color32, Id, Painter, Pos2, Rect, Response, Role, Shape, Stroke, StrokeKind, Ui, Vec2, Vec2b, WidgetInfo,
+    pos2, vec2,
 };
 use egui_plot::PlotPoint;
 
@@ -211,6 +211,10 @@ impl Grid {
     /// Whether a square of the cells' side at `place` covers no other.
     fn is_free(&self, place: Pos2) -> bool {
         let (column, row) = self.cell(place);
+        // What lies in the same cell is nearer than its side; of a crowd, that is all that has to be looked at.
+        if self.get((column, row)).is_some() {
+            return false;
+        }
         let covers = |other: Pos2| (other.x - place.x).abs() < self.side && (other.y - place.y).abs() < self.side;
         let mut near = (row.saturating_sub(1)..=row + 1)
             .flat_map(|row| (column.saturating_sub(1)..=column + 1).map(move |column| (column, row)));
@@ -242,9 +246,10 @@ fn paint(painter: &Painter, brush: &Brush<'_>, places: &[Pos2], laid: &Laid, mar
     let palette = brush.palette();
     let is_best = |number: &usize| marks.best.contains(number);
     let back = if marks.dims { BEHIND } else { 0.75 };
-    for number in laid.points.iter().filter(|number| !is_best(number)) {
-        painter.circle_filled(places[*number], POINT, palette.accent.gamma_multiply(back));
-    }
+    let colour = palette.accent.gamma_multiply(back);
+    let behind = laid.points.iter().filter(|number| !is_best(number));
+    // Together: each call of the painter takes its lock and looks up its layer.
+    painter.extend(behind.map(|number| Shape::circle_filled(places[*number], POINT, colour)));
     let square = |number: usize| Rect::from_center_size(places[number], Vec2::splat(SIDE - 2.0));
     let tint = |number: usize| {
         let steps_back = marks.dims && !is_best(&number) && marks.chosen != Some(number);
