@@ -6,14 +6,20 @@
 
 Each name is one of `published.py`, or `llava-like-1b`. A checkpoint with random weights at its true size is written to a
 temporary folder, and both programs open it. Printed are the medians of interleaved passes, the spread, the peak of the
-memory that each process held, and ratios (Alignscope / transformers: below one, Alignscope is faster or smaller). With
-`--bf16` both hold the weights in 16 bits, and transformers computes in them, too. With `--write` both write a text with a cache, and tokens a second are printed (above one, Alignscope is faster).
+memory that each process held, the time from the start of the program until its first pass was made, and ratios (Alignscope /
+transformers: below one, Alignscope is faster or smaller). With `--bf16` both hold the weights in 16 bits, and transformers computes
+in them, too. With `--write` both write a text with a cache, and tokens a second are printed (above one, Alignscope is faster).
+
+With `--keep FOLDER` the checkpoints are written there, and nothing else is done: each with the tokenizer of the built-in checkpoint of
+its class, so that the window opens them, for `cargo bench --bench answers -- METHOD FOLDER/NAME`.
 """
 
 import argparse
 import glob
+import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -49,6 +55,35 @@ def build(name):
     model = kind(config).eval().float()
     model.set_attn_implementation("eager")
     return model
+
+
+# The built-in checkpoint of each class, whose words a random one can be asked with.
+BUILT_IN = {"CLIPModel": "clip", "BlipForConditionalGeneration": "blip-captioning",
+            "Blip2ForImageTextRetrieval": "blip2-retrieval", "LlavaForConditionalGeneration": "llava"}
+
+
+def keep(name, folder):
+    model = build(name)
+    words, folder = ROOT / "assets/checkpoints" / BUILT_IN[type(model).__name__], folder / name
+    model.save_pretrained(folder)
+    for path in words.glob("*.json"):
+        if path.name not in ("config.json", "grounding.json"):
+            shutil.copy(path, folder)
+    config, known = (json.loads((of / "config.json").read_text()) for of in (folder, words))
+    texts = [part for part in ("text_config", "qformer_config") if part in config]
+    for own, other in [(config, known)] + [(config[part], known.get(part, {})) for part in texts]:
+        own.update({key: value for key, value in other.items() if key.endswith(("token_id", "token_index"))})
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    vision = config["vision_config"]
+    processor = json.loads((folder / "preprocessor_config.json").read_text())
+    for sizes in (processor.get("size"), processor.get("crop_size")):
+        sizes and sizes.update(dict.fromkeys(sizes, vision["image_size"]))
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2))
+    if (folder / "processor_config.json").is_file():
+        processor = json.loads((folder / "processor_config.json").read_text())
+        processor["patch_size"] = vision["patch_size"]
+        (folder / "processor_config.json").write_text(json.dumps(processor, indent=2))
+    print(folder)
 
 
 def passes(model):
@@ -183,14 +218,15 @@ def compare(name, turns, threads, write, precision):
         sides = {"alignscope": Side([program, str(folder), precision], threads),
                  "transformers": Side([sys.executable, __file__, "--serve", str(folder), f"--{precision}"], threads)}
         times = {key: [] for key in sides}
-        counts = {}
+        counts, first = {}, {}
         for turn in range(turns + 1):
             for key, side in sides.items():
                 milliseconds, counts[key] = map(float, side.ask("write" if write else "pass").split())
-                if turn > 0:  # the first warms up
+                if turn == 0:  # it warms up
+                    first[key] = side.from_start + milliseconds / 1000
+                else:
                     times[key].append(counts[key] / milliseconds * 1000 if write else milliseconds)
         peaks = {key: int(side.ask("peak")) for key, side in sides.items()}
-        ready = {key: side.from_start for key, side in sides.items()}
         [side.end() for side in sides.values()]
     ours, theirs = (statistics.median(times[key]) for key in sides)
     digits = 1 if write else 0
@@ -200,8 +236,8 @@ def compare(name, turns, threads, write, precision):
     if not write:
         line += (f" {peaks['alignscope'] / 2**30:.2f} / {peaks['transformers'] / 2**30:.2f} "
                  f"| {peaks['alignscope'] / peaks['transformers']:.2f} "
-                 f"| {ready['alignscope']:.1f} / {ready['transformers']:.1f} "
-                 f"| {ready['alignscope'] / ready['transformers']:.2f} |")
+                 f"| {first['alignscope']:.2f} / {first['transformers']:.2f} "
+                 f"| {first['alignscope'] / first['transformers']:.2f} |")
     print(line, flush=True)
     if counts["alignscope"] != counts["transformers"]:
         print(f"  numbers of attention, or of tokens, differ: {counts}", flush=True)
@@ -215,18 +251,23 @@ if __name__ == "__main__":
     arguments.add_argument("--write", action="store_true", help="tokens a second instead of passes")
     arguments.add_argument("--f32", action="store_const", dest="precision", const="f32", default="f32")
     arguments.add_argument("--bf16", action="store_const", dest="precision", const="bf16")
+    arguments.add_argument("--keep", type=Path, help="a folder for the checkpoints, which are only written then")
     arguments.add_argument("--serve")
     arguments = arguments.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.serve:
         serve(arguments.serve, {"f32": torch.float32, "bf16": torch.bfloat16}[arguments.precision])
         raise SystemExit
+    if arguments.keep:
+        for name in arguments.names:
+            keep(name, arguments.keep)
+        raise SystemExit
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {arguments.threads} threads, "
           f"{arguments.turns} turns, {arguments.precision}\n")
     if arguments.write:
         print("| checkpoint | Alignscope, tokens/s | transformers, tokens/s | ratio |\n|---|---|---|---|")
     else:
-        print("| checkpoint | Alignscope, ms | transformers, ms | ratio | memory, GiB | ratio | until ready, s | ratio |")
+        print("| checkpoint | Alignscope, ms | transformers, ms | ratio | memory, GiB | ratio | first pass, s | ratio |")
         print("|---|---|---|---|---|---|---|---|")
     for name in arguments.names:
         compare(name, arguments.turns, arguments.threads, arguments.write, arguments.precision)
