@@ -17,6 +17,7 @@ use crate::attribution::bimodal_relevancy::{Flow, Part};
 use crate::attribution::{ATTRIBUTIONS, Subject};
 use crate::error::{Error, Result};
 use crate::models::opened::Opened;
+use crate::models::record::ProbedPictures;
 use crate::models::runtime::Runtime;
 use crate::models::tokenizer::Tokens;
 use crate::taps::{Array, Attn, CancelToken, Interventions, Places, Point, Recorder, Site, SitePattern, Taps, Tower};
@@ -34,6 +35,8 @@ pub const ENTRY: MethodEntry = MethodEntry {
 
 /// Texts kept with their vectors and maps; beyond this many all are forgotten, which keeps memory bounded.
 const TEXTS_KEPT: usize = 4096;
+/// The pass that gradients go back through is kept for the next text if it holds no more numbers than this where they are taken.
+const PASS_KEPT: usize = 64 << 20;
 /// Models with fewer numbers than this get the maps of several words in one pass.
 const SMALL_MODEL: usize = 50_000_000;
 
@@ -44,6 +47,7 @@ pub struct Contrastive {
     facts: ModelFacts,
     image: Option<Image>,
     texts: BTreeMap<String, Vec<f32>>,
+    neutral: Option<Vec<f32>>, // the empty text, [projection]
     comparison: Vec<(Arc<RgbImage>, Vec<f32>)>,
     maps: BTreeMap<String, WordMaps>,
     reading: Option<Reading>,
@@ -59,6 +63,8 @@ struct Image {
     early: Vec<f32>,   // [width]
     norms: Vec<f32>,   // [patches]
     attention: Arc<AttentionStack>,
+    surgical: Option<Array>, // [1, patches, projection], once maps were asked for
+    probed: Option<ProbedPictures>,
 }
 
 /// What is known of the attention of the present sentence.
@@ -84,6 +90,7 @@ impl Contrastive {
             opened,
             image: None,
             texts: BTreeMap::new(),
+            neutral: None,
             comparison: Vec::new(),
             maps: BTreeMap::new(),
             reading: None,
@@ -95,7 +102,7 @@ impl Contrastive {
     fn intervene(&mut self, input: &Input) -> Result<()> {
         let anatomy = self.anatomy(input)?;
         if anatomy.renew(&mut self.interventions, &input.interventions) {
-            (self.image, self.reading) = (None, None);
+            (self.image, self.reading, self.neutral) = (None, None, None);
             self.texts.clear();
             self.comparison.clear();
             self.maps.clear();
@@ -133,6 +140,8 @@ impl Contrastive {
             early: familiarity::features_of(&early.finish()).concat(),
             norms,
             attention: Arc::new(watch.finish()),
+            surgical: None,
+            probed: None,
         });
         if !same {
             self.maps.clear();
@@ -205,29 +214,49 @@ impl Contrastive {
         Ok(vectors)
     }
 
-    /// All maps of `phrases` for the present picture, in one pass with gradients.
+    /// All maps of `phrases` for the present picture, by gradients that are taken together.
     fn form_maps(&mut self, phrases: &[String], cancel: &CancelToken) -> Result<()> {
         let missing: Vec<String> = phrases.iter().filter(|phrase| !self.maps.contains_key(*phrase)).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
         let vectors = self.read(&missing, cancel)?;
-        let Some(image) = &self.image else { return Ok(()) };
-        let encoder = self.opened.dual_encoder();
+        let Some(image) = &mut self.image else { return Ok(()) };
+        let (opened, encoder, under) = (&self.opened, self.opened.dual_encoder(), &self.interventions);
         let count = missing.len();
-        // The same picture once for each phrase.
-        let (_, channels, height, width) = image.pixels.dims4()?;
-        let pixels = image.pixels.broadcast_as((count, channels, height, width))?.contiguous()?;
-        let texts = Tensor::from_vec(vectors.concat(), (count, encoder.projection_size()), &self.opened.device)?;
-        let pass = self.opened.probe_pairs(&pixels, &texts, &self.interventions, cancel)?;
+        let texts = Tensor::from_vec(vectors.concat(), (count, encoder.projection_size()), &opened.device)?;
+        // What hangs on the picture alone is kept for the next text: a pass back is all that this one takes.
+        let kept = if count == 1 { image.probed.take() } else { None };
+        let probed = match kept {
+            Some(probed) => probed,
+            None => {
+                // The same picture once for each phrase.
+                let (_, channels, height, width) = image.pixels.dims4()?;
+                let pixels = image.pixels.broadcast_as((count, channels, height, width))?.contiguous()?;
+                opened.probe_pictures(&pixels, under, cancel)?
+            }
+        };
+        cancel.check()?;
+        let recording = probed.with(&texts)?;
+        if count == 1 && probed.numbers() <= PASS_KEPT {
+            image.probed = Some(probed);
+        }
+        let surgical = match &image.surgical {
+            Some(surgical) => surgical,
+            None => image.surgical.insert(opened.surgical(&image.pixels, under, cancel)?),
+        };
+        let neutral = match &self.neutral {
+            Some(neutral) => neutral,
+            None => self.neutral.insert(opened.neutral(under)?),
+        };
         for (row, phrase) in missing.into_iter().enumerate() {
             let subject = Subject {
-                recording: &pass.recording,
+                recording: &recording,
                 row,
                 patches: &image.patches,
-                surgical: pass.surgical.row(row),
+                surgical: &surgical.data,
                 text: &vectors[row],
-                neutral: &pass.neutral,
+                neutral,
                 class_tokens: encoder.class_tokens(),
                 depth: encoder.depths().0,
             };

@@ -6,7 +6,7 @@ mod fusion;
 mod projector;
 mod querying;
 
-pub use dual::PairPass;
+pub use dual::{PairPass, ProbedPictures};
 
 use candle_core::{DType, Tensor};
 use image::RgbImage;

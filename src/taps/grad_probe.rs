@@ -23,6 +23,12 @@ impl GradProbe {
         Self { wanted, probes: BTreeMap::new() }
     }
 
+    /// How many numbers the probed activations have.
+    #[must_use]
+    pub fn numbers(&self) -> usize {
+        self.probes.values().map(|(activation, _)| activation.elem_count()).sum()
+    }
+
     /// Activations and the gradients of `score` (one number; for independent rows of a batch, their sum). Several scores of one
     /// pass can be asked for, one after the other.
     ///

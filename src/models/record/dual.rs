@@ -26,6 +26,35 @@ pub struct PairPass {
     pub neutral: Vec<f32>,
 }
 
+/// Pictures that the vision tower has seen, which can be asked how they get on with texts.
+pub struct ProbedPictures {
+    probe: GradProbe,
+    embed: Tensor, // [pictures, projection]
+    factor: f32,
+    /// Each patch in the shared space, unit length, `[pictures, patches, projection]`.
+    pub patches: Array,
+}
+
+impl ProbedPictures {
+    /// The patterns and values of the vision tower and of the pooling head, and the gradients there of each picture's logit with
+    /// its text, of which `texts` `[pictures, projection]` holds the vectors.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the pass fails.
+    pub fn with(&self, texts: &Tensor) -> Result<Recording> {
+        // Rows of a batch don't see each other, so the gradient of the summed logits is each pair's own. SigLIP's bias
+        // has no gradient here.
+        let cosines = (&self.embed * texts)?.sum_all()?;
+        self.probe.backward(&(cosines * f64::from(self.factor))?)
+    }
+
+    /// How many numbers there are at the places whose gradients are taken: as these grow, so does the memory that is held.
+    #[must_use]
+    pub fn numbers(&self) -> usize {
+        self.probe.numbers()
+    }
+}
+
 impl Opened {
     /// Runs the model once over every picture and every text. Outputs are `logits_per_image` `[pictures, texts]` and its
     /// transpose `logits_per_text`, `image_embeds` `[pictures, projection]` and `text_embeds` `[texts, projection]`, both of
@@ -58,6 +87,47 @@ impl Opened {
         pass.checked(&self.checkpoint)
     }
 
+    /// Runs the vision tower over `pixels` `[pictures, 3, height, width]` under `interventions`, so that gradients of texts can go back
+    /// through it.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, the pass is cancelled or fails.
+    pub fn probe_pictures(
+        &self,
+        pixels: &Tensor,
+        interventions: &Interventions,
+        cancel: &CancelToken,
+    ) -> Result<ProbedPictures> {
+        let model = self.dual_encoder();
+        let last = Site::new(Tower::Vision, model.depths().0.saturating_sub(1), Point::ResidPre);
+        let sites = format!("vision.embed,{last},vision.*.pattern,vision.*.v,pooler.*.pattern,pooler.*.v");
+        let mut probe = GradProbe::new(SitePattern::new(&sites));
+        let mut taps = Taps::under(interventions).with(&mut probe).cancelled_by(cancel);
+        let image = model.encode_image(pixels, &mut taps)?;
+        drop(taps);
+        let patches = Array::from_tensor(&image.patches)?;
+        Ok(ProbedPictures { probe, embed: image.embed, factor: model.logit_factor()?, patches })
+    }
+
+    /// Each patch of `pixels` in the shared space by CLIP Surgery's second way, unit length, `[pictures, patches, projection]`.
+    ///
+    /// # Errors
+    /// As [`Self::probe_pictures`].
+    pub fn surgical(&self, pixels: &Tensor, interventions: &Interventions, cancel: &CancelToken) -> Result<Array> {
+        let mut taps = Taps::under(interventions).cancelled_by(cancel);
+        Array::from_tensor(&self.dual_encoder().surgical_patches(pixels, &mut taps)?)
+    }
+
+    /// The empty text in the shared space, unit length, `[projection]`.
+    ///
+    /// # Errors
+    /// If the pass fails.
+    pub fn neutral(&self, interventions: &Interventions) -> Result<Vec<f32>> {
+        let (model, empty) = (self.dual_encoder(), self.texts(&[""])?);
+        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::under(interventions))?;
+        Ok(Array::from_tensor(&neutral.embed)?.data)
+    }
+
     /// Runs the vision tower over `pixels` `[pairs, 3, height, width]` and takes the gradient of each picture's logit with
     /// its text, of which `texts` `[pairs, projection]` holds the vectors; all that under `interventions`.
     ///
@@ -70,27 +140,12 @@ impl Opened {
         interventions: &Interventions,
         cancel: &CancelToken,
     ) -> Result<PairPass> {
-        let model = self.dual_encoder();
-        let last = Site::new(Tower::Vision, model.depths().0.saturating_sub(1), Point::ResidPre);
-        let sites = format!("vision.embed,{last},vision.*.pattern,vision.*.v,pooler.*.pattern,pooler.*.v");
-        let mut probe = GradProbe::new(SitePattern::new(&sites));
-        let mut taps = Taps::under(interventions).with(&mut probe).cancelled_by(cancel);
-        let image = model.encode_image(pixels, &mut taps)?;
-        drop(taps);
-        // Rows of a batch don't see each other, so the gradient of the summed logits is each pair's own. SigLIP's bias
-        // has no gradient here.
-        let cosines = (&image.embed * texts)?.sum_all()?;
-        let score = (cosines * f64::from(model.logit_factor()?))?;
-        cancel.check()?;
-        let surgical = model.surgical_patches(pixels, &mut Taps::under(interventions).cancelled_by(cancel))?;
-        let surgical = Array::from_tensor(&surgical)?;
-        let empty = self.texts(&[""])?;
-        let neutral = model.encode_text(&empty.ids, empty.attention_mask.as_ref(), &mut Taps::under(interventions))?;
+        let pictures = self.probe_pictures(pixels, interventions, cancel)?;
         Ok(PairPass {
-            neutral: Array::from_tensor(&neutral.embed)?.data,
-            recording: probe.backward(&score)?,
-            patches: Array::from_tensor(&image.patches)?,
-            surgical,
+            neutral: self.neutral(interventions)?,
+            surgical: self.surgical(pixels, interventions, cancel)?,
+            recording: pictures.with(texts)?,
+            patches: pictures.patches,
             texts: Array::from_tensor(texts)?,
         })
     }
