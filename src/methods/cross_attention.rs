@@ -393,18 +393,20 @@ impl CrossAttention {
     fn glance(&self, image: &Image, known: &mut Known, input: &Input, cancel: &CancelToken) -> Result<()> {
         let ids = known.tokens.ids.clone();
         self.raw_maps(image, known, 0, &ids, cancel)?;
+        self.weigh_asked(image, known, input, cancel)
+    }
+
+    /// The weighted maps of the selected words, which are wanted most.
+    fn weigh_asked(&self, image: &Image, known: &mut Known, input: &Input, cancel: &CancelToken) -> Result<()> {
         let Some(line) = known.reading.lines.first() else { return Ok(()) };
         let wanted: Vec<bool> = line.steps.iter().map(|step| input.asks_for(step.span)).collect();
-        let place = if self.opened.task() == Task::Write { Place::Predict } else { Place::Read };
-        // An answer would have to be written first: its question is shown by raw attention alone.
-        if self.opened.task() == Task::Answer {
-            return Ok(());
-        }
-        let maps = self.weighted(image, known, &ids, (place, Some(&wanted)), cancel)?;
-        if let Some(line) = known.reading.lines.first_mut() {
-            line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
-        }
-        Ok(())
+        let place = match self.opened.task() {
+            Task::Write => Place::Predict,
+            Task::Match => Place::Read,
+            // An answer would have to be written first: its question is shown by raw attention alone.
+            Task::Answer => return Ok(()),
+        };
+        self.weigh(image, known, 0, (place, Some(&wanted)), cancel)
     }
 
     /// Computes what isn't known yet, and shows it bit by bit.
@@ -425,6 +427,10 @@ impl CrossAttention {
         let ids = known.tokens.ids.clone();
         self.raw_maps(image, known, 0, &ids, cancel)?;
         show(known, emit);
+        if self.opened.task() == Task::Write {
+            self.weigh_asked(image, known, input, cancel)?;
+            show(known, emit);
+        }
         self.write(image, known, input, cancel, &mut |known| show(known, emit))?;
         self.weighted_maps(image, known, cancel, &mut |share| emit(News::Progress(share)))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::expected::expect;
 use super::super::gradients::each;
-use super::super::reading::{LineKind, Place, Step, Weighting};
+use super::super::reading::{LineKind, Place, Step, UNKNOWN, Weighting};
 use super::{CrossAttention, Image, Known};
 use crate::attribution::fusion::{Look, PatchKeys, Weight};
 use crate::error::Result;
@@ -112,16 +112,53 @@ impl CrossAttention {
         }
         let all = work.len().max(1);
         for (done, (at, place)) in work.into_iter().enumerate() {
-            let answers = at > 0 && self.opened.task() == Task::Answer;
-            let maps = match (answers, at) {
-                (true, _) => self.weighted_answer(image, known, cancel)?,
-                (_, 0) => self.weighted(image, known, &known.tokens.ids, (place, None), cancel)?,
-                _ => self.weighted(image, known, &known.written, (place, None), cancel)?,
-            };
-            if let Some(line) = known.reading.lines.get_mut(at) {
-                line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
+            if at > 0 && self.opened.task() == Task::Answer {
+                let maps = self.weighted_answer(image, known, cancel)?;
+                if let Some(line) = known.reading.lines.get_mut(at) {
+                    line.maps.push((place, Weighting::Gradient, Arc::new(maps)));
+                }
+            } else {
+                self.weigh(image, known, at, (place, None), cancel)?;
             }
             progress((done + 1) as f32 / all as f32);
+        }
+        Ok(())
+    }
+
+    /// Puts the weighted maps of a line at `place` among its maps: of the steps that are `wanted`, or of all, as far as they aren't
+    /// known.
+    pub(super) fn weigh(
+        &self,
+        image: &Image,
+        known: &mut Known,
+        line: usize,
+        (place, wanted): (Place, Option<&[bool]>),
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let Some(of) = known.reading.lines.get(line) else { return Ok(()) };
+        let before = of.maps.iter().position(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
+        let kept = before.map(|before| Arc::clone(&of.maps[before].2));
+        let is_known = |step: usize| kept.as_ref().is_some_and(|kept| of.part_of(kept, step).is_some());
+        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
+        let missing: Vec<bool> = (0..of.steps.len()).map(|step| is_wanted(step) && !is_known(step)).collect();
+        if kept.is_some() && !missing.contains(&true) {
+            return Ok(());
+        }
+        let ids = if line == 0 { &known.tokens.ids } else { &known.written };
+        let mut maps = self.weighted(image, known, ids, (place, &missing), cancel)?;
+        for (now, before) in maps.iter_mut().zip(kept.iter().flat_map(|kept| kept.iter())) {
+            if now.is_nan() {
+                *now = *before;
+            }
+        }
+        let weighted = (place, Weighting::Gradient, Arc::new(maps));
+        if let Some(line) = known.reading.lines.get_mut(line) {
+            match before {
+                Some(before) => line.maps[before] = weighted,
+                None => line.maps.push(weighted),
+            }
+            // Views list them as they stand here, whichever came first.
+            line.maps.sort_by_key(|(place, how, _)| (*how, *place));
         }
         Ok(())
     }
@@ -145,24 +182,23 @@ impl CrossAttention {
             .collect()
     }
 
-    /// `[steps, layers, heads, patches]` of a text that looks at the picture; where only some steps are `wanted`, the others
-    /// have zeros.
-    pub(super) fn weighted(
+    /// `[steps, layers, heads, patches]` of a text that looks at the picture, with [`UNKNOWN`] for steps that aren't `wanted`.
+    fn weighted(
         &self,
         image: &Image,
         known: &Known,
         ids: &[u32],
-        (place, wanted): (Place, Option<&[bool]>),
+        (place, wanted): (Place, &[bool]),
         cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
-        let is_wanted = |at: usize| wanted.is_none_or(|wanted| wanted.get(at) == Some(&true));
+        let is_wanted = |at: usize| wanted.get(at) == Some(&true);
         let asked: Vec<(usize, Asked)> =
             self.asked(ids, place).into_iter().enumerate().filter(|(at, _)| is_wanted(*at)).collect();
         let (rows, columns) = self.opened.grid();
         let of_step = self.opened.cross_layers() * known.reading.heads.max(1) * rows * columns;
         let mut maps = Vec::with_capacity(ids.len() * of_step);
         if asked.is_empty() {
-            maps.resize(ids.len() * of_step, 0.0);
+            maps.resize(ids.len() * of_step, UNKNOWN);
             return Ok(maps);
         }
         let under = self.under(&known.closed);
@@ -197,10 +233,10 @@ impl CrossAttention {
             Ok(maps)
         })?;
         for ((at, _), found) in asked.into_iter().zip(found) {
-            maps.resize(at * of_step, 0.0);
+            maps.resize(at * of_step, UNKNOWN);
             maps.extend(found);
         }
-        maps.resize(ids.len() * of_step, 0.0);
+        maps.resize(ids.len() * of_step, UNKNOWN);
         Ok(maps)
     }
 
