@@ -23,10 +23,12 @@ impl Linear {
     /// # Errors
     /// If a weight is missing or has another shape.
     pub fn load(scope: &Scope<'_>, input: usize, output: usize) -> Result<Self> {
-        let bias = scope.get("bias", &[output])?;
         let shape = (output, input);
-        let weight = if bias.track_op() { scope.matrix("weight", shape) } else { scope.for_products("weight", shape) };
-        Ok(Self::new(weight?, bias))
+        let weight = scope.for_products("weight", shape)?;
+        let bias = scope.get("bias", &[output])?;
+        // Beside a bias that is learned, a weight stays as it is.
+        let weight = if bias.track_op() { scope.matrix("weight", shape)? } else { weight };
+        Ok(Self::new(weight, bias))
     }
 
     /// Reads `weight` of a layer without bias.
