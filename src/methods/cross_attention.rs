@@ -427,6 +427,7 @@ impl CrossAttention {
         let ids = known.tokens.ids.clone();
         self.raw_maps(image, known, 0, &ids, cancel)?;
         show(known, emit);
+        // Whether a text fits is one score, whose gradients are those of all words.
         if self.opened.task() == Task::Write {
             self.weigh_asked(image, known, input, cancel)?;
             show(known, emit);

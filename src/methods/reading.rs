@@ -153,6 +153,25 @@ impl Line {
         found.map(|(_, _, maps)| maps.as_slice())
     }
 
+    /// Which steps' maps aren't known yet, of those that are `wanted`, or of all.
+    #[must_use]
+    pub fn missing(&self, look: (Place, Weighting), wanted: Option<&[bool]>) -> Vec<bool> {
+        let maps = self.maps_of(look);
+        let is_known = |step: usize| maps.is_some_and(|maps| self.part_of(maps, step).is_some());
+        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
+        (0..self.steps.len()).map(|step| is_wanted(step) && !is_known(step)).collect()
+    }
+
+    /// Puts maps of all steps, `[steps, layers, heads, patches]`, among the others; where they are [`UNKNOWN`], what was known stays.
+    pub fn put(&mut self, (place, weighting): (Place, Weighting), mut maps: Vec<f32>) {
+        let known = self.maps.iter_mut().find(|(at, how, _)| (*at, *how) == (place, weighting));
+        let Some((_, _, known)) = known else { return self.maps.push((place, weighting, Arc::new(maps))) };
+        for (now, before) in maps.iter_mut().zip(known.iter()).filter(|(now, _)| now.is_nan()) {
+            *now = *before;
+        }
+        *known = Arc::new(maps);
+    }
+
     /// What of `maps`, which are those of all steps, belongs to one, if it is known.
     #[must_use]
     pub fn part_of<'a>(&self, maps: &'a [f32], step: usize) -> Option<&'a [f32]> {

@@ -135,28 +135,16 @@ impl CrossAttention {
         (place, wanted): (Place, Option<&[bool]>),
         cancel: &CancelToken,
     ) -> Result<()> {
+        let look = (place, Weighting::Gradient);
         let Some(of) = known.reading.lines.get(line) else { return Ok(()) };
-        let before = of.maps.iter().position(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
-        let kept = before.map(|before| Arc::clone(&of.maps[before].2));
-        let is_known = |step: usize| kept.as_ref().is_some_and(|kept| of.part_of(kept, step).is_some());
-        let is_wanted = |step: usize| wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
-        let missing: Vec<bool> = (0..of.steps.len()).map(|step| is_wanted(step) && !is_known(step)).collect();
-        if kept.is_some() && !missing.contains(&true) {
+        let missing = of.missing(look, wanted);
+        if of.maps_of(look).is_some() && !missing.contains(&true) {
             return Ok(());
         }
         let ids = if line == 0 { &known.tokens.ids } else { &known.written };
-        let mut maps = self.weighted(image, known, ids, (place, &missing), cancel)?;
-        for (now, before) in maps.iter_mut().zip(kept.iter().flat_map(|kept| kept.iter())) {
-            if now.is_nan() {
-                *now = *before;
-            }
-        }
-        let weighted = (place, Weighting::Gradient, Arc::new(maps));
+        let maps = self.weighted(image, known, ids, (place, &missing), cancel)?;
         if let Some(line) = known.reading.lines.get_mut(line) {
-            match before {
-                Some(before) => line.maps[before] = weighted,
-                None => line.maps.push(weighted),
-            }
+            line.put(look, maps);
             // Views list them as they stand here, whichever came first.
             line.maps.sort_by_key(|(place, how, _)| (*how, *place));
         }

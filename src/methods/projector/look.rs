@@ -347,19 +347,16 @@ impl Projector {
         cancel: &CancelToken,
     ) -> Result<()> {
         let of_step = self.opened.depth() * passed.heads.max(1) * self.patches();
-        let before = line.maps.iter().position(|(at, how, _)| (*at, *how) == (place, Weighting::Gradient));
-        let mut maps = match before {
-            Some(before) => line.maps[before].2.to_vec(),
-            None => vec![UNKNOWN; row.words.len() * of_step],
-        };
+        let look = (place, Weighting::Gradient);
+        let missing = line.missing(look, wanted);
+        let mut maps = vec![UNKNOWN; row.words.len() * of_step];
         let position = |at: usize| match place {
             Place::Read => at.checked_sub(passed.past),
             Place::Predict => at.checked_sub(passed.past + 1),
         };
         let mut steps = Vec::new();
         for (step, (at, map)) in row.words.iter().zip(maps.chunks_exact_mut(of_step.max(1))).enumerate() {
-            let is_wanted = wanted.is_none_or(|wanted| wanted.get(step) == Some(&true));
-            if !is_wanted || !map[0].is_nan() {
+            if missing.get(step) != Some(&true) {
                 continue;
             }
             match position(*at) {
@@ -374,11 +371,7 @@ impl Projector {
         for ((step, ..), found) in steps.into_iter().zip(found) {
             maps[step * of_step..(step + 1) * of_step].copy_from_slice(&found);
         }
-        let weighted = (place, Weighting::Gradient, Arc::new(maps));
-        match before {
-            Some(before) => line.maps[before] = weighted,
-            None => line.maps.push(weighted),
-        }
+        line.put(look, maps);
         Ok(())
     }
 
