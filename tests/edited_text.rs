@@ -69,3 +69,27 @@ fn selected_words_are_explained_first() {
         assert_eq!(maps(whole.last().expect("evidence")).expect("maps"), last, "{checkpoint}");
     }
 }
+
+/// What queries see of a picture alone is kept for the next text, whose map is there before it is known whether both match; while
+/// something is dragged both come together.
+#[test]
+fn an_edited_text_has_the_map_of_its_winning_query_first() {
+    let mut method = open("querying", "blip2-retrieval");
+    for (text, dropped) in [("a cat and a red ball", vec![]), ("a rabbit", vec![]), ("a rabbit", vec![0, 5])] {
+        let asked = Input { dropped_queries: dropped, ..input(3, text) };
+        let said = all(method.as_mut(), &asked).expect("evidence");
+        let new = last(open("querying", "blip2-retrieval").as_mut(), &asked);
+        let queries = |evidence: &Evidence| evidence.queries.clone().expect("queries");
+        let kept = said.last().expect("evidence");
+        assert!(queries(&said[0]).matching.is_none() && queries(kept).matching.is_some(), "'{text}'");
+        assert_eq!(queries(kept).matching, queries(&new).matching, "'{text}'");
+        assert_eq!(queries(kept).self_attention, queries(&new).self_attention, "'{text}'");
+        for evidence in &said {
+            let values = |evidence: &Evidence| maps(evidence)["winning-query"].values.clone();
+            assert_eq!(values(evidence), values(&new), "'{text}'");
+        }
+        let brief = Input { brief: true, ..asked };
+        let said = all(open("querying", "blip2-retrieval").as_mut(), &brief).expect("evidence");
+        assert!(said.len() == 1 && queries(&said[0]).matching.is_some(), "'{text}'");
+    }
+}

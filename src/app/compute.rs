@@ -19,7 +19,7 @@ use super::testing::Tested;
 use crate::error::{Error, Result};
 use crate::methods::cost::{Asked, PictureCost};
 use crate::methods::interventions::Means;
-use crate::methods::{self, Cloud, Evidence, Input, Intervention, Measure, News, Pair, pairs};
+use crate::methods::{Cloud, Evidence, Input, Intervention, Measure, News, Pair, pairs};
 use crate::models::picture::Picture;
 use crate::models::weights::bytes_in;
 use crate::reduction::{self, Plane};
@@ -362,7 +362,7 @@ impl Computer {
     }
 
     /// What the picture costs in each column, measured in the same way, as far as their checkpoints are small enough to be
-    /// opened for it and can be run: what is wrong with one is said where it is looked at.
+    /// opened for it and can be run: what is wrong with one is said where it is looked at. They stay open for the next text.
     fn cost_by_column(
         &mut self,
         question: &Question,
@@ -380,11 +380,13 @@ impl Computer {
             Some(costs) => costs,
             None => {
                 let mut costs = Vec::new();
-                for ColumnModel { key, method, model: Wanted { folder, runtime } } in &question.cost_by_column {
-                    let is_light = bytes_in(folder).is_ok_and(|bytes| bytes <= LIGHT);
-                    let Some(method) = methods::named(method).filter(|_| is_light) else { continue };
-                    let (runtime, text) = (&runtime.find()?, question.sentence.as_str());
-                    match (method.cost)(Asked { folder, runtime, picture, text, stop: cancel }) {
+                for ColumnModel { key, model, .. } in &question.cost_by_column {
+                    if bytes_in(&model.folder).is_ok_and(|bytes| bytes > LIGHT) {
+                        continue;
+                    }
+                    let (text, precision) = (question.sentence.as_str(), model.runtime.precision);
+                    let asked = Asked { picture, text, precision, stop: cancel };
+                    match self.method(model).and_then(|method| method.cost(asked)) {
                         Ok(cost) => costs.push((*key, cost)),
                         Err(Error::Cancelled) => return Err(Error::Cancelled),
                         Err(_) => {}

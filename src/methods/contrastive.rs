@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::attention::{AttentionStack, AttentionWatch};
+use super::cost::{self, PictureCost};
 use super::evidence::{Evidence, Heatmap, ModelFacts, PatchWords, WordMaps};
 use super::familiarity::{self, Familiarity};
 use super::holding::{About, Claim, Held, Measure};
@@ -30,7 +31,6 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &["CLIPModel", "SiglipModel"],
     usual: "clip",
     open: |folder, runtime| Ok(Box::new(Contrastive::open(folder, runtime)?)),
-    cost: super::cost::contrastive,
 };
 
 /// Texts kept with their vectors and maps; beyond this many all are forgotten, which keeps memory bounded.
@@ -412,6 +412,10 @@ impl Method for Contrastive {
         let pools = self.opened.dual_encoder().class_tokens() == 0;
         let towers = if pools { vec![Tower::Pooler, Tower::Vision] } else { vec![Tower::Vision] };
         Ok(Flow { start: vec![0], parts: towers.into_iter().map(Part::new).collect() })
+    }
+
+    fn cost(&self, asked: cost::Asked<'_>) -> Result<PictureCost> {
+        cost::contrastive(&self.opened, asked)
     }
 }
 

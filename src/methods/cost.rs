@@ -2,7 +2,6 @@
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
-use std::path::Path;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -15,7 +14,7 @@ use crate::models::projector::OpenedProjector;
 use crate::models::q_former::QFormerText;
 use crate::models::querying::OpenedQuerying;
 use crate::models::querying_writer::QueryingPrompt;
-use crate::models::runtime::Runtime;
+use crate::models::runtime::Precision;
 use crate::models::weights::Weights;
 use crate::nn::operations::counted;
 use crate::taps::{CancelToken, Taps};
@@ -43,23 +42,18 @@ pub struct PictureCost {
     pub bytes: u64,
 }
 
-/// What the cost is asked of.
+/// What the cost of is asked.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
-    /// The checkpoint's folder; it is opened for this alone.
-    pub folder: &'a Path,
-    /// Where the model runs.
-    pub runtime: &'a Runtime,
     /// The picture.
     pub picture: &'a RgbImage,
     /// The person's text.
     pub text: &'a str,
+    /// How the model's weights are held.
+    pub precision: Precision,
     /// Ends the work.
     pub stop: &'a CancelToken,
 }
-
-/// Measures a cost.
-pub type Measure = fn(Asked<'_>) -> Result<PictureCost>;
 
 /// What a stage takes: milliseconds, and operations.
 struct Taken {
@@ -88,23 +82,21 @@ fn is_frozen(class: &str, name: &str) -> bool {
     class.starts_with("Llava") && part(&["vision_tower"])
 }
 
-/// The cost of a checkpoint whose picture becomes `brought` `[…, vectors, width]`.
+/// The cost of a checkpoint whose picture becomes `vectors` vectors of `width` numbers.
 fn cost_of(
-    asked: &Asked<'_>,
+    checkpoint: &Checkpoint,
+    precision: Precision,
     (vectors, width): (usize, usize),
-    seeing: &Taken,
-    reading: &Taken,
+    [seeing, reading]: [Taken; 2],
 ) -> Result<PictureCost> {
-    let folder = asked.folder;
-    let checkpoint = Checkpoint::open(folder)?;
-    let weights = Weights::open(folder, &Device::Cpu)?;
+    let weights = Weights::open(&checkpoint.folder, &Device::Cpu)?;
     let (mut trained, mut frozen) = (0, 0);
     for (name, shape) in weights.shapes() {
         let numbers: usize = shape.iter().product();
         *if is_frozen(checkpoint.class(), &name) { &mut frozen } else { &mut trained } += numbers;
     }
     Ok(PictureCost {
-        bytes: Needed::of(&checkpoint, asked.runtime.precision)?.weights,
+        bytes: Needed::of(checkpoint, precision)?.weights,
         model: checkpoint.name(),
         vectors,
         width,
@@ -117,77 +109,73 @@ fn cost_of(
 }
 
 /// Of the contrastive way: one vector, which is compared with that of the text.
-pub(super) fn contrastive(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, runtime, picture, text, stop } = asked;
-    let opened = Opened::open(folder, runtime)?;
+pub(super) fn contrastive(opened: &Opened, asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { picture, text, precision, stop } = asked;
     let encoder = opened.dual_encoder();
     let taps = || Taps::none().cancelled_by(stop);
     let (_, seeing) = timed(|| Ok(encoder.encode_image(&opened.pixels(&[picture])?, &mut taps())?.embed))?;
     let texts = opened.texts(&[text])?;
     let read = || Ok(encoder.encode_text(&texts.ids, texts.attention_mask.as_ref(), &mut taps())?.embed);
     let (_, reading) = timed(read)?;
-    cost_of(&asked, (1, encoder.projection_size()), &seeing, &reading)
+    cost_of(&opened.checkpoint, precision, (1, encoder.projection_size()), [seeing, reading])
 }
 
 /// Of cross-attention: the keys that every word looks at, in every cross-attention.
-pub(super) fn cross_attention(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, runtime, picture, text, stop } = asked;
-    let opened = OpenedFusion::open(folder, runtime)?;
+pub(super) fn cross_attention(opened: &OpenedFusion, asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { picture, text, precision, stop } = asked;
     let taps = || Taps::none().cancelled_by(stop);
     let (states, seeing) = timed(|| opened.see(&opened.pixels(&[picture])?, &mut taps()))?; // [1, keys, width]
-    let texts = opened.tokenizer.pad(&[opened.tokens(text)?.ids], &runtime.device)?;
+    let texts = opened.tokenizer.pad(&[opened.tokens(text)?.ids], &opened.device)?;
     let (_, reading) = timed(|| {
         let read = opened.read(&texts, &states, &mut taps())?;
         read.matching.or(read.logits).or(read.states).ok_or_else(nothing)
     })?;
     let (_, vectors, width) = states.dims3()?;
-    cost_of(&asked, (vectors, width), &seeing, &reading)
+    cost_of(&opened.checkpoint, precision, (vectors, width), [seeing, reading])
 }
 
 /// Of queries: what they bring back, to the language model or, of a model for retrieval, to the head that matches.
-pub(super) fn querying(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, runtime, picture, text, stop } = asked;
-    let opened = OpenedQuerying::open(folder, runtime)?;
+pub(super) fn querying(opened: &OpenedQuerying, asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { picture, text, precision, stop } = asked;
+    let device = &opened.device;
     let taps = || Taps::none().cancelled_by(stop);
     let see = || opened.see(&opened.pixels(&[picture])?, &mut taps());
     let (brought, seeing, reading) = if let Some(model) = opened.retrieval() {
         let (brought, seeing) = timed(|| model.embed_image(&see()?, None, &mut taps()))?; // [1, queries, shared]
-        let (states, texts) = (see()?, opened.tokenizer.batch(&[text], &runtime.device)?);
+        let (states, texts) = (see()?, opened.tokenizer.batch(&[text], device)?);
         let (_, reading) = timed(|| model.match_logits((&texts).into(), &states, None, &mut taps()))?;
         (brought, seeing, reading)
     } else {
         let writer = opened.writer().ok_or_else(nothing)?;
         let instruction = opened.instruction(text)?.map(|tokens| tokens.ids);
-        let instruction =
-            instruction.map(|ids| Tensor::from_slice(&ids, (1, ids.len()), &runtime.device)).transpose()?;
+        let instruction = instruction.map(|ids| Tensor::from_slice(&ids, (1, ids.len()), device)).transpose()?;
         let instruction = || instruction.as_ref().map(|ids| QFormerText { ids, attention_mask: None });
         // [1, queries, language width]
         let (brought, seeing) = timed(|| writer.project(&writer.query(&see()?, instruction(), None, &mut taps())?))?;
         let ids = opened.prompt(text, brought.dim(1)?)?.ids;
-        let ids = Tensor::from_slice(&ids, (1, ids.len()), &runtime.device)?;
+        let ids = Tensor::from_slice(&ids, (1, ids.len()), device)?;
         let prompt = QueryingPrompt { ids: &ids, attention_mask: None, projected: &brought };
         // What an encoder has read is written behind what begins every text.
-        let start = writer.language().start().map(|start| Tensor::new(&[[start]], &runtime.device)).transpose()?;
+        let start = writer.language().start().map(|start| Tensor::new(&[[start]], device)).transpose()?;
         let (_, reading) = timed(|| writer.logits(prompt, start.as_ref(), &mut taps()))?;
         (brought, seeing, reading)
     };
     let (_, vectors, width) = brought.dims3()?;
-    cost_of(&asked, (vectors, width), &seeing, &reading)
+    cost_of(&opened.checkpoint, precision, (vectors, width), [seeing, reading])
 }
 
 /// Of the projector: positions in the row of words.
-pub(super) fn projector(asked: Asked<'_>) -> Result<PictureCost> {
-    let Asked { folder, runtime, picture, text, stop } = asked;
-    let opened = OpenedProjector::open(folder, runtime)?;
+pub(super) fn projector(opened: &OpenedProjector, asked: Asked<'_>) -> Result<PictureCost> {
+    let Asked { picture, text, precision, stop } = asked;
     let taps = || Taps::none().cancelled_by(stop);
     let see = || opened.model().project(&opened.see(&opened.pixels(&[picture])?, &mut taps())?);
     let (projected, seeing) = timed(see)?; // [1, positions, language width]
     let ids = opened.tokens_to_go_on(text)?.ids;
-    let ids = Tensor::from_slice(&ids, (1, ids.len()), &runtime.device)?;
+    let ids = Tensor::from_slice(&ids, (1, ids.len()), &opened.device)?;
     let prompt = LlavaPrompt { ids: &ids, attention_mask: None, projected: Some(&projected) };
     let (_, reading) = timed(|| opened.model().logits(prompt, &mut taps()))?;
     let (_, vectors, width) = projected.dims3()?;
-    cost_of(&asked, (vectors, width), &seeing, &reading)
+    cost_of(&opened.checkpoint, precision, (vectors, width), [seeing, reading])
 }
 
 fn nothing() -> Error {

@@ -9,6 +9,7 @@ use image::RgbImage;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::cost::{self, PictureCost};
 use super::evidence::{Evidence, Familiar, ModelFacts, PatchWords};
 use super::familiarity::{self, Familiarity};
 use super::holding::{About, Claim, Held};
@@ -38,7 +39,6 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &CLASSES,
     usual: "blip-captioning",
     open: |folder, runtime| Ok(Box::new(CrossAttention::open(folder, runtime)?)),
-    cost: super::cost::cross_attention,
 };
 
 /// A model with what it has already computed.
@@ -385,6 +385,10 @@ impl Method for CrossAttention {
 
     fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow> {
         self.flow_from(input, claim, cancel)
+    }
+
+    fn cost(&self, asked: cost::Asked<'_>) -> Result<PictureCost> {
+        cost::cross_attention(&self.opened, asked)
     }
 }
 

@@ -155,6 +155,12 @@ pub trait Method: Send {
     /// # Errors
     /// If the work is cancelled, the model can't be asked for these words, or its attentions don't lead from them to patches.
     fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow>;
+
+    /// What a picture costs, as the model is without interventions.
+    ///
+    /// # Errors
+    /// If the work is stopped, or the text can't be used.
+    fn cost(&self, asked: cost::Asked<'_>) -> Result<cost::PictureCost>;
 }
 
 /// What comes out while a method computes.
@@ -179,8 +185,6 @@ pub struct MethodEntry {
     pub usual: &'static str,
     /// Loads a checkpoint.
     pub open: fn(&Path, &Runtime) -> Result<Box<dyn Method>>,
-    /// Measures what a picture costs with a checkpoint, which is opened for that alone.
-    pub cost: cost::Measure,
 }
 
 /// The method with this key.

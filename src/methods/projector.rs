@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::cost::{self, PictureCost};
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
 use super::holding::{About, Claim, Held};
@@ -41,7 +42,6 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &CLASSES,
     usual: "llava",
     open: |folder, runtime| Ok(Box::new(Projector::open(folder, runtime)?)),
-    cost: super::cost::projector,
 };
 
 /// A model with what it has already computed.
@@ -211,7 +211,7 @@ impl Projector {
     }
 
     /// How long a pass takes with and without the picture, and what is kept of it.
-    fn cost(&self, image: &mut Image, known: &Known, cancel: &CancelToken) -> Result<Cost> {
+    fn row_cost(&self, image: &mut Image, known: &Known, cancel: &CancelToken) -> Result<Cost> {
         let model = self.opened.model();
         let language = model.language();
         let text: Vec<u32> = known.row.tokens.ids.iter().copied().filter(|id| *id != model.placeholder()).collect();
@@ -298,6 +298,10 @@ impl Method for Projector {
 
     fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow> {
         self.flow_from(input, claim, cancel)
+    }
+
+    fn cost(&self, asked: cost::Asked<'_>) -> Result<PictureCost> {
+        cost::projector(&self.opened, asked)
     }
 }
 

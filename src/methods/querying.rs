@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::cost::{self, PictureCost};
 use super::evidence::{Familiar, ModelFacts};
 use super::familiarity::{self, Familiarity};
 use super::holding::{About, Claim, Held};
@@ -39,7 +40,6 @@ pub const ENTRY: MethodEntry = MethodEntry {
     classes: &CLASSES,
     usual: "blip2-retrieval",
     open: |folder, runtime| Ok(Box::new(Querying::open(folder, runtime)?)),
-    cost: super::cost::querying,
 };
 
 /// A model with what it has already computed.
@@ -63,6 +63,14 @@ struct Image {
     states: Tensor,  // [1, 1 + patches, vision width]
     norms: Vec<f32>, // [patches], behind the last block of the vision tower
     familiar: Option<Familiar>,
+    alone: Option<Alone>, // of a model for retrieval
+}
+
+/// What queries bring back that see the picture alone: no text changes it.
+struct Alone {
+    kept: Vec<usize>,
+    vectors: Vec<Vec<f32>>, // [kept][shared]
+    maps: Arc<Vec<f32>>,    // as in `Queries`
 }
 
 /// What the queries are asked; while that stays the same, so does all that is known of them.
@@ -166,13 +174,13 @@ impl Querying {
             states.data.chunks_exact(width).skip(watch::LEADING).map(length).collect()
         });
         let familiar = self.familiarity.as_ref().map(|familiarity| familiarity.of(&early));
-        Ok(Image { picture: Arc::clone(picture), states: states.detach(), norms, familiar })
+        Ok(Image { picture: Arc::clone(picture), states: states.detach(), norms, familiar, alone: None })
     }
 
     /// Lets the queries look at the picture, and read the text where they read one.
-    fn look(&self, image: &Image, asked: Asked, cancel: &CancelToken) -> Result<Known> {
+    fn look(&self, image: &mut Image, asked: Asked, cancel: &CancelToken) -> Result<Known> {
         if let Some(model) = self.opened.retrieval() {
-            return self.look_and_match(model, image, asked, cancel);
+            return self.look_alone(model, image, asked, cancel);
         }
         let Some(writer) = self.opened.writer() else {
             return Err(Error::unusable("the checkpoint has no queries", "open one of BLIP-2 or InstructBLIP"));
@@ -211,9 +219,9 @@ impl Method for Querying {
         }
         self.intervene(input)?;
         let asked = self.asked(input)?;
-        let image = self.take_image(&input.picture, cancel)?;
+        let mut image = self.take_image(&input.picture, cancel)?;
         let known = self.known.take().filter(|known| known.asked == asked);
-        let known = known.map_or_else(|| self.look(&image, asked, cancel), Ok);
+        let known = known.map_or_else(|| self.look(&mut image, asked, cancel), Ok);
         let done = known.and_then(|mut known| {
             let done = if self.opened.writer().is_some() {
                 self.complete_writer(&image, &mut known, input, cancel, emit)
@@ -261,6 +269,10 @@ impl Method for Querying {
 
     fn flow(&mut self, input: &Input, claim: Claim, cancel: &CancelToken) -> Result<Flow> {
         self.flow_from(input, claim, cancel)
+    }
+
+    fn cost(&self, asked: cost::Asked<'_>) -> Result<PictureCost> {
+        cost::querying(&self.opened, asked)
     }
 }
 

@@ -28,6 +28,7 @@ mod q_former_block;
 mod residual;
 mod rms_norm;
 mod rotary;
+mod row_product;
 mod softmax;
 mod target;
 mod tiles;

@@ -3,7 +3,7 @@
 //! A product of matrices goes through the weights in strips of as many columns as the registers of the processor hold results for.
 //! `gemm` copies each strip into one piece before, for every product anew, which takes a tenth of a pass over 200 patches and half
 //! of one over 50. Here the strips are laid so once. The sums are formed in the same order, so that the results are the same to
-//! the bit, but for single rows and for 64 rows and columns at the most, of which `gemm` takes the steps otherwise.
+//! the bit, but for 64 rows and columns at the most, of which `gemm` takes the steps otherwise.
 
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::kernels::{Matrix, multiply_on};
+use super::row_product::add_row;
 use super::target::Target;
 use crate::error::Result;
 
@@ -172,6 +173,13 @@ fn product(
             && shift.is_none_or(|shift| shift.len() == columns),
         "matrix shapes fit"
     );
+    let parallel = count * rows * columns >= ALONE;
+    let steps = rows.div_ceil(rows.div_ceil(STEPS).max(1)).max(1);
+    if count == 1 {
+        let mut out = shift.map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
+        add_row(&mut out, x, (strips, width), steps, parallel);
+        return out;
+    }
     // Each number is written by a task, so that none has to be there before.
     let mut out: Vec<f32> = Vec::with_capacity(count * columns);
     if count * columns == 0 {
@@ -179,11 +187,9 @@ fn product(
     }
     let target = Target { first: out.as_mut_ptr(), stride: columns };
     let all = columns.div_ceil(width);
-    let parallel = count * rows * columns >= ALONE;
     let threads = if parallel { rayon::current_num_threads() } else { 1 };
     // Whatever the blocks are, a number is the same sum.
     let blocks = (2 * threads).div_ceil(all).min(count / ROWS).max(1);
-    let steps = rows.div_ceil(rows.div_ceil(STEPS).max(1)).max(1);
     let task = |at: usize| {
         let (strip, block) = (at / blocks, at % blocks);
         let (first, end) = (block * count / blocks, (block + 1) * count / blocks);
@@ -283,7 +289,9 @@ mod tests {
         };
         let all = on(1);
         assert!(all == on(2) && all == on(7));
-        let some = panels.product(&x[3 * rows..12 * rows], None);
-        assert_eq!(some, all[3 * columns..12 * columns]);
+        for (first, end) in [(3, 12), (5, 6), (199, 200)] {
+            let some = panels.product(&x[first * rows..end * rows], None);
+            assert_eq!(some, all[first * columns..end * columns]);
+        }
     }
 }

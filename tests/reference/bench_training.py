@@ -1,11 +1,12 @@
 """A step of training the built-in CLIP: Alignscope against transformers and PyTorch, in turns, on the same machine.
 
     cargo build --release
+    cargo bench --no-run --bench training_step
     .venv/bin/python tests/reference/bench_training.py [--turns 3] [--steps 20]
 
 Both take 128 pictures, each with a text in two languages, through the same model, and take a step of AdamW with the gradient
-clipped. Alignscope also draws its scenes meanwhile, as it does in every training; PyTorch is given finished tensors. Printed are
-pictures a second and the ratio (Alignscope / PyTorch: above one, Alignscope is faster).
+clipped; both are given finished tensors. Beside that stands `alignscope train clip`, which also draws the scenes of the next step
+meanwhile. Printed are pictures a second and the ratio (Alignscope / PyTorch: above one, Alignscope is faster).
 """
 
 import argparse
@@ -28,11 +29,22 @@ TOKENS = 16  # about as many as the longest text of a step has
 
 
 def ours(steps):
+    built = [file for file in ROOT.glob("target/release/deps/training_step-*") if not file.suffix]
+    program = max(built, key=os.path.getmtime)
+    done = subprocess.run([program, str(steps)], capture_output=True, text=True, check=True)
+    return speed(done.stdout)
+
+
+def with_scenes(steps):
     with tempfile.TemporaryDirectory() as folder:
         command = [ROOT / "target/release/alignscope", "train", "clip", "--steps", str(steps), "-o", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True,
                               env={**os.environ, "ALIGNSCOPE_CHECKPOINTS": str(ROOT / "assets/checkpoints")})
-    return float(re.findall(r"([\d.]+) pictures/s", done.stdout)[-1])
+    return speed(done.stdout)
+
+
+def speed(said):
+    return float(re.findall(r"([\d.]+) pictures/s", said)[-1])
 
 
 def theirs(steps):
@@ -71,10 +83,11 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {torch.get_num_threads()} threads")
-    pairs = [(ours(arguments.steps), theirs(arguments.steps)) for _ in range(arguments.turns)]
-    own, other = (statistics.median(side) for side in zip(*pairs))
-    spread = " / ".join(f"{min(side):.0f}-{max(side):.0f}" for side in zip(*pairs))
-    print(f"pictures a second: {own:.0f} / {other:.0f} = {own / other:.2f}  ({spread})")
+    sides = {"a step": ours, "a step, and scenes drawn": with_scenes, "PyTorch": theirs}
+    turns = [[side(arguments.steps) for side in sides.values()] for _ in range(arguments.turns)]
+    *own, other = (statistics.median(times) for times in zip(*turns))
+    for name, middle, times in zip(sides, [*own, other], zip(*turns)):
+        print(f"{name:<26} {middle:4.0f} pictures a second ({min(times):.0f} to {max(times):.0f})  {middle / other:.2f}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ impl Projector {
         self.write(image, known, cancel, &mut |known| self.show(image, known, input, emit))?;
         self.raw_maps(image, known, (1, depth), None, cancel)?;
         self.show(image, known, input, emit);
-        known.spliced.cost = Some(self.cost(image, known, cancel)?);
+        known.spliced.cost = Some(self.row_cost(image, known, cancel)?);
         if image.change.is_none() {
             image.change = Some(self.changed(image, cancel)?);
         }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use std::sync::Arc;
 
 use super::show::Beside;
-use super::{Asked, Image, Input, Known, News, Querying, rows};
+use super::{Alone, Asked, Image, Input, Known, News, Querying, rows};
 use crate::error::Result;
 use crate::methods::expected::highest;
 use crate::methods::queries::Contrast;
@@ -21,33 +21,28 @@ use crate::taps::{Array, CancelToken, Taps};
 const TEXTS_KEPT: usize = 4096;
 
 impl Querying {
-    /// A pass of the queries alone over the picture, and one in which they see the text too.
-    pub(super) fn look_and_match(
+    /// A pass of the queries alone over the picture, if it isn't known what they bring back.
+    pub(super) fn look_alone(
         &self,
         model: &Blip2Retrieval,
-        image: &Image,
+        image: &mut Image,
         asked: Asked,
         cancel: &CancelToken,
     ) -> Result<Known> {
-        let (kept, states) = (Some(asked.kept.as_slice()), &image.states);
         let tokens = self.tokens_of(&asked.sentence)?;
-        let alone = (asked.kept.len(), 0);
-        let (vectors, seen) = self.watch(alone, cancel, |taps| model.embed_image(states, kept, taps))?;
-        let vectors = rows(&vectors)?; // [kept][shared]
+        if image.alone.as_ref().is_none_or(|alone| alone.kept != asked.kept) {
+            let (kept, positions) = (Some(asked.kept.as_slice()), (asked.kept.len(), 0));
+            let look = |taps: &mut Taps<'_>| model.embed_image(&image.states, kept, taps);
+            let (vectors, seen) = self.watch(positions, cancel, look)?;
+            let vectors = rows(&vectors)?; // [kept][shared]
+            vectors.iter().try_for_each(|vector| check_finite(vector))?;
+            image.alone = Some(Alone { kept: asked.kept.clone(), vectors, maps: Arc::new(seen.maps) });
+        }
         let mut queries = self.bare_queries(&asked.kept);
-        queries.maps = Arc::new(seen.maps);
-
-        let ids = self.batch_of(&tokens.ids)?;
-        let text = QFormerText { ids: &ids, attention_mask: None };
-        let beside = (asked.kept.len(), tokens.ids.len());
-        let (logits, seen) = self.watch(beside, cancel, |taps| model.match_logits(text, states, kept, taps))?;
-        let each = fits(&logits)?; // [kept]
-        let whole = fits(&logits.mean(1)?)?; // one number
-        vectors.iter().try_for_each(|vector| check_finite(vector))?;
-        check_finite(&each)?;
-        queries.matching = whole.first().map(|whole| (each, *whole));
-        queries.self_attention = Arc::new(seen.self_attention);
         queries.tokens.clone_from(&tokens.texts);
+        let (maps, vectors) =
+            image.alone.as_ref().map(|alone| (Arc::clone(&alone.maps), alone.vectors.clone())).unzip();
+        queries.maps = maps.unwrap_or_default();
         let none = Tokens { ids: Vec::new(), texts: Vec::new(), spans: Vec::new(), cut: false, known: Vec::new() };
         Ok(Known {
             asked,
@@ -55,15 +50,31 @@ impl Querying {
             prompt: none,
             queries,
             outputs: Array { shape: vec![0, 0], data: Vec::new() },
-            vectors,
+            vectors: vectors.unwrap_or_default(),
             projected: None,
             words: Vec::new(),
             moved_from: None,
         })
     }
 
-    /// Holds the queries against phrase, sentence and words, shows that, and then the pictures and captions of the
-    /// comparison in the same space.
+    /// A pass in which the queries see picture and text together, if it wasn't made: whether both belong together.
+    fn match_text(&self, image: &Image, known: &mut Known, cancel: &CancelToken) -> Result<()> {
+        let Some(model) = self.opened.retrieval().filter(|_| known.queries.matching.is_none()) else { return Ok(()) };
+        let (kept, tokens) = (known.asked.kept.as_slice(), &known.tokens.ids);
+        let ids = self.batch_of(tokens)?;
+        let text = QFormerText { ids: &ids, attention_mask: None };
+        let look = |taps: &mut Taps<'_>| model.match_logits(text, &image.states, Some(kept), taps);
+        let (logits, seen) = self.watch((kept.len(), tokens.len()), cancel, look)?;
+        let each = fits(&logits)?; // [kept]
+        let whole = fits(&logits.mean(1)?)?; // one number
+        check_finite(&each)?;
+        known.queries.matching = whole.first().map(|whole| (each, *whole));
+        known.queries.self_attention = Arc::new(seen.self_attention);
+        Ok(())
+    }
+
+    /// Holds the queries against phrase, sentence and words, shows that, and then whether text and picture match, and the pictures
+    /// and captions of the comparison in the same space.
     pub(super) fn complete_retrieval(
         &mut self,
         image: &Image,
@@ -86,6 +97,10 @@ impl Querying {
         };
         let own = best(&known.vectors, &contrast.sentence);
         known.queries.contrast = Some(contrast);
+        // Of a picture that changes from frame to frame, the answer changes with the maps.
+        if input.brief {
+            self.match_text(image, known, cancel)?;
+        }
         // What is there already stays until all of the new is there; at first, there is nothing yet.
         if !std::mem::take(&mut known.queries.complete) {
             emit(News::Evidence(Box::new(self.evidence_of(image, known, input, &Beside::default()))));
@@ -94,6 +109,7 @@ impl Querying {
             return Ok(());
         }
 
+        self.match_text(image, known, cancel)?;
         let captions: Vec<String> = input.comparison.iter().map(|pair| pair.caption.clone()).collect();
         let mut texts = self.read(&captions, cancel)?;
         let mut pictures = self.compare(input, &texts, cancel, emit)?;
