@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use alignscope::cli::process;
 use alignscope::error::Result;
+use alignscope::training::AdamW;
 use alignscope::training::clip::ClipRecipe;
 use alignscope::training::run::Recipe;
-use alignscope::training::{AdamW, Variables};
 use candle_core::Device;
 
 /// The program's own.
@@ -35,20 +35,18 @@ fn main() -> Result<()> {
     let variables = recipe.variables(&Device::Cpu)?;
     let mut optimizer = AdamW::new(recipe.plan().optimizer, ClipRecipe::decays);
     let batch = recipe.batch(0)?;
-    let mut learn = || step(&recipe, &batch, &variables, &mut optimizer);
+    // What the loop of every training does with a batch.
+    let mut learn = || -> Result<()> {
+        let (loss, _) = recipe.loss(&batch, &variables)?;
+        std::hint::black_box(loss.to_scalar::<f32>()?);
+        optimizer.step(&variables.all(), &loss.backward()?, recipe.plan().rate)?;
+        Ok(())
+    };
     learn()?;
     let begin = Instant::now();
     for _ in 0..steps {
         learn()?;
     }
     println!("{:.1} pictures/s", (steps * PICTURES) as f64 / begin.elapsed().as_secs_f64());
-    Ok(())
-}
-
-/// What the loop of every training does with a batch.
-fn step<R: Recipe>(recipe: &R, batch: &R::Batch, variables: &Variables, optimizer: &mut AdamW) -> Result<()> {
-    let (loss, _) = recipe.loss(batch, variables)?;
-    std::hint::black_box(loss.to_scalar::<f32>()?);
-    optimizer.step(&variables.all(), &loss.backward()?, recipe.plan().rate)?;
     Ok(())
 }

@@ -30,19 +30,21 @@ impl Querying {
         cancel: &CancelToken,
     ) -> Result<Known> {
         let tokens = self.tokens_of(&asked.sentence)?;
-        if image.alone.as_ref().is_none_or(|alone| alone.kept != asked.kept) {
-            let (kept, positions) = (Some(asked.kept.as_slice()), (asked.kept.len(), 0));
-            let look = |taps: &mut Taps<'_>| model.embed_image(&image.states, kept, taps);
-            let (vectors, seen) = self.watch(positions, cancel, look)?;
-            let vectors = rows(&vectors)?; // [kept][shared]
-            vectors.iter().try_for_each(|vector| check_finite(vector))?;
-            image.alone = Some(Alone { kept: asked.kept.clone(), vectors, maps: Arc::new(seen.maps) });
-        }
+        let alone = match image.alone.take().filter(|alone| alone.kept == asked.kept) {
+            Some(alone) => alone,
+            None => {
+                let (kept, positions) = (Some(asked.kept.as_slice()), (asked.kept.len(), 0));
+                let look = |taps: &mut Taps<'_>| model.embed_image(&image.states, kept, taps);
+                let (vectors, seen) = self.watch(positions, cancel, look)?;
+                let vectors = rows(&vectors)?; // [kept][shared]
+                vectors.iter().try_for_each(|vector| check_finite(vector))?;
+                Alone { kept: asked.kept.clone(), vectors, maps: Arc::new(seen.maps) }
+            }
+        };
+        let alone = image.alone.insert(alone);
         let mut queries = self.bare_queries(&asked.kept);
         queries.tokens.clone_from(&tokens.texts);
-        let (maps, vectors) =
-            image.alone.as_ref().map(|alone| (Arc::clone(&alone.maps), alone.vectors.clone())).unzip();
-        queries.maps = maps.unwrap_or_default();
+        queries.maps = Arc::clone(&alone.maps);
         let none = Tokens { ids: Vec::new(), texts: Vec::new(), spans: Vec::new(), cut: false, known: Vec::new() };
         Ok(Known {
             asked,
@@ -50,7 +52,7 @@ impl Querying {
             prompt: none,
             queries,
             outputs: Array { shape: vec![0, 0], data: Vec::new() },
-            vectors: vectors.unwrap_or_default(),
+            vectors: alone.vectors.clone(),
             projected: None,
             words: Vec::new(),
             moved_from: None,
