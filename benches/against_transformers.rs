@@ -33,7 +33,9 @@ use memory::held;
 static ALLOCATOR: process::Allocator = process::Allocator;
 
 /// Tokens of the text beside the picture, as in the script.
-const TOKENS: usize = 16;
+const TOKENS: u32 = 16;
+/// The first of them, as there.
+const FIRST: u32 = 100;
 /// The longest text that is written.
 const WRITTEN: usize = 33;
 
@@ -80,8 +82,7 @@ fn answer(line: &str) {
 fn pass(model: &Model, pixels: &Tensor) -> Result<usize> {
     let mut recorder = Recorder::new(SitePattern::patterns());
     let mut taps = Taps::none().with(&mut recorder);
-    let ids: Vec<u32> = (0..TOKENS as u32).map(|at| 1000 + at).collect();
-    let ids = Tensor::from_vec(ids, (1, TOKENS), &Device::Cpu)?;
+    let ids = Tensor::arange(FIRST, FIRST + TOKENS, &Device::Cpu)?.unsqueeze(0)?;
     match model {
         Model::DualEncoder(model) => {
             model.encode_image(pixels, &mut taps)?;
@@ -137,6 +138,6 @@ fn row(model: &Llava, pixels: &Tensor, taps: &mut Taps<'_>) -> Result<Tensor> {
     let features = model.see(pixels, taps)?;
     let projected = model.project(&features)?;
     let places = vec![model.placeholder(); projected.dim(1)?];
-    let all = [places, (0..TOKENS as u32).map(|at| 1000 + at).collect()].concat();
+    let all = [places, (FIRST..FIRST + TOKENS).collect()].concat();
     model.inputs(&Tensor::from_slice(&all, (1, all.len()), &Device::Cpu)?, Some(&projected))
 }

@@ -8,14 +8,12 @@ use super::runtime::{Precision, Runtime, free};
 use super::weights::{Extent, extent};
 use crate::error::{Error, Result};
 
-/// What the program itself takes beside its code: measured of `alignscope trace` on a processor, in bytes.
-const PROGRAM: u64 = 39 << 20;
+/// What the program itself takes beside its code: measured of `alignscope trace` on a processor, in bytes. Where the system gives pages
+/// of 2 MiB unasked, it is some 40 MB more, which are not filled.
+const PROGRAM: u64 = 7 << 20;
 /// Pages of the program's code that are in use, in bytes, more where it is built for tests. The system counts more or fewer as
 /// it keeps the file in its cache, and takes them back when memory is short.
 pub const CODE: u64 = if cfg!(debug_assertions) { 21 << 20 } else { 18 << 20 };
-/// The most that weights take beside themselves where the system gives pages of 2 MiB: each size of tensor has some of its own, which
-/// it doesn't fill. Measured: as much again of small checkpoints, whose threads and sizes are as many as those of large ones.
-const UNFILLED: u64 = 12 << 20;
 /// Words that a text is taken to have.
 const WORDS: u64 = 32;
 /// Bytes of an `f32`.
@@ -29,8 +27,7 @@ pub struct Needed {
     pub program: u64,
     /// The weights, as long as the model is open.
     pub weights: u64,
-    /// What the allocator keeps of what was freed while they were read, one after the other in 32 bits, and what isn't filled of its
-    /// pages.
+    /// What the allocator keeps of what was freed while they were read, one after the other in 32 bits.
     pub kept: u64,
     /// While they are read: the largest of them once or twice more.
     pub reading: u64,
@@ -82,7 +79,7 @@ impl Needed {
         Self {
             program: PROGRAM + CODE,
             weights,
-            kept: extent.full / 16 + extent.full.min(UNFILLED),
+            kept: extent.full / 16,
             reading: extent.largest.saturating_mul(2 * FULL),
             pass,
             patterns,

@@ -4,11 +4,12 @@
     .venv/bin/python tests/reference/bench.py clip-vit-base-patch32 blip-image-captioning-base
     .venv/bin/python tests/reference/bench.py --write blip-image-captioning-base llava-like-1b
 
-Each name is one of `published.py`, or `llava-like-1b`. A checkpoint with random weights at its true size is written to a
-temporary folder, and both programs open it. Printed are the medians of interleaved passes, the spread, the peak of the
-memory that each process held, the time from the start of the program until its first pass was made, and ratios (Alignscope /
-transformers: below one, Alignscope is faster or smaller). With `--bf16` both hold the weights in 16 bits, and transformers computes
-in them, too. With `--write` both write a text with a cache, and tokens a second are printed (above one, Alignscope is faster).
+Each name is one of `published.py`, or `llava-like-1b`: a checkpoint with random weights at its true size is written to a
+temporary folder, and both programs open it. Or it is the folder of a checkpoint, such as `assets/checkpoints/clip`. Printed are
+the medians of interleaved passes, the spread, the peak of the memory that each process held, the time from the start of the program
+until its first pass was made, and ratios (Alignscope / transformers: below one, Alignscope is faster or smaller). With `--bf16` both
+hold the weights in 16 bits, and transformers computes in them, too. With `--write` both write a text with a cache, and tokens a
+second are printed (above one, Alignscope is faster).
 
 With `--keep FOLDER` the checkpoints are written there, and nothing else is done: each with the tokenizer of the built-in checkpoint of
 its class, so that the window opens them, for `cargo bench --bench answers -- METHOD FOLDER/NAME`.
@@ -34,6 +35,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from published import LARGE, PUBLISHED
 
 TOKENS = 16
+FIRST = 100  # the first of them; the built-in checkpoints know 234
 WRITTEN = 33
 ROOT = Path(__file__).parent.parent.parent
 
@@ -91,7 +93,7 @@ def passes(model):
     kind = type(model).__name__
     side = model.config.vision_config.image_size
     pixels = torch.randn(1, 3, side, side, dtype=model.dtype)
-    ids = torch.arange(1000, 1000 + TOKENS)[None]
+    ids = torch.arange(FIRST, FIRST + TOKENS)[None]
 
     def numbers(*groups):
         return sum(pattern.numel() for group in groups for pattern in group or ())
@@ -140,7 +142,7 @@ def writer(model):
 
     side = model.config.vision_config.image_size
     pixels, times = torch.randn(1, 3, side, side, dtype=model.dtype), Times()
-    ids = torch.arange(1000, 1000 + TOKENS)[None]
+    ids = torch.arange(FIRST, FIRST + TOKENS)[None]
     how = dict(max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False, streamer=times, use_cache=True)
 
     def blip():
@@ -164,9 +166,8 @@ def writer(model):
 def serve(folder, dtype):
     """This script as the other side of the turns: the same protocol as the Rust program."""
     begin = time.perf_counter()
-    name = Path(folder).name
-    kind = llava_like()[0] if name == "llava-like-1b" else PUBLISHED[name]()[0]
-    model = kind.from_pretrained(folder, attn_implementation="eager", dtype=dtype).eval()
+    kind = json.loads((Path(folder) / "config.json").read_text())["architectures"][0]
+    model = getattr(transformers, kind).from_pretrained(folder, attn_implementation="eager", dtype=dtype).eval()
     one = passes(model)
     print(f"opened {time.perf_counter() - begin:.3f}", flush=True)
     with torch.inference_mode():
@@ -213,8 +214,10 @@ class Side:
 def compare(name, turns, threads, write, precision):
     program = max(glob.glob(str(ROOT / "target/release/deps/against_transformers-*")), key=os.path.getmtime)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / name
-        build(name).save_pretrained(folder)
+        folder = Path(name)
+        if not folder.is_dir():
+            folder = Path(temporary) / name
+            build(name).save_pretrained(folder)
         sides = {"alignscope": Side([program, str(folder), precision], threads),
                  "transformers": Side([sys.executable, __file__, "--serve", str(folder), f"--{precision}"], threads)}
         times = {key: [] for key in sides}
