@@ -38,7 +38,7 @@ fn measured(checkpoint: &Path, text: &str, precision: Precision) -> u64 {
     ]);
     command.arg("--image").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("sample-data/scene-000101.png"));
     command.arg("--checkpoint").arg(checkpoint).arg("-o").arg(folder.path().join("trace.safetensors"));
-    // Where the system gives pages of 2 MiB unasked, how many of them depends on what is free elsewhere.
+    // The estimate leaves out pages of 2 MiB that the system gives unasked: how many it gives depends on what is free elsewhere.
     command.env("MIMALLOC_ALLOW_THP", "0");
     let mut child = command.stdout(Stdio::null()).spawn().expect("the program starts");
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
